@@ -1,0 +1,1 @@
+"""Readers of labelled face data, augmentation and batching (training and evaluation)."""

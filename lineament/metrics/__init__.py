@@ -1,0 +1,1 @@
+"""Counts first, ratios last: accuracy, ranking, calibration, cohorts, bootstrap (NumPy)."""

@@ -1,0 +1,1 @@
+"""The networks: plain baseline, MGMTN, FAR-AMTN, DMM-CNN (torch)."""

@@ -1,0 +1,1 @@
+"""Networks as files: crops in, logits out; the model card."""

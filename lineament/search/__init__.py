@@ -1,0 +1,1 @@
+"""Attribute search over an index of faces."""

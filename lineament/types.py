@@ -1,0 +1,219 @@
+"""The data that flows through the sentence: small, frozen, NumPy only, lengths agree.
+
+    image -> faces -> crops -> logits -> probs -> labels -> report
+
+Convention for every coordinate in this package: continuous pixels of the *upright* image, x right, y down, the top-left corner of the
+top-left pixel is (0, 0) and its centre is (0.5, 0.5). Left and right are the subject's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+Float = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+
+SCHEMA_VERSION = 1
+PROB_DECIMALS = 4
+PIXEL_DECIMALS = 2
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An upright photo. `pixels` (H,W,3) uint8 RGB; `note` says what was done to get it (first frame, alpha over white ...) or None."""
+
+    pixels: UInt8
+    note: str | None = None
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Detected faces, largest box first (ties by x then y).
+
+    boxes_xyxy (N,4); detection_probs (N,), NaN where no detector ran; keypoints (N,5,2): subject's right eye, left eye, nose, right mouth
+    corner, left mouth corner.
+    """
+
+    boxes_xyxy: Float
+    detection_probs: Float
+    keypoints: Float
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes_xyxy)
+        if self.boxes_xyxy.shape != (n, 4) or self.detection_probs.shape != (n,) or self.keypoints.shape != (n, 5, 2):
+            raise UsageError(
+                f"Faces need boxes (N,4), probs (N,), keypoints (N,5,2); got {self.boxes_xyxy.shape}, "
+                f"{self.detection_probs.shape}, {self.keypoints.shape}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    @staticmethod
+    def empty() -> Faces:
+        """Return no faces: what a photo without faces gives in every layer."""
+        return Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+
+    def take(self, index: npt.NDArray[np.intp]) -> Faces:
+        """Return the faces at `index` (any NumPy index), in that order."""
+        return Faces(self.boxes_xyxy[index], self.detection_probs[index], self.keypoints[index])
+
+    def largest_first(self) -> Faces:
+        """Return the faces sorted by box area descending, ties by x1 then y1."""
+        x1, y1, x2, y2 = self.boxes_xyxy.T
+        return self.take(np.lexsort((y1, x1, -(x2 - x1) * (y2 - y1))))
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Aligned faces in CelebA's layout. pixels (N,3,218,178) uint8 RGB; crop_from_image (N,2,3) maps image points to crop points."""
+
+    pixels: UInt8
+    crop_from_image: Float
+
+    def __post_init__(self) -> None:
+        n = len(self.pixels)
+        if self.pixels.ndim != 4 or self.pixels.shape[1] != 3 or self.pixels.dtype != np.uint8 or self.crop_from_image.shape != (n, 2, 3):
+            raise UsageError(
+                f"Crops need uint8 pixels (N,3,H,W) and crop_from_image (N,2,3); got {self.pixels.dtype} {self.pixels.shape}, "
+                f"{self.crop_from_image.shape}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a network says of N crops: logits (N,A), one column per name in `attributes`; optional region (N,K,h,w) to explain it."""
+
+    logits: Float
+    attributes: tuple[str, ...]
+    region: Float | None = None
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 2 or self.logits.shape[1] != len(self.attributes):
+            raise UsageError(f"logits {self.logits.shape} do not match {len(self.attributes)} attribute names.")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What limits an answer: eye_distance in image pixels, sharpness 0..1, head angles in degrees (yaw > 0: subject turns to their left)."""
+
+    eye_distance: float
+    sharpness: float
+    yaw: float
+    pitch: float
+    roll: float
+
+    def to_dict(self) -> dict[str, float]:
+        return {
+            "eye_distance": round(self.eye_distance, 1), "sharpness": round(self.sharpness, 2), "yaw": round(self.yaw, 1),
+            "pitch": round(self.pitch, 1), "roll": round(self.roll, 1),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One attribute of one face: calibrated prob in 0..1, label "yes", "no" or "cannot_tell", and the rule that changed the label, if one did."""
+
+    prob: float
+    label: str
+    changed_by: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        record: dict[str, Any] = {"prob": round(self.prob, PROB_DECIMALS), "label": self.label}
+        if self.changed_by is not None:
+            record["changed_by"] = self.changed_by
+        return record
+
+
+@dataclass(frozen=True)
+class FaceReport:
+    """One face of a report. box_xyxy (4,), keypoints (5,2) in image pixels; detection_prob None where no detector ran."""
+
+    box_xyxy: tuple[float, float, float, float]
+    detection_prob: float | None
+    keypoints: tuple[tuple[float, float], ...]
+    quality: Quality
+    attributes: Mapping[str, Answer]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "box_xyxy": [round(v, PIXEL_DECIMALS) for v in self.box_xyxy],
+            "detection_prob": None if self.detection_prob is None else round(self.detection_prob, PROB_DECIMALS),
+            "keypoints": [[round(x, PIXEL_DECIMALS), round(y, PIXEL_DECIMALS)] for x, y in self.keypoints],
+            "quality": self.quality.to_dict(),
+            "attributes": {name: answer.to_dict() for name, answer in self.attributes.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything said about one input: the record of `docs/reference/interface.md`, typed. `error` is (code, message) or None.
+
+    `pixels` (H,W,3) uint8 RGB is kept by `Model.analyze` so that `.draw()` and `.crops()` work, and dropped in streams (bounded memory).
+    """
+
+    source: str
+    status: str
+    model: str
+    profile: str
+    faces: tuple[FaceReport, ...] = ()
+    error: tuple[str, str] | None = None
+    width: int | None = None
+    height: int | None = None
+    note: str | None = None
+    pixels: UInt8 | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON record (schema_version 1), key order fixed."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "source": self.source,
+            "status": self.status,
+            "error": None if self.error is None else {"code": self.error[0], "message": self.error[1]},
+            "image": {"width": self.width, "height": self.height, "note": self.note},
+            "model": self.model,
+            "profile": self.profile,
+            "faces": [face.to_dict() for face in self.faces],
+        }
+
+    def draw(self) -> PILImage:
+        """Return the photo with boxes, keypoints and the positive answers drawn on it.
+
+        Raises: UsageError if the pixels were not kept (a streamed report).
+        """
+        from lineament.pipeline.draw import draw_report  # the one upward call: a convenience on the result, imported when used
+
+        return draw_report(self)
+
+    def crops(self) -> UInt8:
+        """Return the aligned faces (N,3,218,178) uint8 RGB, in the order of `faces`.
+
+        Raises: UsageError if the pixels were not kept (a streamed report).
+        """
+        from lineament.geometry import align
+
+        if self.pixels is None:
+            raise UsageError("This report holds no pixels. Use model.analyze(...), or analyze(..., keep_pixels=True) in a stream.")
+        keypoints = np.array([face.keypoints for face in self.faces], np.float32).reshape(-1, 5, 2)
+        return align(self.pixels, keypoints).pixels

@@ -1,0 +1,1 @@
+"""Shipped networks and their cards (files, no code)."""
