@@ -1,0 +1,76 @@
+"""CelebA as dataset hubs store it: Parquet shards with `image {bytes, path}`, `file`, `celeb_id` and one boolean column per attribute.
+
+Labels are read at once (small); image bytes are read a row group at a time, so sets larger than memory work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lineament.data.labelled import LabelledFiles
+from lineament.errors import DataError, MissingExtraError
+from lineament.schema import CELEBA_40
+
+_GROUPS_IN_MEMORY = 2  # enough for sequential reading with a shuffle inside a row group
+
+
+class HubParquet:
+    """Parquet shards in a folder (or one file). Attribute columns: those of CELEBA_40 that are present, unless `attributes` names others.
+
+    Raises: DataError if there is no shard or a column is missing; MissingExtraError without PyArrow.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], attributes: tuple[str, ...] | None = None, split: str = "all") -> None:
+        try:
+            import pyarrow.parquet as pq
+        except ImportError as error:
+            raise MissingExtraError("PyArrow", "parquet") from error
+        root = Path(path)
+        shards = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
+        if split != "all":
+            shards = [shard for shard in shards if split in shard.name] or shards
+        if not shards or not shards[0].is_file():
+            raise DataError(f"No Parquet shard at {root}. Give a folder of *.parquet files or one such file.")
+        self._files = [pq.ParquetFile(shard) for shard in shards]
+        self._starts: list[tuple[int, int, int]] = []  # first row, shard, row group
+        self._cache: OrderedDict[int, Any] = OrderedDict()
+        columns = set(self._files[0].schema_arrow.names)
+        names = attributes or tuple(name for name in CELEBA_40 if name in columns)
+        if not names or "image" not in columns:
+            raise DataError(f"{shards[0]} has columns {sorted(columns)[:6]}...: an `image` column and attribute columns are needed.")
+        self.table = self._read_table(names, columns)
+        self._firsts = np.array([first for first, _, _ in self._starts])
+
+    def _read_table(self, names: tuple[str, ...], columns: set[str]) -> LabelledFiles:
+        key = "file" if "file" in columns else "image.path"
+        person = [name for name in ("celeb_id", "identity") if name in columns][:1]
+        files: list[str] = []
+        targets, known, people, row = [], [], [], 0
+        for shard, file in enumerate(self._files):
+            for group in range(file.num_row_groups):
+                self._starts.append((row, shard, group))
+                row += file.metadata.row_group(group).num_rows
+            part = file.read(columns=[key, *names, *person])
+            paths = part.column(0).to_pylist()
+            files += [p["path"] if isinstance(p, dict) else p for p in paths]
+            cells = np.array([[np.nan if v is None else float(v) for v in part.column(name).to_pylist()] for name in names], np.float64).T
+            known.append(~np.isnan(cells))
+            targets.append(np.nan_to_num(cells).astype(np.int8))
+            people += part.column(person[0]).to_pylist() if person else []
+        identity = np.array(people, np.int64) if people else None
+        return LabelledFiles(tuple(files), names, np.concatenate(targets), np.concatenate(known), identity, None)
+
+    def read_bytes(self, row: int) -> bytes:
+        """Return the encoded image of row `row`; sequential reading is cheap, random reading re-reads row groups."""
+        slot = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        if slot not in self._cache:
+            _, shard, group = self._starts[slot]
+            self._cache[slot] = self._files[shard].read_row_group(group, columns=["image"]).column(0)
+            while len(self._cache) > _GROUPS_IN_MEMORY:
+                self._cache.popitem(last=False)
+        return bytes(self._cache[slot][row - self._starts[slot][0]]["bytes"].as_py())

@@ -1,0 +1,77 @@
+"""Labelled faces, whatever they are stored in: names, targets, which labels are known, people, splits, and bytes on demand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament.errors import DataError
+
+
+@dataclass(frozen=True)
+class LabelledFiles:
+    """Rows of a data set. targets (N,A) int8 in {0,1}; known (N,A) bool; identity (N,) int64 or None; split (N,) str or None.
+
+    `missing` counts rows that are listed without a file, or files without a row: counted, never guessed.
+    """
+
+    files: tuple[str, ...]
+    attributes: tuple[str, ...]
+    targets: npt.NDArray[np.int8]
+    known: npt.NDArray[np.bool_]
+    identity: npt.NDArray[np.int64] | None = None
+    split: npt.NDArray[np.str_] | None = None
+    missing: int = 0
+
+    def __post_init__(self) -> None:
+        shape = (len(self.files), len(self.attributes))
+        if self.targets.shape != shape or self.known.shape != shape:
+            raise DataError(f"targets {self.targets.shape} and known {self.known.shape} must be {shape}.")
+        if len(set(self.files)) != len(self.files):
+            raise DataError("A file name is listed twice. Each image needs one row.")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def take(self, index: npt.NDArray[np.intp]) -> LabelledFiles:
+        """Return the rows at `index`, in that order."""
+        return LabelledFiles(
+            tuple(self.files[i] for i in index),
+            self.attributes,
+            self.targets[index],
+            self.known[index],
+            None if self.identity is None else self.identity[index],
+            None if self.split is None else self.split[index],
+            self.missing,
+        )
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits over names and labels: two runs on the same data show the same."""
+        digest = hashlib.sha256("\n".join([*self.attributes, *self.files]).encode("utf-8", "surrogateescape"))
+        digest.update(np.where(self.known, self.targets, -1).astype(np.int8).tobytes())
+        return digest.hexdigest()[:16]
+
+
+class Source(Protocol):
+    """A data set: its table, and the encoded image of row i."""
+
+    @property
+    def table(self) -> LabelledFiles: ...
+
+    def read_bytes(self, row: int) -> bytes: ...
+
+
+class Subset:
+    """A source restricted to some rows."""
+
+    def __init__(self, source: Source, rows: Sequence[int] | npt.NDArray[np.intp]) -> None:
+        self._source, self._rows = source, np.asarray(rows, np.intp)
+        self.table = source.table.take(self._rows)
+
+    def read_bytes(self, row: int) -> bytes:
+        return self._source.read_bytes(int(self._rows[row]))
