@@ -1,0 +1,98 @@
+"""The command line: one module per command, loaded only when that command runs, so that help and short runs stay fast.
+
+To add a command: add a line to `COMMANDS` and a module `lineament/cli/<command>.py` (dashes become underscores) with one typed function
+`command(...)`; its parameters are Typer options, the shared ones come from `lineament.cli.options`, its docstring is the help text.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from lineament.errors import LineamentError
+
+COMMANDS: dict[str, str] = {
+    "analyze": "Answer the attributes of every face in photos, folders or lists.",
+    "models": "List the models that can be named with --model.",
+    "doctor": "Check versions, providers, weights and answers of this installation.",
+    "schema": "Print the JSON Schema of a record.",
+    "train": "Train a network from a configuration file.",
+    "export": "Export a training run to one ONNX file with its card.",
+    "evaluate": "Score a model or a prediction file on labelled data.",
+    "calibrate": "Fit calibration and thresholds from a prediction file into a model's card.",
+    "compare": "Compare two prediction files with a paired bootstrap.",
+    "audit": "Compare error rates between cohorts.",
+    "audit-labels": "Find labels that are likely wrong.",
+    "report": "Write an HTML report of prediction files.",
+    "bench": "Measure the speed of every stage on this machine.",
+    "serve": "Serve the HTTP interface and its page.",
+    "index": "Build a searchable index of the faces in a folder.",
+    "search": "Search an index by attributes.",
+}
+EXIT_FAILED_INPUTS = 3
+EXIT_USAGE = 2
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports a command's module when the command runs, and turns `LineamentError` into one line and exit status 2."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """Return a stand-in with name and help only: enough for `--help` and completion, and free."""
+        return TyperCommand(name=cmd_name, help=COMMANDS[cmd_name], rich_markup_mode="rich") if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """Return the real command for the first argument, importing its module."""
+        name, stand_in, rest = super().resolve_command(ctx, args)  # type: ignore[arg-type]
+        return (name, stand_in, rest) if name is None else (name, _load(name), rest)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)  # type: ignore[arg-type]
+        except LineamentError as error:
+            typer.echo(f"lineament: {error}", err=True)
+            raise typer.Exit(EXIT_USAGE) from error
+        except BrokenPipeError as error:  # `lineament ... | head` closed our stdout: not a fault of the run
+            sys.stdout = None  # type: ignore[assignment]
+            raise typer.Exit(0) from error
+        except OSError as error:
+            typer.echo(f"lineament: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+            raise typer.Exit(1) from error
+
+
+def _load(name: str) -> Any:
+    module = import_module(f"lineament.cli.{name.replace('-', '_')}")
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    single.command(name)(module.command)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from lineament import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version.")) -> None:
+    """Photos in; for every face 40 named answers with probabilities that mean what they say."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the entry point `lineament` and `python -m lineament`."""
+    app(args=None if arguments is None else list(arguments), prog_name="lineament")
