@@ -1,0 +1,214 @@
+"""Run settings: frozen dataclasses <-> YAML. An unknown key is an error; `$NAME` and `${NAME}` in paths come from the environment.
+
+A config is a claim: its `claim` section says where the recipe comes from, the command, what it costs and which number to expect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lineament.errors import ConfigError, MissingExtraError
+
+_DEFAULTS = {"LINEAMENT_DATA": "../shared/data", "LINEAMENT_MODELS": "../shared/models"}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What this config promises: `source` of the recipe, `command`, `cost`, `expected` result (or "not run here")."""
+
+    source: str = ""
+    command: str = ""
+    cost: str = ""
+    expected: str = ""
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network. name: baseline, mgmtn, far-amtn, dmm-cnn, or `module.path:Class`; options: its switches, passed by keyword."""
+
+    name: str = "baseline"
+    backbone: str = "mobilenetv1_100"
+    weights: str | None = None
+    frozen_stages: int = 0
+    input_size: tuple[int, int] = (235, 192)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Training data. layout: parquet, official, table, lfwa or synthetic; exclude: a CSV or list whose first column names files to leave out;
+    limit: first rows only; holdout: rows set aside by identity to watch the training (never the validation split)."""
+
+    layout: str = "parquet"
+    path: str = "$LINEAMENT_DATA/celeba/train-parquet"
+    split: str = "all"
+    exclude: str | None = None
+    limit: int | None = None
+    holdout: int = 512
+    attributes: tuple[str, ...] | None = None
+    cache: str = "runs/cache"
+    regions: str | None = None
+    landmarks: str | None = None
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """crop (h, w) at a random place of the input, None for none; flip: mirror half of the images; brightness: factor 1 +- this."""
+
+    crop: tuple[int, int] | None = (216, 176)
+    flip: bool = True
+    brightness: float = 0.2
+    contrast: float = 0.0
+    erase: float = 0.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """name: bce, weighted_bce, focal, logit_adjusted or squared_error; options by keyword. Weights of the auxiliary terms."""
+
+    name: str = "bce"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    landmark: float = 0.5
+    distill: float = 0.0
+    teacher: str | None = None
+
+
+@dataclass(frozen=True)
+class WeightingConfig:
+    """name: uniform, dmm, dws, validation_trend or uncertainty; options by keyword."""
+
+    name: str = "uniform"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """AdamW or SGD, linear warm-up, cosine to zero; `ema` is the decay of the averaged weights (0: none); precision fp32 or bf16."""
+
+    name: str = "adamw"
+    lr: float = 4e-4
+    head_lr_factor: float = 5.0
+    weight_decay: float = 0.02
+    warmup_steps: int = 200
+    epochs: int = 5
+    batch: int = 64
+    ema: float = 0.998
+    clip_norm: float = 0.0
+    precision: str = "bf16"
+    device: str = "cpu"
+    threads: int | None = None
+    checkpoint_minutes: float = 3.0
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run."""
+
+    name: str
+    seed: int = 0
+    claim: Claim = field(default_factory=Claim)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    weighting: WeightingConfig = field(default_factory=WeightingConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists and dictionaries, as YAML and JSON hold them."""
+        return typing.cast("dict[str, Any]", _plain(dataclasses.asdict(self)))
+
+
+def expand(path: str) -> Path:
+    """Return `path` with environment variables filled in; LINEAMENT_DATA and LINEAMENT_MODELS default to the folder beside the checkout.
+
+    Raises: ConfigError naming a variable that is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1) or match.group(2)
+        found = os.environ.get(name, _DEFAULTS.get(name))
+        if found is None:
+            raise ConfigError(f"The environment variable {name} in path {path!r} is not set.")
+        return found
+
+    return Path(re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, path)).expanduser()
+
+
+def from_dict(record: Mapping[str, Any]) -> TrainConfig:
+    """Build a TrainConfig; every unknown key and every value of the wrong type is an error that names its place."""
+    return typing.cast("TrainConfig", _build(TrainConfig, record, ""))
+
+
+def load_config(path: str | os.PathLike[str]) -> TrainConfig:
+    """Read a YAML config. Raises: ConfigError; MissingExtraError without PyYAML."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("PyYAML", "train") from error
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"No config at {file}. See configs/ for examples.")
+    try:
+        record = yaml.safe_load(file.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not YAML: {error}") from error
+    if not isinstance(record, dict):
+        raise ConfigError(f"{file} must hold a mapping with the keys of TrainConfig.")
+    return from_dict(record)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _build(kind: Any, record: Any, where: str) -> Any:
+    if not isinstance(record, Mapping):
+        raise ConfigError(f"{where or 'config'}: expected a mapping, got {record!r}.")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(record) - set(hints))
+    if unknown:
+        raise ConfigError(f"Unknown key {where}{unknown[0]}. Known keys here: {', '.join(hints)}.")
+    required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    if required - set(record):
+        raise ConfigError(f"Missing key {where}{sorted(required - set(record))[0]}.")
+    return kind(**{key: _convert(hints[key], value, f"{where}{key}") for key, value in record.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, f"{where}.")
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        inner = [arg for arg in args if arg is not type(None)]
+        if value is None and type(None) in args:
+            return None
+        return _convert(inner[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or (args[-1] is not Ellipsis and len(value) != len(args)):
+            raise ConfigError(f"{where}: expected a list{'' if args[-1] is Ellipsis else f' of {len(args)}'}, got {value!r}.")
+        return tuple(_convert(args[0], item, where) for item in value)
+    if origin is not None:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: expected a mapping, got {value!r}.")
+        return dict(value)
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError as error:
+            raise ConfigError(f"{where}: expected a number, got {value!r}.") from error
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}.")
+    return value

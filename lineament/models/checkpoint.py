@@ -1,0 +1,71 @@
+"""Weights on disk: safetensors with a JSON header, never pickle; written to the side and renamed, so a kill leaves the old file whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lineament.config import TrainConfig, from_dict
+from lineament.errors import ModelFileError
+from lineament.models.build import build_network
+
+
+def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON header atomically."""
+    target = Path(path)
+    aside = target.with_suffix(".part")
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata={"lineament": json.dumps(header)})
+    aside.replace(target)
+
+
+def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote. Raises: ModelFileError if the file is missing, damaged or of another program."""
+    file = Path(path)
+    if not file.is_file():
+        raise ModelFileError(f"No checkpoint at {file}.")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            header = json.loads((opened.metadata() or {}).get("lineament", "null"))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
+    except SafetensorError as error:
+        raise ModelFileError(f"{file} is damaged ({error}). Take an earlier copy or train again.") from error
+    if not isinstance(header, dict):
+        raise ModelFileError(f"{file} was not written by Lineament: its header lacks the entry `lineament`.")
+    return tensors, header
+
+
+def save_network(path: str | os.PathLike[str], network: nn.Module, config: TrainConfig, *, half: bool = True) -> None:
+    """Write a trained network with its config and attribute names; floats as fp16 unless half is False."""
+    tensors = {name: t.half() if half and t.is_floating_point() else t for name, t in network.state_dict().items()}
+    save_tensors(path, tensors, {"config": config.to_dict(), "attributes": list(network.attributes)})  # type: ignore[arg-type, union-attr]
+
+
+def load_network_file(path: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:
+    """Rebuild a network written by `save_network`, in eval mode, fp32. Raises: ModelFileError."""
+    tensors, header = load_tensors(path)
+    config = from_dict(header["config"])
+    network = build_network(config.model, header["attributes"], random_trunk=True)
+    try:
+        network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+    except RuntimeError as error:
+        raise ModelFileError(f"{path} does not fit the network its own config describes: {error}") from error
+    return network.eval(), config
+
+
+def copy_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
+    """Copy every tensor whose name and shape match into `network`; return the names that did not (a new head, other attributes)."""
+    own = network.state_dict()
+    left = [name for name, tensor in own.items() if name not in tensors or tensors[name].shape != tensor.shape]
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name not in left:
+                tensor.copy_(tensors[name].to(tensor.dtype))
+    return left
