@@ -1,0 +1,82 @@
+# Everything a developer types. `make setup` and `make test` need only Python 3.10+ with venv, and make; on Windows see docs/platform.md.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_VENV ?= .venv-demo
+DEMO_OUT ?= demo
+CONSTRAINTS = constraints.txt
+BIN = $(VENV)/bin
+SOURCES := $(shell find lineament -type f ! -path '*/__pycache__/*' 2>/dev/null)
+NEEDS_310 = import sys; sys.exit(sys.version_info < (3, 10) and "Lineament needs Python 3.10 or newer; say which with PYTHON=... (found " + sys.version.split()[0] + ")")
+
+.PHONY: help setup demo test test-slow lint format type imports check refit bench constraints clean distclean
+
+help:
+	@echo "make setup      development environment in $(VENV), everything"
+	@echo "make demo       core-only environment in $(DEMO_VENV), analyse the bundled photos"
+	@echo "make test       the fast suite (sets up $(VENV) if needed)"
+	@echo "make test-slow  the slow suite"
+	@echo "make lint | type | imports | check   ruff | mypy --strict | import-linter | all three"
+	@echo "make refit      after the default weights changed: calibration, golden values, generated documents"
+	@echo "make bench      speed of every stage, on this machine"
+	@echo "make clean | distclean   remove what was built | and the environments"
+
+setup: $(VENV)/.stamp-setup
+
+$(VENV)/.stamp-setup: pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c '$(NEEDS_310)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) torch torchvision --editable '.[dev]'
+	@touch $@
+
+demo: $(DEMO_VENV)/.stamp-demo
+	$(DEMO_VENV)/bin/python scripts/check_core.py
+	$(DEMO_VENV)/bin/python -m lineament.demo --out $(DEMO_OUT)
+	@$(DEMO_VENV)/bin/python scripts/venv_size.py $(DEMO_VENV) --max-mb 280
+
+# Not editable and not cached: what a user gets from the wheel, without a stale build folder.
+$(DEMO_VENV)/.stamp-demo: pyproject.toml $(CONSTRAINTS) $(SOURCES)
+	@$(PYTHON) -c '$(NEEDS_310)'
+	test -x $(DEMO_VENV)/bin/python || $(PYTHON) -m venv $(DEMO_VENV)
+	rm -rf build
+	$(DEMO_VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) .
+	rm -rf build
+	@touch $@
+
+test: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports --no-logo
+
+check: lint type imports
+
+refit: setup
+	$(BIN)/python scripts/refit.py
+	$(BIN)/python scripts/third_party.py
+
+bench: setup
+	$(BIN)/lineament bench --json runs/bench.json
+
+constraints: setup
+	$(BIN)/python scripts/constraints.py
+
+clean:
+	rm -rf build dist $(DEMO_OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find lineament tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) $(DEMO_VENV)
