@@ -17,6 +17,7 @@ from typing import Any
 
 from lineament.errors import ConfigError, MissingExtraError
 
+Settings = typing.TypeVar("Settings")
 _DEFAULTS = {"LINEAMENT_DATA": "../shared/data", "LINEAMENT_MODELS": "../shared/models"}
 
 
@@ -147,11 +148,21 @@ def expand(path: str) -> Path:
 
 def from_dict(record: Mapping[str, Any]) -> TrainConfig:
     """Build a TrainConfig; every unknown key and every value of the wrong type is an error that names its place."""
-    return typing.cast("TrainConfig", _build(TrainConfig, record, ""))
+    return settings_from_dict(TrainConfig, record)
+
+
+def settings_from_dict(kind: type[Settings], record: Mapping[str, Any]) -> Settings:
+    """Build any frozen settings dataclass the same strict way."""
+    return typing.cast("Settings", _build(kind, record, ""))
 
 
 def load_config(path: str | os.PathLike[str]) -> TrainConfig:
-    """Read a YAML config. Raises: ConfigError; MissingExtraError without PyYAML."""
+    """Read a YAML training config. Raises: ConfigError; MissingExtraError without PyYAML."""
+    return load_settings(TrainConfig, path)
+
+
+def load_settings(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
+    """Read a YAML file into any settings dataclass. Raises: ConfigError; MissingExtraError without PyYAML."""
     try:
         import yaml
     except ImportError as error:
@@ -164,8 +175,8 @@ def load_config(path: str | os.PathLike[str]) -> TrainConfig:
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not YAML: {error}") from error
     if not isinstance(record, dict):
-        raise ConfigError(f"{file} must hold a mapping with the keys of TrainConfig.")
-    return from_dict(record)
+        raise ConfigError(f"{file} must hold a mapping with the keys of {kind.__name__}.")
+    return settings_from_dict(kind, record)
 
 
 def _plain(value: Any) -> Any:
