@@ -1,0 +1,61 @@
+"""What every runtime is to the rest of the package: crops in, logits out, one face at a time.
+
+crops (N,3,218,178) uint8 RGB -> logits (N,A) float32
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from lineament.runtime.card import Card
+from lineament.types import Crops, Float, ModelOutput, UInt8
+
+Outputs = tuple[Float, "Float | None"]
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A loaded model. `id` is what records show; `runtime` and `precision` say how it computes, and never change by themselves."""
+
+    @property
+    def card(self) -> Card: ...
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def runtime(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    def __call__(self, crops: Crops) -> ModelOutput: ...
+
+
+def model_id(card: Card) -> str:
+    """Return NAME@XXXXXXXX, the last part being the start of the file's SHA-256."""
+    return f"{card.name}@{(card.file_sha256 or '0' * 8)[:8]}"
+
+
+def run_each(face: Callable[[UInt8], Outputs], pixels: UInt8, pool: ThreadPoolExecutor | None) -> list[Outputs]:
+    """Run `face` on every crop by itself, on the pool where there is one and more than one face; answers keep the order.
+
+    Convention: a face never shares a batch, so its logits cannot depend on its neighbours.
+    """
+    singles = [np.ascontiguousarray(pixels[i : i + 1]) for i in range(len(pixels))]
+    if pool is None or len(singles) < 2:
+        return [face(single) for single in singles]
+    return list(pool.map(face, singles))
+
+
+def collect(outputs: Sequence[Outputs], attributes: tuple[str, ...]) -> ModelOutput:
+    """Return the outputs of N single faces as one: logits (N,A), regions (N,K,h,w) where the network gives them."""
+    if not outputs:
+        return ModelOutput(np.zeros((0, len(attributes)), np.float32), attributes)
+    logits = np.concatenate([logit for logit, _ in outputs]).astype(np.float32, copy=False)
+    regions = [region for _, region in outputs if region is not None]
+    return ModelOutput(logits, attributes, np.concatenate(regions) if regions else None)

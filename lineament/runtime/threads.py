@@ -1,0 +1,84 @@
+"""How many threads this process may use: affinity masks, cgroup quotas, batch schedulers and worker processes all have a say.
+
+Convention: a network session runs one face on one thread; parallelism is over faces and photos. So the number found here is how many
+threads compute at once, and an answer cannot depend on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+PROC_CGROUP = Path("/proc/self/cgroup")
+_ENVIRONMENT = ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS")
+
+
+def available_cpus(
+    environment: Mapping[str, str] | None = None, *, cgroup_root: Path = CGROUP_ROOT, proc_cgroup: Path = PROC_CGROUP
+) -> int:
+    """Return the number of CPUs this process may keep busy, at least 1.
+
+    Convention: the smallest of the affinity mask (cpusets, taskset), the cgroup quota (v2 `cpu.max`, v1 `cpu.cfs_quota_us`; 1.5 CPUs count
+    as 1, because a throttled thread stalls the others), `SLURM_CPUS_PER_TASK` and `OMP_NUM_THREADS`.
+
+    >>> available_cpus({"OMP_NUM_THREADS": "1"})
+    1
+    """
+    environment = os.environ if environment is None else environment
+    limits = [float(_affinity())]
+    quota = cgroup_quota(cgroup_root, proc_cgroup)
+    if quota is not None:
+        limits.append(quota)
+    limits += [float(environment[key]) for key in _ENVIRONMENT if environment.get(key, "").isdecimal() and int(environment[key]) > 0]
+    return max(1, int(min(limits)))
+
+
+def default_threads() -> int:
+    """Return the threads to use when nobody says: all available CPUs, or 1 inside a worker process, whose siblings want the others."""
+    import multiprocessing
+
+    return available_cpus() if multiprocessing.parent_process() is None else 1
+
+
+def cgroup_quota(root: Path = CGROUP_ROOT, proc_cgroup: Path = PROC_CGROUP) -> float | None:
+    """Return the tightest CPU quota of this process's cgroup and its parents, in CPUs; None where there is none."""
+    quotas = [quota for folder, version in _cgroup_folders(root, proc_cgroup) if (quota := _quota(folder, version)) is not None]
+    return min(quotas, default=None)
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroup_folders(root: Path, proc_cgroup: Path) -> list[tuple[Path, int]]:
+    """Return (folder, cgroup version) for the own group and each parent up to the mount."""
+    try:
+        lines = proc_cgroup.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    folders: list[tuple[Path, int]] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounts = [(root, 2)] if not controllers else [(root / controllers, 1), (root / "cpu", 1)]
+        for mount, version in mounts:
+            folder = mount / path.lstrip("/")
+            folders += [(parent, version) for parent in (folder, *folder.parents) if parent == mount or mount in parent.parents]
+    return folders
+
+
+def _quota(folder: Path, version: int) -> float | None:
+    try:
+        if version == 2:
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)
