@@ -23,13 +23,19 @@ _DEFAULTS = {"LINEAMENT_DATA": "../shared/data", "LINEAMENT_MODELS": "../shared/
 
 @dataclass(frozen=True)
 class Claim:
-    """What this config promises: `source` of the recipe, `command`, `cost`, `expected` result (or "not run here")."""
+    """What this config promises: `source` of the recipe, `command`, `cost`, `expected` result (or "not run here"), the paper's own number.
+
+    `data`, `licence` and `intended_use` go into the model card word for word.
+    """
 
     source: str = ""
     command: str = ""
     cost: str = ""
     expected: str = ""
     paper: str = ""
+    data: str = ""
+    licence: str = ""
+    intended_use: str = ""
 
 
 @dataclass(frozen=True)

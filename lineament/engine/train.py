@@ -213,7 +213,7 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         saved = self.out / "config.json"
         if resume and saved.is_file():
-            if json.loads(saved.read_text()) != json.loads(json.dumps(self.config.to_dict())):
+            if _settings(json.loads(saved.read_text())) != _settings(json.loads(json.dumps(self.config.to_dict()))):
                 raise ResumeError(f"{self.out} was trained with another config ({saved}). Use that one, or another --out.")
             if (self.out / "checkpoint.safetensors").is_file():
                 self._load_checkpoint()
@@ -269,6 +269,11 @@ class _Swapped:
     def __exit__(self, *_: object) -> None:
         self._network.load_state_dict(self._kept)
         self._network.train()
+
+
+def _settings(record: dict[str, Any]) -> dict[str, Any]:
+    """What decides the numbers: everything but the words of the claim."""
+    return {key: value for key, value in record.items() if key != "claim"}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
