@@ -1,0 +1,166 @@
+"""Is the difference real? The paired bootstrap by identity, on counts.
+
+    labels of A and B (N,A) -> counts per identity (I, columns) -> multinomial weights (draws, I) @ counts -> intervals
+
+Photos of one person are not independent, so people are drawn, not photos. Counts are summed per person once; every draw is then one row
+of a matrix product, done in chunks: 200,000 images x 40 attributes x 1,000 draws take seconds and well under 2 GB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament.errors import DataError, UsageError
+from lineament.metrics.counts import Bool, Counts, Float, mean_of_known
+
+_CHUNK_BYTES = 64_000_000  # of float32 weights held at once
+
+
+def clusters(identity: npt.ArrayLike | None, rows: int) -> tuple[npt.NDArray[np.intp], int]:
+    """Return the cluster of each row (N,) and how many there are: one per identity; rows without one (None, or negative) stand alone."""
+    if identity is None:
+        return np.arange(rows), rows
+    people = np.asarray(identity, np.int64).copy()
+    alone = people < 0
+    people[alone] = people.max(initial=0) + 1 + np.arange(alone.sum())
+    distinct, place = np.unique(people, return_inverse=True)
+    return place.astype(np.intp), len(distinct)
+
+
+def sum_by_cluster(values: npt.ArrayLike, place: npt.NDArray[np.intp], size: int) -> npt.NDArray[np.float32]:
+    """Return the sums (I,C) of the rows of values (N,C) in each cluster."""
+    array = np.asarray(values)
+    order = np.argsort(place, kind="stable")
+    starts = np.searchsorted(place[order], np.arange(size))
+    out = np.empty((size, array.shape[1]), np.float32)
+    for column in range(array.shape[1]):
+        out[:, column] = np.add.reduceat(array[order, column].astype(np.float32), starts)
+    return out
+
+
+def weights(size: int, draws: int, seed: int = 0) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield how often each of `size` clusters is drawn, (chunk, I) float32, `draws` rows in all: multinomial, seeded, bounded memory."""
+    rng = np.random.default_rng(seed)
+    chunk = max(1, min(draws, _CHUNK_BYTES // (4 * max(size, 1))))
+    for start in range(0, draws, chunk):
+        rows = min(chunk, draws - start)
+        block = np.empty((rows, size), np.float32)
+        for row in range(rows):
+            block[row] = np.bincount(rng.integers(0, size, size), minlength=size)
+        yield block
+
+
+def resample(per_cluster: npt.NDArray[np.float32], draws: int = 1000, seed: int = 0) -> Float:
+    """Return the column sums (draws, C) of bootstrap samples of clusters (I,C). Raises: DataError without clusters."""
+    if len(per_cluster) == 0:
+        raise DataError("There is nothing to draw from: no image has a label. Give predictions with targets.")
+    return np.concatenate([block @ per_cluster for block in weights(len(per_cluster), draws, seed)]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """estimate, low and high, of one shape; NaN is "no data"."""
+
+    estimate: Float
+    low: Float
+    high: Float
+
+    @property
+    def excludes_zero(self) -> Bool:
+        """Where the interval lies on one side of 0: a difference that is not inside the noise."""
+        return (self.low > 0) | (self.high < 0)
+
+
+def percentile_interval(estimate: npt.ArrayLike, draws: Float, level: float = 0.95) -> Interval:
+    """Return the percentile interval over draws (D, ...) of an estimate (...); NaN draws are left out."""
+    tail = (1 - level) / 2
+    flat = draws.reshape(len(draws), -1)
+    bounds = np.full((2, flat.shape[1]), np.nan)
+    for column in range(flat.shape[1]):
+        known = flat[~np.isnan(flat[:, column]), column]
+        if len(known):
+            bounds[:, column] = np.quantile(known, [tail, 1 - tail])
+    point = np.asarray(estimate, np.float64)
+    return Interval(point, bounds[0].reshape(point.shape), bounds[1].reshape(point.shape))
+
+
+def simultaneous_interval(estimate: npt.ArrayLike, draws: Float, level: float = 0.95) -> Interval:
+    """Return intervals that hold for *all* entries at once with probability `level`: the max-t bootstrap.
+
+    Convention: estimate (A,) +- q * standard error, q the level-quantile over draws of the largest standardised deviation.
+    Source: Romano & Wolf, Econometrica 2005 (single-step form).
+    """
+    point = np.asarray(estimate, np.float64)
+    spread, middle = spread_of(draws), np.asarray(mean_of_known(draws, 0))
+    usable = spread > 0
+    if not usable.any():
+        return Interval(point, point.copy(), point.copy())
+    deviation = np.abs(np.where(np.isnan(draws), middle, draws)[:, usable] - middle[usable]) / spread[usable]
+    reach = float(np.quantile(deviation.max(1), level)) * spread
+    return Interval(point, point - reach, point + reach)
+
+
+def spread_of(draws: Float) -> Float:
+    """Return the bootstrap standard error of each entry over draws (D, ...), NaN draws left out; NaN where all are."""
+    middle = mean_of_known(draws, 0)
+    return np.sqrt(mean_of_known((draws - middle) ** 2, 0))
+
+
+METRICS: dict[str, Callable[[Counts], Float]] = {
+    "accuracy": lambda counts: counts.accuracy,
+    "balanced_accuracy": lambda counts: counts.balanced_accuracy,
+    "f1": lambda counts: counts.f1,
+    "tpr": lambda counts: counts.recall,
+    "tnr": lambda counts: counts.specificity,
+}
+"""Metrics that are functions of counts, by the name used in results."""
+
+
+def _columns(labels: Bool, truth: Bool, known: Bool) -> npt.NDArray[np.int8]:
+    """Return per row (N, 2A): true positives, then true negatives."""
+    return np.concatenate([labels & truth & known, ~labels & ~truth & known], 1).astype(np.int8)
+
+
+def _to_counts(hits: Float, truths: Float) -> Counts:
+    """Return Counts of hits (..., 2A) (tp, tn) and truths (..., 2A) (positives, negatives)."""
+    tp, tn = np.split(hits, 2, -1)
+    positives, negatives = np.split(truths, 2, -1)
+    parts = (tp, negatives - tn, tn, positives - tp)
+    return Counts(*(np.rint(part).astype(np.int64) for part in parts))
+
+
+def draw_counts(
+    systems: Sequence[npt.ArrayLike],
+    targets: npt.ArrayLike,
+    known: npt.ArrayLike,
+    identity: npt.ArrayLike | None = None,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> tuple[list[Counts], list[Counts]]:
+    """Return for each system's labels (N,A) its counts (A,), and its counts in every bootstrap draw (draws, A).
+
+    The same people are drawn for every system, so differences between systems are paired.
+    Raises: UsageError if shapes differ; DataError without data.
+    """
+    truth, has_label = np.asarray(targets).astype(bool), np.asarray(known, bool)
+    answers = [np.asarray(labels).astype(bool) for labels in systems]
+    if any(labels.shape != truth.shape for labels in answers) or has_label.shape != truth.shape:
+        raise UsageError(f"labels {[labels.shape for labels in answers]}, targets {truth.shape} and known must be one shape (N,A).")
+    place, size = clusters(identity, len(truth))
+    base: npt.NDArray[np.int8] = np.concatenate([truth & has_label, ~truth & has_label], 1).astype(np.int8)
+    tables = [base, *(_columns(labels, truth, has_label) for labels in answers)]
+    parts = [sum_by_cluster(table, place, size) for table in tables]
+    drawn = np.split(resample(np.concatenate(parts, 1), draws, seed), len(parts), 1)
+    whole = [part.sum(0, dtype=np.float64) for part in parts]
+    return [_to_counts(hits, whole[0]) for hits in whole[1:]], [_to_counts(hits, drawn[0]) for hits in drawn[1:]]
+
+
+def mean_interval(counts: Counts, drawn: Counts, metric: str = "accuracy", level: float = 0.95) -> Interval:
+    """Return the interval of one metric's mean over attributes."""
+    value = METRICS[metric]
+    return percentile_interval(mean_of_known(value(counts)), mean_of_known(value(drawn), 1), level)

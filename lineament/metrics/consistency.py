@@ -1,0 +1,157 @@
+"""Answers that can be true together: declared rules, how often they are broken, and the most probable answer that breaks none.
+
+    probs (N,A), thresholds (A,) -> independent labels (N,A) -> consistent labels (N,A) + which rule changed which attribute
+
+Every rule forbids two "yes" at once, so the rules form a small graph of conflicting pairs. Its connected components (facial hair: 5
+attributes; hair: 9) are solved exactly by scoring every allowed combination. NumPy only: `analyze --consistent` uses this.
+
+How often CelebA's own labels break each rule is measured by `scripts/check_rules.py` and stands in `docs/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations, product
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament.errors import UsageError
+from lineament.metrics.counts import Bool, Float, ratio
+
+_TINY = 1e-9  # probabilities and thresholds of exactly 0 or 1 keep finite log-odds
+_NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`name` forbids each of `pairs` (two attribute names) to be "yes" together."""
+
+    name: str
+    pairs: tuple[tuple[str, str], ...]
+
+
+def _excludes(name: str, one: str, *others: str) -> Rule:
+    return Rule(name, tuple((one, other) for other in others))
+
+
+RULES: tuple[Rule, ...] = (
+    _excludes("no_beard_excludes_facial_hair", "No_Beard", "Goatee", "Mustache", "Sideburns", "5_o_Clock_Shadow"),
+    Rule("one_hair_colour", tuple(combinations(("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"), 2))),
+    _excludes(
+        "bald_excludes_hair", "Bald", "Bangs", "Straight_Hair", "Wavy_Hair", "Receding_Hairline", "Black_Hair", "Blond_Hair", "Brown_Hair"
+    ),
+    _excludes("straight_excludes_wavy", "Straight_Hair", "Wavy_Hair"),
+    _excludes("bangs_exclude_receding_hairline", "Bangs", "Receding_Hairline"),
+)
+"""The declared rules, in the order in which a change is attributed.
+
+Bald does not exclude Gray_Hair: a quarter of CelebA's bald faces carry both labels (hair at the sides)."""
+
+
+@dataclass(frozen=True)
+class _Component:
+    """Attributes (columns) tied by rules, and every allowed combination of their answers, states (V,C)."""
+
+    columns: npt.NDArray[np.intp]
+    states: Bool
+
+
+@lru_cache(maxsize=64)
+def _pairs(attributes: tuple[str, ...], rules: tuple[Rule, ...]) -> tuple[tuple[int, int, str], ...]:
+    place = {name: column for column, name in enumerate(attributes)}
+    return tuple((place[a], place[b], rule.name) for rule in rules for a, b in rule.pairs if a in place and b in place)
+
+
+@lru_cache(maxsize=64)
+def _components(attributes: tuple[str, ...], rules: tuple[Rule, ...]) -> tuple[_Component, ...]:
+    pairs = _pairs(attributes, rules)
+    root = list(range(len(attributes)))
+    for a, b, _ in pairs:
+        old, new = root[b], root[a]
+        root = [new if at == old else at for at in root]
+    found = []
+    for key in sorted({root[a] for a, _, _ in pairs}):
+        columns = [column for column, at in enumerate(root) if at == key]
+        inside = [(columns.index(a), columns.index(b)) for a, b, _ in pairs if a in columns]
+        # "yes" first, so that equally probable answers keep the most answers said
+        states = [state for state in product((True, False), repeat=len(columns)) if not any(state[a] and state[b] for a, b in inside)]
+        found.append(_Component(np.array(columns, np.intp), np.array(states, bool)))
+    return tuple(found)
+
+
+def violations(labels: npt.ArrayLike, attributes: Sequence[str], rules: tuple[Rule, ...] = RULES) -> dict[str, Bool]:
+    """Return, per rule, which rows (N,) of labels (N,A) break it. Rules about absent attributes are never broken.
+
+    >>> violations([[1, 1]], ("Bald", "Bangs"))["bald_excludes_hair"].tolist()
+    [True]
+    """
+    said = np.asarray(labels).astype(bool)
+    if said.ndim != 2 or said.shape[1] != len(attributes):
+        raise UsageError(f"labels {said.shape} do not match {len(attributes)} attribute names.")
+    broken = {rule.name: np.zeros(len(said), bool) for rule in rules}
+    for a, b, name in _pairs(tuple(attributes), rules):
+        broken[name] |= said[:, a] & said[:, b]
+    return broken
+
+
+def violation_rates(labels: npt.ArrayLike, attributes: Sequence[str], rules: tuple[Rule, ...] = RULES) -> dict[str, float]:
+    """Return the share of rows that break each rule, and "any"; NaN ("no data") without rows."""
+    broken = violations(labels, attributes, rules)
+    rows = len(np.asarray(labels))
+    any_rule = np.any(list(broken.values()), axis=0)
+    return {name: float(ratio(mask.sum(), rows)) for name, mask in {**broken, "any": any_rule}.items()}
+
+
+def _log_odds(probs: Float) -> Float:
+    p = np.clip(probs, _TINY, 1 - _TINY)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def decode_consistent(
+    probs: npt.ArrayLike, thresholds: npt.ArrayLike, attributes: Sequence[str], rules: tuple[Rule, ...] = RULES
+) -> tuple[Bool, list[dict[str, str]]]:
+    """Return the most probable labels that break no rule, and what that changed.
+
+    Convention: attributes count as independent given the face, and odds are taken relative to each threshold, log(p/(1-p)) - log(t/(1-t)),
+    so that a row whose labels `prob >= threshold` break no rule keeps them exactly. Only "yes" ever becomes "no". A row's answer does not
+    depend on the other rows.
+
+    Args: probs (N,A) in 0..1, thresholds (A,), attributes: the A names.
+    Returns: labels (N,A) bool, and per row {attribute: name of the rule that changed it}.
+    Raises: UsageError if the shapes differ.
+
+    >>> labels, changed = decode_consistent([[0.9, 0.6]], [0.5, 0.5], ("Bald", "Bangs"))
+    >>> labels.tolist(), changed
+    ([[True, False]], [{'Bangs': 'bald_excludes_hair'}])
+    """
+    p, t, names = np.asarray(probs, np.float64), np.asarray(thresholds, np.float64), tuple(attributes)
+    if p.ndim != 2 or p.shape[1] != len(names) or t.shape != (len(names),):
+        raise UsageError(f"probs {p.shape} and thresholds {t.shape} do not match {len(names)} attribute names.")
+    labels = p >= t
+    rows = np.flatnonzero(np.any(list(violations(labels, names, rules).values()), axis=0)) if rules else np.zeros(0, np.intp)
+    changed: list[dict[str, str]] = [{} for _ in range(len(p))]
+    if len(rows) == 0:
+        return labels, changed
+    independent = labels[rows]
+    # every rule forbids only, so a "no" never pays to become "yes"; and rounding must not turn a prob at its threshold into a "no"
+    odds = np.where(independent, np.maximum(_log_odds(p[rows]) - _log_odds(t), 0.0), _NEVER)
+    for component in _components(names, rules):
+        scores = (odds[:, component.columns][:, None, :] * component.states).sum(-1)
+        labels[np.ix_(rows, component.columns)] = component.states[scores.argmax(1)]
+    _attribute_changes(rows, independent, labels[rows], names, rules, changed)
+    return labels, changed
+
+
+def _attribute_changes(
+    rows: npt.NDArray[np.intp], before: Bool, after: Bool, names: tuple[str, ...], rules: tuple[Rule, ...], changed: list[dict[str, str]]
+) -> None:
+    """Write into `changed` the first broken rule, in the order of declaration, that involves each attribute that was changed."""
+    flipped = before & ~after
+    for a, b, rule in _pairs(names, rules):
+        both = before[:, a] & before[:, b]
+        for column in (a, b):
+            for row in rows[both & flipped[:, column]]:
+                changed[int(row)].setdefault(names[column], rule)
