@@ -103,11 +103,12 @@ class Crops:
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a network says of N crops: logits (N,A), one column per name in `attributes`; optional region (N,K,h,w) to explain it."""
+    """What a network says of N crops: logits (N,A), one column per name in `attributes`; optional maps (N,M,h,w)
+    that explain it: class activations per attribute, regions or attention per group, as the card says under "maps"."""
 
     logits: Float
     attributes: tuple[str, ...]
-    region: Float | None = None
+    maps: Float | None = None
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 2 or self.logits.shape[1] != len(self.attributes):

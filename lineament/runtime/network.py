@@ -53,9 +53,9 @@ def run_each(face: Callable[[UInt8], Outputs], pixels: UInt8, pool: ThreadPoolEx
 
 
 def collect(outputs: Sequence[Outputs], attributes: tuple[str, ...]) -> ModelOutput:
-    """Return the outputs of N single faces as one: logits (N,A), regions (N,K,h,w) where the network gives them."""
+    """Return the outputs of N single faces as one: logits (N,A), maps (N,M,h,w) where the network gives them."""
     if not outputs:
         return ModelOutput(np.zeros((0, len(attributes)), np.float32), attributes)
     logits = np.concatenate([logit for logit, _ in outputs]).astype(np.float32, copy=False)
-    regions = [region for _, region in outputs if region is not None]
-    return ModelOutput(logits, attributes, np.concatenate(regions) if regions else None)
+    maps = [single for _, single in outputs if single is not None]
+    return ModelOutput(logits, attributes, np.concatenate(maps) if maps else None)

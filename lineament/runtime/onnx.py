@@ -64,7 +64,7 @@ class OnnxNetwork:
             raise ModelFileError(
                 f"{self.path} gives {given['logits'][-1]} logits, its card names {len(self.card.attributes)} attributes. Export it again."
             )
-        self._names = ["logits", "region"] if "region" in given else ["logits"]
+        self._names = ["logits", "maps"] if "maps" in given else ["logits"]
         self._pool = ThreadPoolExecutor(self.threads, "attributes") if self.threads > 1 else None
         self._pid = os.getpid()
 

@@ -73,8 +73,8 @@ class OpenVinoNetwork:
                 self._free.put(request)
 
     def _read(self, request: Any) -> Outputs:
-        region = np.array(request.get_tensor("region").data, np.float32) if self._has_region else None
-        return np.array(request.get_tensor("logits").data, np.float32), region
+        maps = np.array(request.get_tensor("maps").data, np.float32) if self._has_maps else None
+        return np.array(request.get_tensor("logits").data, np.float32), maps
 
     def _open(self) -> None:
         core, hints = _core(), _hints(self.precision, self.threads)
@@ -84,7 +84,7 @@ class OpenVinoNetwork:
             self._compiled = core.compile_model(model, "CPU", hints)
         except RuntimeError as error:
             raise ModelFileError(f"OpenVINO cannot load {self.path}: {str(error).splitlines()[-1]} Use --runtime onnx.") from error
-        self._has_region = any("region" in output.get_names() for output in self._compiled.outputs)
+        self._has_maps = any("maps" in output.get_names() for output in self._compiled.outputs)
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.threads):
             self._free.put(self._compiled.create_infer_request())
