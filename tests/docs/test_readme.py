@@ -1,0 +1,100 @@
+"""README and docs: their snippets run, their links lead somewhere, and what they name exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from lineament.schema import SENSITIVE, in_profile
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "THIRD_PARTY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+
+def load_snippets() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("snippets", ROOT / "scripts" / "snippets.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["snippets"] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+snippets = load_snippets()
+WITH_SNIPPETS = [name for name, page in zip(NAMES, PAGES, strict=True) if list(snippets.blocks(page.read_text("utf-8")))]
+
+
+@pytest.mark.parametrize("name", WITH_SNIPPETS)
+def test_snippets_run_and_print_what_the_page_shows(name: str, default_weights: Path) -> None:
+    _, faults = snippets.play(ROOT / name)
+    assert faults == [], "if the new output is right: python scripts/snippets.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    assert [t for t in targets if "://" not in t and not (page.parent / t).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_make_targets_exist(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", page.read_text("utf-8"), re.MULTILINE))
+    assert {target for target in named if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_exist(page: Path) -> None:
+    from lineament.cli import COMMANDS
+
+    named = set(re.findall(r"(?:^\$ |`|^)lineament ([a-z][a-z-]+)", page.read_text("utf-8"), re.MULTILINE))
+    assert named - set(COMMANDS) == set()
+
+
+def test_the_attribute_table_is_complete() -> None:
+    rows = re.findall(r"^\| `(default|all)`[^|]*\| (.+) \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    listed = {profile: set(re.findall(r"\b(?:5_o_Clock_Shadow|[A-Z][A-Za-z_]+)\b", text)) for profile, text in rows}
+    assert listed == {"default": set(in_profile("default")), "all": set(SENSITIVE)}
+
+
+@pytest.mark.parametrize(
+    ("expected", "output", "verdict"),
+    [
+        ("a 0.98\n", "a   0.985\n", True),
+        ("a 0.98\n", "a 0.80\n", False),
+        ("a 0.98 b\n", "a 0.98\n", False),
+        ("a\n", "a b\n", False),
+        ("", "", True),
+        ("default@11111111 yes\n", "default@22222222 yes\n", True),
+        ("default@11111111 yes\n", "default@22222222 no\n", False),
+        ("a\n...\nz\n", "a b c z\n", True),
+        ("a\n...\nz\n", "b c z\n", False),
+        ("a\n...\n", "a b c\n", True),
+        ('{"prob": 0.9312}\n', '{"prob": 0.9313}\n', True),
+        ('{"prob": 0.9312}\n', '{"prob": 0.5312}\n', False),
+    ],
+)
+def test_outputs_are_compared_with_care(expected: str, output: str, verdict: bool) -> None:
+    assert snippets.same(expected, output) is verdict
+
+
+def test_a_failing_snippet_is_a_fault_and_a_stale_output_is_renewed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nraise ValueError('no')\n```\n```console\n$ python -c 'print(6 * 7)'\n41\n```\n", "utf-8")
+    text, faults = snippets.play(page)
+    assert len(faults) == 2
+    assert "ValueError: no" in faults[0]
+    assert "print(6 * 7)'\n42\n```" in text
+
+
+def test_left_out_snippets_need_a_reason() -> None:
+    assert list(snippets.blocks("<!-- not run: needs a camera -->\n```python\nboom()\n```\n")) == []
+    assert len(list(snippets.blocks("<!-- not run -->\n```python\nboom()\n```\n"))) == 1
