@@ -30,10 +30,14 @@ PIXEL_DECIMALS = 2
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An upright photo. `pixels` (H,W,3) uint8 RGB; `note` says what was done to get it (first frame, alpha over white ...) or None."""
+    """An upright photo. `pixels` (H,W,3) uint8 RGB; `note` says what was done to get it (first frame, alpha over white ...) or None.
+
+    full_size: the photo's upright (width, height) where it was decoded smaller on request (`max_side`), else None.
+    """
 
     pixels: UInt8
     note: str | None = None
+    full_size: tuple[int, int] | None = None
 
     @property
     def height(self) -> int:

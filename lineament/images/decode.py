@@ -1,0 +1,135 @@
+"""A picture file's bytes to a loaded Pillow image, whole or not at all.
+
+Every file is walked before Pillow sees it (size, completeness), and only the plug-in of the format its content shows is ever run.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image, features
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from lineament.errors import EmptyError, ImageError, TooLargeError, TruncatedError, UnreadableError, UnsupportedError
+from lineament.images import blocks, bmp, gif, jpeg, png, tiff
+from lineament.images.formats import Container
+
+FAILURES = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,  # said on purpose by plug-ins about damaged files
+    TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError, AssertionError,  # slip out of header parsing
+    SystemError, RuntimeError,  # C codecs: a wrong tile, WebP, AVIF and HEIF decoders
+    MemoryError, Image.DecompressionBombError,
+)  # fmt: skip
+"""Every exception Pillow and its plug-ins were seen, or are written, to raise for a hostile file. Nothing else is caught."""
+
+_OPENERS: dict[str, Callable[[Any], Image.Image]] = {
+    "JPEG": JpegImageFile, "PNG": PngImageFile, "WEBP": WebPImageFile, "GIF": GifImageFile, "TIFF": TiffImageFile, "BMP": BmpImageFile,
+}  # fmt: skip
+_CUT = ("truncated", "not enough image data", "not large enough")
+_KIND = ("unknown pixel mode", "not supported", "not yet supported", "unsupported", "cannot handle", "unknown data organization")
+SEVERAL = {"HEIF": "main picture of several", "AVIF": "first frame of an animation", "WEBP": "first frame of an animation"}
+
+
+def walk(data: bytes, kind: str, max_pixels: int) -> Container:
+    """Return the file as a checked container, its header read by our own parser. Raises: as the walker of its format."""
+    if kind in ("AVIF", "HEIF"):
+        return blocks.walk_media(data, kind)
+    if kind == "TIFF":
+        return tiff.walk(data, max_pixels)
+    walkers = {"JPEG": jpeg.walk, "PNG": png.walk, "WEBP": blocks.walk_webp, "GIF": gif.walk, "BMP": bmp.walk}
+    return walkers[kind](data)
+
+
+def decode(data: bytes, kind: str, max_pixels: int, max_side: int | None = None) -> tuple[Image.Image, Container, tuple[int, int]]:
+    """Return the loaded first picture of a file, its container and the size its header says.
+
+    Args: kind: one of `formats.DECODED`; max_pixels: checked before any pixel is decoded; max_side: a JPEG may come at 1/2, 1/4 or 1/8 of
+        its size as long as its longer side keeps this many pixels.
+    Raises: ImageError, one of its subclasses.
+    """
+    container = walk(data, kind, max_pixels)
+    if container.size is not None:
+        check_size(container.size, max_pixels)
+    image = _open(container)
+    size = image.size
+    check_size(size, max_pixels)
+    _load(image, max_side)
+    _check_whole(image, container, max_side)
+    return image, container, size
+
+
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Raise EmptyError or TooLargeError unless a picture of `size` may be decoded."""
+    width, height = size
+    if width <= 0 or height <= 0:
+        raise EmptyError(f"A picture of {width} x {height} pixels.")
+    if width * height > max_pixels:
+        raise TooLargeError(f"{width} x {height} pixels are more than the cap of {max_pixels}. Raise max_pixels if it is a photo.")
+
+
+def as_image_error(error: BaseException) -> ImageError:
+    """Return what a failure of Pillow means, as one of our errors."""
+    text = str(error).lower()
+    if isinstance(error, (MemoryError, Image.DecompressionBombError)):
+        return TooLargeError("Decoding needs more memory than there is.")
+    if any(word in text for word in _CUT):
+        return TruncatedError("The file ends before its picture does.")
+    if any(word in text for word in _KIND):
+        return UnsupportedError(f"This kind of picture is not decoded ({error}). Save it as an ordinary JPEG or PNG.")
+    return UnreadableError("The picture is damaged and cannot be decoded.")
+
+
+def _open(container: Container) -> Image.Image:
+    opener = _OPENERS.get(container.format) or _optional(container.format)
+    try:
+        return opener(io.BytesIO(container.data))
+    except FAILURES as error:
+        raise as_image_error(error) from error
+
+
+def _optional(kind: str) -> Callable[[Any], Image.Image]:
+    """Return the opener of a format that not every installation decodes. Raises: UnsupportedError naming what to install."""
+    if kind == "AVIF":
+        if not features.check("avif"):
+            raise UnsupportedError("AVIF needs Pillow 11.3 or newer. Install it with: pip install --upgrade pillow")
+        from PIL.AvifImagePlugin import AvifImageFile
+
+        return AvifImageFile
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise UnsupportedError("HEIC and HEIF need a plug-in. Install it with: pip install 'lineament[heif]'") from error
+    opener: Callable[[Any], Image.Image] = HeifImageFile
+    return opener
+
+
+def _load(image: Image.Image, max_side: int | None) -> None:
+    try:
+        if max_side is not None and isinstance(image, JpegImageFile):
+            scale = max_side / max(image.size)
+            image.draft(None, (max(1, int(image.width * scale)), max(1, int(image.height * scale))))  # type: ignore[no-untyped-call, unused-ignore]
+        image.load()
+    except FAILURES as error:
+        raise as_image_error(error) from error
+
+
+def _check_whole(image: Image.Image, container: Container, max_side: int | None) -> None:
+    """Raise TruncatedError where Pillow filled what it did not find; see `jpeg` and `png`. Only suspicious pictures cost a second look."""
+    corner = image.getpixel((image.width - 1, image.height - 1)) if container.format in ("JPEG", "PNG") else None
+    levels = corner if isinstance(corner, tuple) else (corner,)
+    if container.format == "JPEG" and container.scan_end is not None and (container.progressive or set(levels) <= {127, 128}):
+        again = _open(Container("JPEG", jpeg.with_filler(container)))
+        _load(again, max_side)
+        if again.tobytes() != image.tobytes():
+            raise TruncatedError("The JPEG's last scan ends before its picture does.")
+    if container.format == "PNG" and (set(levels) == {0} or image.info.get("interlace")) and not png.has_all_rows(container.data):
+        raise TruncatedError("The PNG's picture data end before its last row.")
