@@ -1,0 +1,150 @@
+"""Rows into the index, a transaction per batch: each photo's old rows go and its new ones come together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament.errors import UsageError
+from lineament.search.compile import column
+from lineament.search.scan import Photo, readable
+from lineament.search.scenes import fingerprint
+from lineament.search.store import FACE_COLUMNS
+from lineament.types import FaceReport, Report
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass
+class _Batch:
+    """What the next transaction writes, in this order: copies, removals, files, faces."""
+
+    copies: list[tuple[int, int, Photo]] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    files: list[list[Any]] = field(default_factory=list)
+    faces: list[tuple[int, int, FaceReport]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.copies) + len(self.files)
+
+
+class Writer:
+    """Writes photos of one indexed folder, `size` of them per transaction."""
+
+    def __init__(self, con: DuckDBPyConnection, *, root_id: int, model: str, attributes: tuple[str, ...], size: int) -> None:
+        self.con, self.root_id, self.model, self.attributes, self.size = con, root_id, model, attributes, size
+        highest = con.execute("SELECT coalesce(max(file_id), -1) FROM files").fetchone()
+        self.next_id = int(highest[0] if highest else -1) + 1
+        self.batch, self.dead = _Batch(), set[int]()
+
+    def report(self, photo: Photo, sha256: str, report: Report, *, replaces: int | None) -> None:
+        """Add a photo's answers. Raises: UsageError where they lack attributes (a model loaded with a narrower profile)."""
+        for face in report.faces:
+            if not set(self.attributes) <= set(face.attributes):
+                raise UsageError("The index holds every attribute: load its model with profile='all'.")
+        number = self._begin(replaces)
+        scene, taken = fingerprint(photo.path) if report.faces else (None, None)
+        error = None if report.error is None else report.error[1].encode("utf-8", "backslashreplace").decode()
+        self.batch.files.append([number, *self._place(photo), sha256, report.status, error, report.width, report.height, self.model, scene, taken])
+        self.batch.faces += [(number, position, face) for position, face in enumerate(report.faces)]
+        self._flush_full()
+
+    def copy(self, photo: Photo, source: int, *, replaces: int | None) -> bool:
+        """Give a photo the rows of a file with the same bytes; False if those rows have been replaced meanwhile."""
+        if source in self.dead:
+            return False
+        self.batch.copies.append((self._begin(replaces), source, photo))
+        self._flush_full()
+        return True
+
+    def failure(self, photo: Photo, status: str, message: str, *, replaces: int | None) -> None:
+        """Note a photo whose bytes could not be read."""
+        number = self._begin(replaces)
+        self.batch.files.append([number, *self._place(photo), None, status, message, None, None, self.model, None, None])
+        self._flush_full()
+
+    def remove(self, file_ids: list[int]) -> None:
+        """Forget files and their faces."""
+        self.batch.removed += file_ids
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the batch in one transaction."""
+        batch, self.batch = self.batch, _Batch()
+        if not batch and not batch.removed:
+            return
+        self.con.begin()
+        try:
+            self._write(batch)
+        except BaseException:
+            self.con.rollback()
+            raise
+        self.con.commit()
+        self.dead |= set(batch.removed)
+
+    def _flush_full(self) -> None:
+        if len(self.batch) >= self.size:
+            self.flush()
+
+    def _begin(self, replaces: int | None) -> int:
+        if replaces is not None:
+            self.batch.removed.append(replaces)
+        self.next_id += 1
+        return self.next_id - 1
+
+    def _place(self, photo: Photo) -> list[Any]:
+        return [self.root_id, photo.relative, readable(photo.relative), photo.size, photo.mtime_ns]
+
+    def _write(self, batch: _Batch) -> None:
+        for number, source, photo in batch.copies:
+            self.con.execute(
+                "INSERT INTO files SELECT ?, ?, ?, ?, ?, ?, sha256, status, error, width, height, model, scene, taken FROM files"
+                " WHERE file_id = ?", [number, *self._place(photo), source],
+            )  # fmt: skip
+            self.con.execute("INSERT INTO faces SELECT * REPLACE (CAST(? AS BIGINT) AS file_id) FROM faces WHERE file_id = ?", [number, source])
+        if batch.removed:
+            for table in ("faces", "files"):
+                self.con.execute(f"DELETE FROM {table} WHERE file_id IN (SELECT unnest(CAST(? AS BIGINT[])))", [batch.removed])
+        if batch.files:
+            self.con.executemany(f"INSERT INTO files VALUES ({', '.join('?' * len(batch.files[0]))})", batch.files)
+        if batch.faces:
+            insert_faces(self.con, face_columns(batch.faces, self.attributes))
+
+
+def face_columns(faces: list[tuple[int, int, FaceReport]], attributes: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of the `faces` table for (file id, position, face) triples.
+
+    Raises: UsageError for a probability that is no number in 0..1.
+    """
+    numbers = np.array([_numbers(face) for _, _, face in faces], np.float32)
+    probs = np.array([[face.attributes[name].prob for name in attributes] for _, _, face in faces], np.float32)
+    if not np.all((probs >= 0) & (probs <= 1)):
+        raise UsageError("The model gave a probability outside 0..1. Check its card's calibration.")
+    columns: dict[str, npt.NDArray[Any]] = {
+        "file_id": np.array([number for number, _, _ in faces], np.int64),
+        "face": np.array([position for _, position, _ in faces], np.int32),
+    }
+    columns |= {name: np.ascontiguousarray(numbers[:, i]) for i, name in enumerate(FACE_COLUMNS)}
+    return columns | {f"prob_{name}": np.ascontiguousarray(probs[:, i]) for i, name in enumerate(attributes)}
+
+
+def _numbers(face: FaceReport) -> list[float]:
+    quality, found = face.quality, face.detection_prob
+    measured = [quality.eye_distance, quality.sharpness, quality.yaw, quality.pitch, quality.roll]
+    points = [value for point in face.keypoints for value in point]
+    return [*face.box_xyxy, float("nan") if found is None else found, *measured, *points]
+
+
+def insert_faces(con: DuckDBPyConnection, columns: dict[str, npt.NDArray[Any]]) -> None:
+    """Append rows to `faces`, given as NumPy columns; NaN is stored as NULL where a value may be absent."""
+    numbers = ", ".join(f"if(isnan({name}), NULL, {name}) AS {name}" for name in FACE_COLUMNS)
+    probs = ", ".join(column(name.removeprefix("prob_")) for name in columns if name.startswith("prob_"))
+    con.register("new_faces", columns)
+    try:
+        con.execute(f"INSERT INTO faces BY NAME SELECT file_id, face, {numbers}, {probs} FROM new_faces")
+    finally:
+        con.unregister("new_faces")
