@@ -149,7 +149,7 @@ def _probabilities(table: Table, names: Mapping[str, str], order: Sequence[str],
     if partly.any():
         raise DataError(f"{origin}: row {int(partly.argmax()) + 1} lacks some probabilities. Give all, or none where no face was found.")
     values[~given] = np.nan
-    return values, given.all(1)
+    return values, np.asarray(given.all(1), bool)
 
 
 def _integers(table: Table, name: str, origin: str, absent: int) -> npt.NDArray[np.int64] | None:
@@ -199,9 +199,7 @@ def _refuse_duplicates(predictions: Predictions, origin: str) -> None:
     seen: set[tuple[str, int]] = set()
     for key in predictions.keys:
         if key in seen:
-            raise DataError(
-                f"{origin}: {key[0]!r} (face {key[1]}) stands twice. Each face needs one row; several faces need a `face` column."
-            )
+            raise DataError(f"{origin}: {key[0]!r} (face {key[1]}) stands twice. Each face needs one row; several faces need a `face` column.")
         seen.add(key)
 
 

@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """numbers: name -> Column; text: name -> N strings or None; order: all names as the file has them; meta: what a Parquet writer added."""
+    """numbers: name -> Column; text: name -> N strings or None; order: all names as in the file; meta: what a Parquet writer added."""
 
     rows: int
     order: tuple[str, ...]
@@ -134,14 +134,13 @@ def _parse_csv(file: TextIO, origin: str, is_number: Callable[[str], bool]) -> T
             else:
                 parts[name].append(_to_numbers(cells, name, origin, rows))
         rows += len(block)
-    numbers = {
-        name: Column(_join([c.values for c in found], float), _join([c.given for c in found], bool)) for name, found in parts.items()
-    }
+    numbers = {name: _joined(found) for name, found in parts.items()}
     return Table(rows, tuple(header), numbers, text)
 
 
-def _join(parts: list[npt.NDArray[Any]], kind: type) -> npt.NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0, kind)
+def _joined(parts: list[Column]) -> Column:
+    whole = [Column(np.zeros(0), np.zeros(0, bool)), *parts]
+    return Column(np.concatenate([part.values for part in whole]), np.concatenate([part.given for part in whole]))
 
 
 def _blocks(reader: Iterator[list[str]], width: int, origin: str) -> Iterator[list[list[str]]]:

@@ -1,0 +1,62 @@
+"""Scorecards, comparisons and audits as Rich tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """Return a fraction as a percentage for people, a dash for no data.
+
+    >>> percent(0.9164), percent(None)
+    ('91.64', '-')
+    """
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def scorecard_table(card: Mapping[str, Any]) -> Table:
+    """Return the per-attribute table of a scorecard, the majority column beside the accuracy, means last."""
+    table = Table(title=f"{card.get('model') or 'predictions'} on {card.get('data') or 'its images'}: raw sigmoid at 0.5, percent")
+    table.add_column("attribute")
+    for name in ("accuracy", "majority", "balanced", "TPR", "TNR", "F1", "AP", "positives"):
+        table.add_column(name, justify="right")
+    for name, row in card["attributes"].items():
+        marked = name + (" *" if row["low_agreement"] else "")
+        keys = ("accuracy", "majority", "balanced_accuracy", "tpr", "tnr", "f1", "ap")
+        table.add_row(marked, *(percent(row[key]) for key in keys), str(row["positives"]))
+    means = (card["mean_accuracy"], card["majority_accuracy"], card["balanced_accuracy"], None, None, card["macro_f1"], card["mean_ap"])
+    table.add_section()
+    table.add_row("mean", *(percent(value) for value in means), "", style="bold")
+    table.caption = "* two annotators agree on fewer than 95 % of images. majority: always the more common answer."
+    return table
+
+
+def scorecard_lines(card: Mapping[str, Any]) -> list[str]:
+    """Return the lines said under the table: what was counted, what is calibrated, fitted, consistent."""
+    lines = [
+        f"{card['images']} images scored, {card['missing']} missing, {card['undetected']} without a detected face (wrong in all attributes).",
+        f"Without the low-agreement attributes: {percent(card['mean_accuracy_high_agreement'])}; "
+        f"only those: {percent(card['mean_accuracy_low_agreement'])}.",
+    ]
+    if calibrated := card.get("calibrated"):
+        lines.append(
+            f"Calibration error {percent(calibrated['ece'])} (raw {percent(calibrated['ece_raw'])}, "
+            f"perfectly calibrated predictions of this size would show {percent(calibrated['ece_floor'])}); Brier {calibrated['brier']}."
+        )
+    if fitted := card.get("fitted"):
+        lines.append(f"Fitted thresholds: {percent(fitted['mean_accuracy'])} (fitted on {fitted['fitted_on'] or 'data not named'}).")
+    if selective := card.get("selective"):
+        lines.append(
+            f"With 'cannot tell': {percent(selective['accuracy'])} at {percent(selective['coverage'])} coverage, "
+            f"{percent(selective['full_accuracy'])} at full coverage."
+        )
+    both = card["consistency"]
+    lines.append(
+        f"Rule-breaking faces: {percent(both['violations']['any'])} (accuracy {percent(both['accuracy'])}); decoded consistently "
+        f"{percent(both['violations_consistent']['any'])} (accuracy {percent(both['accuracy_consistent'])}); "
+        f"labels themselves {percent(both['violations_in_targets']['any'])}."
+    )
+    return lines
