@@ -59,7 +59,7 @@ def test_layers_hold() -> None:
     [
         ("schema.py", "import lineament.geometry", "Imports go down only"),
         ("metrics/__init__.py", "import lineament.engine", "Imports go down only"),
-        ("metrics/__init__.py", "def late() -> None:\n    import lineament.models", "do not know each other"),
+        ("metrics/__init__.py", "def late() -> None:\n    import lineament.models", "Data and metrics know no network"),
         ("pipeline/__init__.py", "import lineament.models", "The pipeline takes a network as a callable"),
         ("pipeline/__init__.py", "def late() -> None:\n    import torch", "No torch, not even lazily"),
         ("engine/__init__.py", "import timm", "Only models.backbone imports timm"),
