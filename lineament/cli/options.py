@@ -12,9 +12,7 @@ import typer
 
 Model = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="Shipped model name or ONNX file.")]
 Runtime = Annotated[str, typer.Option("--runtime", metavar="NAME", help="onnx, openvino, cuda, coreml or auto (a measured probe).")]
-Precision = Annotated[
-    str | None, typer.Option("--precision", metavar="NAME", help="fp32 (default), bf16 or int8; never changes by itself.")
-]
+Precision = Annotated[str | None, typer.Option("--precision", metavar="NAME", help="fp32 (default), bf16 or int8; never changes by itself.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use; by default the CPUs this process may use.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress or summary on stderr; errors still are.")]
 Profile = Annotated[str, typer.Option("--profile", metavar="default|all", help="default leaves out attributes that judge or profile.")]
