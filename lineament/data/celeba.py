@@ -98,6 +98,4 @@ class Official:
         targets = np.array(rows, np.int8).reshape(len(files), len(attributes))
         identity = np.array([people.get(file, -1) for file in files], np.int64) if people else None
         names = np.array([SPLITS[parts[file]] if file in parts else "" for file in files]) if parts else None
-        return LabelledFiles(
-            tuple(files), attributes, targets, np.ones(targets.shape, bool), identity, names, missing=listed - len(files)
-        )
+        return LabelledFiles(tuple(files), attributes, targets, np.ones(targets.shape, bool), identity, names, missing=listed - len(files))
