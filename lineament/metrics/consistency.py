@@ -40,9 +40,7 @@ def _excludes(name: str, one: str, *others: str) -> Rule:
 RULES: tuple[Rule, ...] = (
     _excludes("no_beard_excludes_facial_hair", "No_Beard", "Goatee", "Mustache", "Sideburns", "5_o_Clock_Shadow"),
     Rule("one_hair_colour", tuple(combinations(("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"), 2))),
-    _excludes(
-        "bald_excludes_hair", "Bald", "Bangs", "Straight_Hair", "Wavy_Hair", "Receding_Hairline", "Black_Hair", "Blond_Hair", "Brown_Hair"
-    ),
+    _excludes("bald_excludes_hair", "Bald", "Bangs", "Straight_Hair", "Wavy_Hair", "Receding_Hairline", "Black_Hair", "Blond_Hair", "Brown_Hair"),
     _excludes("straight_excludes_wavy", "Straight_Hair", "Wavy_Hair"),
     _excludes("bangs_exclude_receding_hairline", "Bangs", "Receding_Hairline"),
 )
