@@ -133,9 +133,7 @@ def fit(
     return thresholds, refused
 
 
-def dmm_adaptive(
-    probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None, *, rounds: int = 50, step: float = 0.02
-) -> Float:
+def dmm_adaptive(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None, *, rounds: int = 50, step: float = 0.02) -> Float:
     """Return thresholds_ (A,) after DMM-CNN's adaptive rule on fixed held-out predictions (N,A).
 
     tau <- clip(tau + step * (FP - FN) / (FP + FN + eps), 0.1, 0.9), the step halved every 5 rounds; see the head of this file.
