@@ -138,6 +138,4 @@ def _refuse_saturating_processor() -> None:
     from lineament.runtime.processor import int8_is_exact
 
     if not int8_is_exact():
-        raise UsageError(
-            "This processor's 8-bit arithmetic saturates (no VNNI), so int8 answers would be wrong. Leave --precision out, or use fp32."
-        )
+        raise UsageError("This processor's 8-bit arithmetic saturates (no VNNI), so int8 answers would be wrong. Leave --precision out, or use fp32.")
