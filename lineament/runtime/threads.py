@@ -15,9 +15,7 @@ PROC_CGROUP = Path("/proc/self/cgroup")
 _ENVIRONMENT = ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS")
 
 
-def available_cpus(
-    environment: Mapping[str, str] | None = None, *, cgroup_root: Path = CGROUP_ROOT, proc_cgroup: Path = PROC_CGROUP
-) -> int:
+def available_cpus(environment: Mapping[str, str] | None = None, *, cgroup_root: Path = CGROUP_ROOT, proc_cgroup: Path = PROC_CGROUP) -> int:
     """Return the number of CPUs this process may keep busy, at least 1.
 
     Convention: the smallest of the affinity mask (cpusets, taskset), the cgroup quota (v2 `cpu.max`, v1 `cpu.cfs_quota_us`; 1.5 CPUs count
