@@ -82,9 +82,7 @@ def test_a_module_without_a_layer_is_refused(copy: Path) -> None:
     assert "attic" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "module", ["lineament", "lineament.cli", "lineament.api", "lineament.runtime.registry", "lineament.pipeline.analyze"]
-)
+@pytest.mark.parametrize("module", ["lineament", "lineament.cli", "lineament.api", "lineament.runtime.registry", "lineament.pipeline.analyze"])
 def test_front_doors_are_light(module: str) -> None:
     assert not loaded_by(f"import {module}") & set(HEAVY)
 
