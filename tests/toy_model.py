@@ -28,9 +28,7 @@ def toy_card(attributes: tuple[str, ...] = CELEBA_40, *, name: str = "toy", deci
     )
 
 
-def write_toy_model(
-    path: Path, attributes: tuple[str, ...] = CELEBA_40, *, seed: int = 0, card: Card | None = None, with_card: bool = True
-) -> Path:
+def write_toy_model(path: Path, attributes: tuple[str, ...] = CELEBA_40, *, seed: int = 0, card: Card | None = None, with_card: bool = True) -> Path:
     """Write crops uint8 [N,3,218,178] -> logits float32 [N,A]: cast, scale, average pool, one linear layer of seeded weights."""
     rng = np.random.default_rng(seed)
     cells = 3 * 4 * 3
