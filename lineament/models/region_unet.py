@@ -26,6 +26,7 @@ from lineament.models.layers import Preprocess
 
 PAPER_WIDTHS = (32, 64, 128, 256, 512)
 LIGHT_WIDTHS = (16, 32, 64, 96, 160)
+CROP_HW = (218, 178)
 
 
 def _conv(cin: int, cout: int) -> nn.Sequential:
@@ -83,10 +84,16 @@ def region_unet(groups: Sequence[str], scale: str = "cpu") -> RegionUNet:
 
 
 def rgb_of(x: Tensor, preprocess: Preprocess) -> Tensor:
-    """Return RGB in -1..1 (N,3,h,w) of a normalised network input `x`, undoing the trunk's own normalisation."""
+    """Return RGB in -1..1 at the aligned crop's own scale for a normalised network input `x`, undoing the trunk's normalisation and resizing.
+
+    Convention: the whole input of `preprocess.size` becomes 218x178; a window cut out of it (training) becomes that part of 218x178.
+    """
     rgb = x * preprocess.std + preprocess.mean
     if preprocess.channels == "BGR":
         rgb = rgb.flip(1)
+    size = tuple(max(1, round(int(now) * own / full)) for now, own, full in zip(x.shape[-2:], CROP_HW, preprocess.size, strict=True))
+    if size != tuple(x.shape[-2:]):
+        rgb = F.interpolate(rgb, size=size, mode="bilinear", align_corners=False)
     return rgb / 127.5 - 1.0
 
 

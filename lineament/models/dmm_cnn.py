@@ -1,0 +1,151 @@
+"""DMM-CNN: Deep Multi-task Multi-label CNN (arXiv 2002.03683; Mao, Yan, Xue, Wang; IEEE T-AffC 2022).
+
+    x -> trunk -> F (N,C,h,w) -> landmarks (N,L,2)
+                              -> objective branch (N,A_o), subjective branch (N,A_s) -> logits (N,A)
+
+| paper's term | our name |
+|---|---|
+| objective / subjective attributes | `OBJECTIVE_23` / `SUBJECTIVE_17` of `schema.py` |
+| dynamic weighting | `objectives/weighting.py`, strategy `dmm` |
+| adaptive threshold | `objectives/thresholds.py` |
+
+Read in the paper (abstract and reading notes): landmark detection trained jointly to help the attributes; attributes split into objective and
+subjective, each with its own network design; loss weights set per attribute during training; thresholds set per attribute.
+Remembered, not re-read: ResNet-50, 72 landmarks, spatial pyramid pooling in one branch. Reconstructed here: which branch has the pyramid
+(`swap` exchanges them), the split, every layer size, the landmark loss (`objectives/landmarks.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lineament.errors import ConfigError
+from lineament.models.backbone import Backbone
+from lineament.models.layers import Preprocess, TorchOutput
+from lineament.schema import SUBJECTIVE_17
+
+LANDMARK_COUNTS = (0, 5, 68, 72, 98, 468)
+
+
+class PyramidPooling(nn.Module):
+    """Spatial pyramid pooling: the maximum over each cell of 1x1, 2x2 and 4x4 grids. (N,C,h,w) -> (N,21C).
+
+    Convention: cell i of n covers rows floor(i h / n) to ceil((i+1) h / n), so any map size works and neighbours may overlap by a row.
+    Source: He et al., ECCV 2014 (arXiv 1406.4729), with overlap where h is no multiple of n.
+    """
+
+    def __init__(self, levels: Sequence[int] = (1, 2, 4)) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+
+    @property
+    def cells(self) -> int:
+        return sum(n * n for n in self.levels)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        h, w = int(feature.shape[2]), int(feature.shape[3])
+        cells = [
+            feature[:, :, (i * h) // n : -(-(i + 1) * h // n), (j * w) // n : -(-(j + 1) * w // n)].amax((2, 3))
+            for n in self.levels
+            for i in range(n)
+            for j in range(n)
+        ]
+        return torch.cat(cells, dim=1)
+
+
+class PyramidBranch(nn.Module):
+    """1x1 convolution -> pyramid -> hidden layer -> logits: the design for attributes that are the presence of a thing."""
+
+    def __init__(self, channels: int, inner: int, hidden: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        pyramid = PyramidPooling()
+        self.look = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU())
+        self.answer = nn.Sequential(pyramid, *_answer(inner * pyramid.cells, hidden, outputs, dropout))
+
+    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (N,A_b) and the map they rest on (N,h,w)."""
+        seen = self.look(feature)
+        return self.answer(seen), seen.mean(1).float()
+
+
+class DeepBranch(PyramidBranch):
+    """Three 3x3 convolutions -> global average -> hidden layer -> logits: the design for judgements."""
+
+    def __init__(self, channels: int, inner: int, hidden: int, outputs: int, dropout: float) -> None:
+        nn.Module.__init__(self)
+        layers: list[nn.Module] = []
+        for cin in (channels, inner, inner):
+            layers += [nn.Conv2d(cin, inner, 3, padding=1, bias=False), nn.BatchNorm2d(inner), nn.ReLU()]
+        self.look = nn.Sequential(*layers)
+        self.answer = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *_answer(inner, hidden, outputs, dropout))
+
+
+def _answer(size: int, hidden: int, outputs: int, dropout: float) -> list[nn.Module]:
+    return [nn.Linear(size, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)]
+
+
+class DmmCnn(nn.Module):
+    """Landmarks and two kinds of attributes from one trunk.
+
+    Args: landmarks: points of the landmark head, 0 for none; swap: exchange the designs of the two branches; split: else one pyramid branch
+    for all attributes; inner, hidden: layer sizes (512 and 1024 at paper scale).
+
+    Source: arXiv 2002.03683, see the file header for what is reconstructed.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocess: Preprocess,
+        attributes: Sequence[str],
+        groups: Mapping[str, Sequence[str]],
+        *,
+        landmarks: int = 5,
+        swap: bool = False,
+        split: bool = True,
+        inner: int = 128,
+        hidden: int = 512,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if landmarks not in LANDMARK_COUNTS:
+            raise ConfigError(f"dmm-cnn: landmarks must be one of {LANDMARK_COUNTS}, not {landmarks}.")
+        self.backbone, self.preprocess = backbone, preprocess
+        self.attributes, self.groups, self.landmarks = tuple(attributes), dict(groups), landmarks
+        channels = backbone.channels[-1]
+        subjective = [i for i, name in enumerate(self.attributes) if split and name in SUBJECTIVE_17]
+        objective = [i for i in range(len(self.attributes)) if i not in subjective]
+        designs = (DeepBranch, PyramidBranch) if swap else (PyramidBranch, DeepBranch)
+        self.branches = nn.ModuleDict(
+            {
+                name: design(channels, inner, hidden, len(columns), dropout)
+                for name, design, columns in zip(("objective", "subjective"), designs, (objective, subjective), strict=True)
+                if columns
+            }
+        )
+        flat = objective + subjective
+        self.order: Tensor
+        self.register_buffer("order", torch.tensor([flat.index(i) for i in range(len(flat))]), persistent=False)
+        self.landmark_head = self._landmark_head(channels, hidden) if landmarks else None
+
+    def _landmark_head(self, channels: int, hidden: int) -> nn.Sequential:
+        last = nn.Linear(hidden, 2 * self.landmarks)
+        nn.init.constant_(last.bias, 0.5)  # the middle of the crop
+        nn.init.normal_(last.weight, std=1e-3)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), last)
+
+    def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
+        feature = self.backbone(x)[-1]  # (N,C,h/32,w/32)
+        answers, seen = zip(*(branch(feature) for branch in self.branches.values()), strict=True)
+        logits = torch.cat(answers, dim=1).index_select(1, self.order).float()  # (N,A)
+        maps = None if self.training else torch.stack(seen, dim=1)  # (N,2,h/32,w/32)
+        if self.landmark_head is None:
+            return TorchOutput(logits, maps)
+        return TorchOutput(logits, maps, self.landmark_head(feature).float().reshape(len(x), self.landmarks, 2))
+
+    def maps_of(self) -> dict[str, object]:
+        """Return what the maps are, for the card."""
+        return {"kind": "branch_activation", "of": list(self.branches)}

@@ -1,0 +1,163 @@
+"""FAR-AMTN: Attention Multi-Task Network (arXiv 2601.01537; Gao et al., CVIU 2025, article 104426): WSGSA, CGFF, DWS.
+
+    x -> trunk without its last block -> X (N,C,h,w) -> f(X), one convolution block for all groups
+    GAP(X) -> Psi_g, one gate per group -> X'_g = relu(X + Psi_g f(X)) -> GAP -> v (N,K,C) -> CGFF -> logits (N,A)
+
+| paper symbol | our name |
+|---|---|
+| X | `feature` |
+| f(X), shared weights | `shared` |
+| Z | the argument of `gates` |
+| Psi_g | `gates` |
+| X'_g | `group_feature` |
+
+Read in the paper (through its reviews): ResNet-50, conv1 to conv4 shared; Weight-Shared Group-Specific Attention replaces the last residual
+block of conv5; squeeze by GAP of X, two fully connected layers per group with reduction 16, sigmoid; f shared by all groups; the group's
+feature is the element-wise product; group features interact before K independent fully connected heads; losses are weighted dynamically.
+Reconstructed here: the order of the two layers (the only one whose dimensions match), the residual and ReLU (`residual`; without them groups
+differ by a channel scaling only, since GAP(Psi f(X)) = Psi GAP(f(X))), both CGFF forms, K = 8 and the groups. DWS: `objectives/weighting.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lineament.errors import ConfigError
+from lineament.models.backbone import Backbone
+from lineament.models.layers import Preprocess, TorchOutput
+
+FUSIONS = ("gate", "concat", "none")
+
+
+class GroupGates(nn.Module):
+    """Psi_g = sigmoid(B_g relu(A_g Z)) for K groups at once, as two grouped products. Z (N,C) -> (N,K,C)."""
+
+    def __init__(self, channels: int, groups: int, reduction: int = 16) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.down = nn.ModuleList(nn.Linear(channels, inner) for _ in range(groups))
+        self.up = nn.ModuleList(nn.Linear(inner, channels) for _ in range(groups))
+
+    def forward(self, squeezed: Tensor) -> Tensor:
+        return torch.stack([torch.sigmoid(up(torch.relu(down(squeezed)))) for down, up in zip(self.down, self.up, strict=True)], dim=1)
+
+
+class GateFusion(nn.Module):
+    """CGFF (a): single-head attention of each group over the *other* groups. v (N,K,C) -> u (N,K,C+d)."""
+
+    def __init__(self, channels: int, groups: int, size: int = 256) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(channels, size, bias=False) for _ in range(3))
+        self.scale, self.out = size**-0.5, channels + size
+        self.itself: Tensor
+        self.register_buffer("itself", torch.eye(groups) * -1e4, persistent=False)
+
+    def forward(self, v: Tensor) -> Tensor:
+        scores = self.query(v) @ self.key(v).transpose(1, 2) * self.scale  # (N,K,K)
+        attention = torch.softmax(scores.float() + self.itself, dim=2).to(v.dtype)
+        return torch.cat([v, attention @ self.value(v)], dim=2)
+
+
+class ConcatFusion(nn.Module):
+    """CGFF (b): one mixture of all groups, given to each. v (N,K,C) -> u (N,K,C+d)."""
+
+    def __init__(self, channels: int, groups: int, size: int = 512) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(nn.Linear(channels * groups, size), nn.BatchNorm1d(size), nn.ReLU())
+        self.out = channels + size
+
+    def forward(self, v: Tensor) -> Tensor:
+        mixture: Tensor = self.mix(v.flatten(1))
+        return torch.cat([v, mixture.unsqueeze(1).expand(-1, v.shape[1], -1)], dim=2)
+
+
+def residual_branch(block: nn.Module) -> nn.Module:
+    """Return f of a trunk's last block: its convolutions without the skip and the last activation, so that X + Psi f(X) is the block again.
+
+    Convention: a block without a skip of its own (MobileNetV1, toy) is taken whole.
+    """
+    if not hasattr(block, "conv2"):
+        return block
+    names = ("conv1", "bn1", "act1", "conv2", "bn2", "act2", "avd_last", "conv3", "bn3")
+    last = "bn3" if hasattr(block, "conv3") else "bn2"
+    found = [getattr(block, name, None) for name in names[: names.index(last) + 1]]
+    return nn.Sequential(*(part for part in found if part is not None))
+
+
+class FarAmtn(nn.Module):
+    """Shared trunk, one shared last block, one gate per group.
+
+    Args: residual: relu(X + Psi f(X)), else Psi f(X) (the control that shows the remark in the header). fusion: `gate`, `concat` or `none`.
+
+    Source: arXiv 2601.01537, see the file header for what is reconstructed.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocess: Preprocess,
+        attributes: Sequence[str],
+        groups: Mapping[str, Sequence[str]],
+        *,
+        residual: bool = True,
+        fusion: str = "gate",
+        fusion_size: int | None = None,
+        reduction: int = 16,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if fusion not in FUSIONS:
+            raise ConfigError(f"far-amtn: fusion must be one of {FUSIONS}, not {fusion!r}.")
+        self.preprocess, self.residual = preprocess, residual
+        self.attributes, self.groups = tuple(attributes), {name: tuple(members) for name, members in groups.items()}
+        # Inside the trunk's name space, because it holds pretrained weights and learns at the trunk's rate.
+        backbone.add_module("shared", residual_branch(backbone.detach_last_block()))
+        self.backbone = backbone
+        channels, k = backbone.channels[-1], len(self.groups)
+        self.gates = GroupGates(channels, k, reduction)
+        self.fusion = self._fusion(fusion, channels, k, fusion_size)
+        size = channels if self.fusion is None else int(self.fusion.out)  # type: ignore[arg-type]
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleList(nn.Linear(size, len(members)) for members in self.groups.values())
+        flat = [name for members in self.groups.values() for name in members]
+        self.order: Tensor
+        self.register_buffer("order", torch.tensor([flat.index(name) for name in self.attributes]), persistent=False)
+
+    @staticmethod
+    def _fusion(kind: str, channels: int, k: int, size: int | None) -> nn.Module | None:
+        """Build CGFF; with a single group there is nothing to fuse."""
+        if kind == "none" or k == 1:
+            return None
+        made = GateFusion if kind == "gate" else ConcatFusion
+        return made(channels, k) if size is None else made(channels, k, size)
+
+    def shared(self, feature: Tensor) -> Tensor:
+        """Return f(X) (N,C,h,w), the same convolutions for every group."""
+        made: Tensor = self.backbone.get_submodule("shared")(feature)
+        return made
+
+    def attend(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Return v (N,K,C), the pooled features of each group, and attention (N,K,h,w), the mean over channels of each group's map."""
+        shared = self.shared(feature)  # f(X) (N,C,h,w)
+        gates = self.gates(feature.mean((2, 3)))  # Psi (N,K,C) of Z
+        pooled, maps = [], []
+        for g in range(len(self.groups)):
+            gated = gates[:, g, :, None, None] * shared
+            group_feature = torch.relu(feature + gated) if self.residual else gated  # X'_g (N,C,h,w)
+            pooled.append(group_feature.mean((2, 3)))
+            maps.append(group_feature.mean(1))
+        return torch.stack(pooled, dim=1), torch.stack(maps, dim=1).float()
+
+    def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
+        feature = self.backbone(x)[-1]  # X (N,C,h/32,w/32)
+        v, maps = self.attend(feature)  # (N,K,C), (N,K,h/32,w/32)
+        u = self.dropout(v if self.fusion is None else self.fusion(v))  # (N,K,D)
+        logits = torch.cat([head(u[:, g]) for g, head in enumerate(self.heads)], dim=1)  # (N,A) in group order
+        return TorchOutput(logits.index_select(1, self.order).float(), region=None if self.training else maps)  # (N,A)
+
+    def maps_of(self) -> dict[str, object]:
+        """Return what the maps are, for the card."""
+        return {"kind": "group_attention", "of": list(self.groups)}

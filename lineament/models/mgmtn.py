@@ -1,0 +1,181 @@
+"""MGMTN: Mask-Guided Multi-Task Network (arXiv 2601.01408; Gao et al., 2026), Adaptive Mask Learning and Group-Global Feature Fusion.
+
+    x (N,3,h,w) -> region (N,K,h',w') ;  x -> F_3, F_4, F_5 -> region (x) F_i -> v (N,K,3D) ; GAP(F_5) -> g (N,D) -> [v ; g] -> logits (N,A)
+
+| paper symbol | our name |
+|---|---|
+| P_j, mask of group j | `region[:, j]` |
+| F_i, features of stage i = 3, 4, 5 | `features` |
+| Gr_i^j = resize(P_j; F_i) (x) F_i | inside `masked_average` |
+| g, global feature | `whole` |
+
+Read in the paper (through its reviews): eight groups by name; a UNet with a head per group predicts the masks, no key points at inference;
+ResNeSt-50 at 227x227 with features of stages 3, 4, 5; the mask, resized to each stage's own shape, multiplies the stage's features; group
+features are fused with the global feature before each group's attributes are predicted.
+Reconstructed here: group membership; polygons and U-Net size (`region_unet.py`, `data/regions.py`); frozen soft masks; pooling over a stage
+(masked average), its projection and norm, the fusion layer, all widths. Every such choice is a switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lineament.config import expand
+from lineament.data.regions import GROUPS, mean_region
+from lineament.errors import ConfigError
+from lineament.models.backbone import Backbone
+from lineament.models.checkpoint import load_tensors
+from lineament.models.layers import Preprocess, TorchOutput, masked_average
+from lineament.models.region_unet import region_unet, rgb_of
+
+MASKS = ("learned", "mean", "none")
+USES = ("both", "group", "global")
+
+
+class MGMTN(nn.Module):
+    """Mask-guided network. Each switch is one control of the paper's claim.
+
+    Args:
+        mask: `learned` (region network, or the cached `region` given to forward), `mean` (one fixed mean-shape mask), `none` (plain pooling).
+        soft: soft masks, or binarised at 0.5. use: `both`, `group` only or `global` only. last_stage_only: F_5 alone.
+        plain_pooling: GAP of the masked features (its scale follows the region's area) in place of the masked average.
+        open_object: the group Object sees the whole map: necklaces and neckties lie outside every face region.
+        region_scale: `cpu` or `paper` U-Net; region_weights: its trained file; region_trainable: train it with the rest.
+        width, hidden: sizes of the projections and of the fused feature.
+
+    Source: arXiv 2601.01408, see the file header for what is reconstructed.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocess: Preprocess,
+        attributes: Sequence[str],
+        groups: Mapping[str, Sequence[str]],
+        *,
+        mask: str = "learned",
+        soft: bool = True,
+        use: str = "both",
+        last_stage_only: bool = False,
+        plain_pooling: bool = False,
+        open_object: bool = True,
+        region_scale: str = "cpu",
+        region_weights: str | None = None,
+        region_trainable: bool = False,
+        width: int = 256,
+        hidden: int = 512,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if mask not in MASKS or use not in USES:
+            raise ConfigError(f"mgmtn: mask must be one of {MASKS} and use one of {USES}; got {mask!r}, {use!r}.")
+        self.backbone, self.preprocess = backbone, preprocess
+        self.attributes, self.groups = tuple(attributes), {name: tuple(members) for name, members in groups.items()}
+        self.mask, self.soft, self.use, self.plain_pooling, self.open_object = mask, soft, use, plain_pooling, open_object
+        self.stages = (2,) if last_stage_only else (0, 1, 2)
+        self.region_trainable = region_trainable
+        self._build_masks(region_scale, region_weights)
+        self._build_fusion(width, hidden, dropout)
+
+    def _build_masks(self, scale: str, weights: str | None) -> None:
+        self.region_net: nn.Module | None = None
+        if self.use == "global" or self.mask == "none":
+            return
+        unknown = [name for name in self.groups if name not in GROUPS]
+        if unknown:
+            raise ConfigError(f"mgmtn has no region for the group {unknown[0]!r}. Use groups among {GROUPS}, or mask: none.")
+        self.region_rows = [GROUPS.index(name) for name in self.groups]
+        if self.mask == "mean":
+            fixed = torch.from_numpy(mean_region(style="paper")).float().unsqueeze(0)
+            self.mean_mask: Tensor
+            self.register_buffer("mean_mask", fixed, persistent=False)
+            return
+        self.region_net = region_unet(GROUPS, scale)
+        if weights is not None:
+            tensors, _ = load_tensors(expand(weights))
+            self.region_net.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+        self.region_net.requires_grad_(self.region_trainable)
+
+    def _build_fusion(self, width: int, hidden: int, dropout: float) -> None:
+        channels = self.backbone.channels
+        size = 0
+        if self.use != "global":
+            self.project = nn.ModuleList(nn.Sequential(nn.Linear(channels[i], width), nn.LayerNorm(width)) for i in self.stages)
+            size += width * len(self.stages)
+        if self.use != "group":
+            self.project_whole = nn.Linear(channels[-1], width)
+            size += width
+        self.fuse = nn.Sequential(nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.heads = nn.ModuleList(nn.Linear(hidden, len(members)) for members in self.groups.values())
+        self.order: Tensor
+        flat = [name for members in self.groups.values() for name in members]
+        self.register_buffer("order", torch.tensor([flat.index(name) for name in self.attributes]), persistent=False)
+
+    def train(self, mode: bool = True) -> MGMTN:
+        """Set training mode; a frozen region network stays in eval mode."""
+        super().train(mode)
+        if self.region_net is not None and not self.region_trainable:
+            self.region_net.eval()
+        return self
+
+    def predict_region(self, x: Tensor) -> Tensor:
+        """Return soft masks of all eight groups (N,8,h',w') in 0..1 for a normalised input."""
+        assert self.region_net is not None
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.region_trainable):
+            masks: Tensor = torch.sigmoid(self.region_net(rgb_of(x, self.preprocess)).float())
+        return masks
+
+    def masks(self, x: Tensor, region: Tensor | None = None) -> Tensor | None:
+        """Return the masks used (N,K,h',w') in the order of `groups`; None without masks.
+
+        Args: x (N,3,h,w) normalised; region (N,8,...) cached masks of the same frame, taken in place of the region network's.
+        """
+        if self.use == "global" or self.mask == "none":
+            return None
+        if self.mask == "mean":
+            region = self.mean_mask.expand(len(x), -1, -1, -1)
+        chosen = (self.predict_region(x) if region is None else region)[:, self.region_rows]
+        if not self.soft:
+            chosen = (chosen >= 0.5).to(chosen.dtype)
+        if self.open_object and "Object" in self.groups:
+            row = list(self.groups).index("Object")
+            keep = torch.ones(1, len(self.groups), 1, 1, device=chosen.device, dtype=chosen.dtype)
+            keep[:, row] = 0
+            chosen = chosen * keep + (1 - keep)
+        return chosen
+
+    def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
+        features = self.backbone(x)  # F_3, F_4, F_5
+        masks = self.masks(x, region)  # (N,K,h',w')
+        tokens = self.fuse_inputs(features, masks)  # (N,K,D)
+        n, k, d = tokens.shape
+        fused = self.fuse(tokens.reshape(n * k, d)).reshape(n, k, -1)  # (N,K,hidden)
+        logits = torch.cat([head(fused[:, j]) for j, head in enumerate(self.heads)], dim=1)  # (N,A) in group order
+        return TorchOutput(logits.index_select(1, self.order).float(), masks)  # (N,A)
+
+    def maps_of(self) -> dict[str, object]:
+        """Return what the maps are, for the card; none without masks."""
+        masked = self.use != "global" and self.mask != "none"
+        return {"kind": "region", "of": list(self.groups) if masked else []}
+
+    def fuse_inputs(self, features: Sequence[Tensor], masks: Tensor | None) -> Tensor:
+        """Return [v^j ; g] of each group (N,K,D)."""
+        k = len(self.groups)
+        parts = []
+        if self.use != "global":
+            for project, stage in zip(self.project, self.stages, strict=True):
+                parts.append(project(self._pool(features[stage], masks)))  # (N,K,width)
+        if self.use != "group":
+            whole = self.project_whole(features[-1].mean((2, 3)))  # g (N,width)
+            parts.append(whole.unsqueeze(1).expand(-1, k, -1))
+        return torch.cat(parts, dim=2)
+
+    def _pool(self, feature: Tensor, masks: Tensor | None) -> Tensor:
+        if masks is None:
+            return feature.mean((2, 3)).unsqueeze(1).expand(-1, len(self.groups), -1)
+        at_stage = F.interpolate(masks, size=feature.shape[-2:], mode="bilinear", align_corners=False)
+        return masked_average(feature, at_stage, plain=self.plain_pooling)
