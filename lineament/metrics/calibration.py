@@ -137,24 +137,28 @@ def _pool_adjacent(values: Float, weights: Float) -> tuple[Float, npt.NDArray[np
 
 
 def fit_isotonic_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[list[float], list[float]]:
-    """Fit a non-decreasing map of raw probs; return knots x and calibrated y for `numpy.interp`.
+    """Fit an increasing map of raw probs; return knots x and calibrated y for `numpy.interp`.
 
-    Convention: pool adjacent violators, each block a flat step from its first to its last raw prob, lines between; y is kept 1/(2N) away
-    from 0 and 1, because no finite sample shows certainty. Without data the identity.
-    Source: Zadrozny & Elkan, KDD 2002.
+    Convention: pool adjacent violators, then one knot at the mean raw prob of each block with lines between ("centred isotonic"), so
+    that the map has no flat steps and different raw probs stay different. y is kept 1/(2N) away from 0 and 1, because no finite sample
+    shows certainty. Without data the identity.
+    Source: Zadrozny & Elkan, KDD 2002; the centring: Oron & Flournoy, Statistics in Biopharmaceutical Research 2017.
     """
     p, y = np.asarray(probs, np.float64), np.asarray(targets, np.float64)
     if len(p) == 0:
         return [0.0, 1.0], [0.0, 1.0]
     distinct, place, repeats = np.unique(p, return_inverse=True, return_counts=True)
-    means, sizes = _pool_adjacent(np.bincount(place, y) / repeats, repeats.astype(np.float64))
-    ends = np.cumsum(sizes)
-    first, last = distinct[ends - sizes], distinct[ends - 1]
+    mass = repeats.astype(np.float64)
+    means, sizes = _pool_adjacent(np.bincount(place, y) / mass, mass)
+    starts = np.cumsum(sizes) - sizes
+    centres = np.add.reduceat(distinct * mass, starts) / np.add.reduceat(mass, starts)
     least = 0.5 / len(p)
-    knots = np.stack([first, last], 1).ravel()
-    heights = np.repeat(np.clip(means, least, 1 - least), 2)
-    keep = np.append(True, np.diff(knots) > 0)
-    return knots[keep].tolist(), heights[keep].tolist()
+    heights = np.clip(means, least, 1 - least)
+    # the ends slope a little too: a flat end would make different raw probs equal
+    x = np.concatenate([[0.0], centres, [1.0]])
+    heights = np.concatenate([[heights[0] * 0.99], heights, [1 - (1 - heights[-1]) * 0.99]])
+    keep = np.append(np.diff(x) > 0, True)
+    return x[keep].tolist(), heights[keep].tolist()
 
 
 def apply(fitted: Mapping[str, Any], logits: npt.ArrayLike) -> Float:
