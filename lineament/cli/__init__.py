@@ -41,26 +41,26 @@ EXIT_USAGE = 2
 class LazyGroup(TyperGroup):
     """A group that imports a command's module when the command runs, and turns `LineamentError` into one line and exit status 2."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a stand-in with name and help only: enough for `--help` and completion, and free."""
         return TyperCommand(name=cmd_name, help=COMMANDS[cmd_name], rich_markup_mode="rich") if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         """Return the real command for the first argument, importing its module."""
-        name, stand_in, rest = super().resolve_command(ctx, args)  # type: ignore[arg-type]
+        name, stand_in, rest = super().resolve_command(ctx, args)
         return (name, stand_in, rest) if name is None else (name, _load(name), rest)
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
         except LineamentError as error:
             typer.echo(f"lineament: {error}", err=True)
             raise typer.Exit(EXIT_USAGE) from error
         except BrokenPipeError as error:  # `lineament ... | head` closed our stdout: not a fault of the run
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
             raise typer.Exit(0) from error
         except OSError as error:
             typer.echo(f"lineament: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)

@@ -50,7 +50,8 @@ class HubParquet:
         key = "file" if "file" in columns else "image.path"
         person = [name for name in ("celeb_id", "identity") if name in columns][:1]
         files: list[str] = []
-        targets, known, people, row = [], [], [], 0
+        targets, known, row = [], [], 0
+        people: list[Any] = []
         for shard, file in enumerate(self._files):
             for group in range(file.num_row_groups):
                 self._starts.append((row, shard, group))

@@ -56,7 +56,8 @@ PLAIN = Jitter((1.0, 1.0), 0.0, 0.0, 0.0, 0.0)
 
 
 def _pack(region: npt.NDArray[np.bool_]) -> UInt8:
-    return np.packbits(region, axis=0, bitorder="little")[0]
+    packed: UInt8 = np.packbits(region, axis=0, bitorder="little")[0]
+    return packed
 
 
 def unpack(labels: UInt8) -> npt.NDArray[np.bool_]:
@@ -165,4 +166,5 @@ def _relight(image: UInt8, rng: np.random.Generator, amount: float) -> UInt8:
     gains = (1 + amount * rng.uniform(-1, 1)) * (1 + 0.3 * amount * rng.uniform(-1, 1, 3))
     mean = pixels.mean()
     pixels = (pixels - mean) * (1 + amount * rng.uniform(-1, 1)) + mean
-    return np.clip(pixels * gains, 0, 255).astype(np.uint8)
+    lit: UInt8 = np.clip(pixels * gains, 0, 255).astype(np.uint8)
+    return lit

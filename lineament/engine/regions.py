@@ -112,7 +112,7 @@ def train_regions(
     torch.manual_seed(config.seed)
     if config.threads:
         torch.set_num_threads(config.threads)
-    network = region_unet(GROUPS, config.scale).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = region_unet(GROUPS, config.scale).to(memory_format=torch.channels_last)
     started = time.perf_counter()
     with (folder / "log.csv").open("w", newline="", encoding="utf-8") as file:
         log = csv.writer(file)
@@ -156,7 +156,7 @@ def _step(network: nn.Module, optimiser: torch.optim.Optimizer, config: RegionCo
         logits = network(rgb.to(memory_format=torch.channels_last))
     terms = region_terms(logits.float(), region, known)  # (K,)
     optimiser.zero_grad()
-    terms.mean().backward()
+    terms.mean().backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     return terms.detach()
 

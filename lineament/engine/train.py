@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from lineament.engine.material import Material, load_material
 from lineament.errors import ResumeError, UsageError
 from lineament.models.build import build_network
 from lineament.models.checkpoint import copy_matching, load_tensors, save_network, save_tensors
-from lineament.models.layers import TorchOutput
+from lineament.models.layers import Preprocess, TorchOutput
 from lineament.objectives.losses import create_loss, reduce
 
 LOG_COLUMNS = ("epoch", "step", "loss", "lr", "images_per_s", "holdout_loss", "holdout_accuracy", "seconds")
@@ -69,7 +69,7 @@ class Trainer:
         self.network = build_network(config.model, table.attributes, random_trunk=start is not None).to(self.device)
         if start is not None:
             copy_matching(self.network, load_tensors(start)[0])
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.channels_last)
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)
         self.steps_per_epoch = len(self.train_rows) // settings.batch
         if self.steps_per_epoch == 0:
@@ -84,7 +84,7 @@ class Trainer:
 
     def step(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> float:
         """Do one optimisation step on the images `rows`; return its loss."""
-        config, preprocess = self.config, self.network.preprocess
+        config, preprocess = self.config, cast(Preprocess, self.network.preprocess)
         generator = self._seeded()
         batch = self.material.batch(rows)
         frame = Frame(preprocess.resize(batch.crops), batch.region, batch.landmarks)  # (B,3,H,W)
@@ -138,7 +138,8 @@ class Trainer:
 
     def _optimiser(self) -> torch.optim.Optimizer:
         settings = self.config.optimiser
-        trunk, head = [], []
+        trunk: list[nn.Parameter] = []
+        head: list[nn.Parameter] = []
         for name, parameter in self.network.named_parameters():
             if parameter.requires_grad:
                 (trunk if name.startswith("backbone.") else head).append(parameter)
@@ -178,7 +179,7 @@ class Trainer:
         with self._averaged() as network, self._precision():
             for first in range(0, len(rows), 64):
                 batch = self.material.batch(rows[first : first + 64])
-                x = network.preprocess(batch.crops).contiguous(memory_format=torch.channels_last).to(self.device)  # type: ignore[operator]
+                x = network.preprocess(batch.crops).contiguous(memory_format=torch.channels_last).to(self.device)
                 logits.append(network(x, region=batch.region).logits.float().cpu())
         return torch.cat(logits) if logits else torch.zeros(0, len(self.material.table.attributes))
 

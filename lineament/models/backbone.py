@@ -89,7 +89,7 @@ def _fold(module: nn.Module) -> None:
     """Merge every norm into the convolution before it, in place; the norm's activation stays."""
     previous: nn.Conv2d | None = None
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and previous is not None:
+        if isinstance(child, nn.BatchNorm2d) and previous is not None and child.running_mean is not None and child.running_var is not None:
             weight, bias = fuse_conv_bn_weights(
                 previous.weight, previous.bias, child.running_mean, child.running_var, child.eps, child.weight, child.bias
             )
@@ -111,7 +111,7 @@ def _toy(_: Recipe) -> tuple[nn.Module, list[nn.Module], tuple[int, int, int]]:
 def _timm(recipe: Recipe) -> nn.Module:
     import timm
 
-    return timm.create_model(recipe.timm_name, pretrained=False, num_classes=0, **recipe.timm_options)
+    return timm.create_model(str(recipe.timm_name), pretrained=False, num_classes=0, **recipe.timm_options)
 
 
 def _load(net: nn.Module, weights: str | Path) -> None:

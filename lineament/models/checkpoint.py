@@ -45,7 +45,7 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 def save_network(path: str | os.PathLike[str], network: nn.Module, config: TrainConfig, *, half: bool = True) -> None:
     """Write a trained network with its config and attribute names; floats as fp16 unless half is False."""
     tensors = {name: t.half() if half and t.is_floating_point() else t for name, t in network.state_dict().items()}
-    save_tensors(path, tensors, {"config": config.to_dict(), "attributes": list(network.attributes)})  # type: ignore[arg-type, union-attr]
+    save_tensors(path, tensors, {"config": config.to_dict(), "attributes": list(network.attributes)})  # type: ignore[arg-type]
 
 
 def load_network_file(path: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:
