@@ -83,12 +83,7 @@ class RetinaFaceNet(nn.Module):
         self.merge = nn.ModuleList(nn.Conv2d(64, 64, 3, 1, 1) for _ in range(2))
         self.context = nn.ModuleList(Context() for _ in range(3))
         sizes = {"boxes": 4, "logits": 2, "points": 10}
-        self.heads = nn.ModuleDict(
-            {
-                name: nn.ModuleList(nn.Conv2d(64, 2 * size, 1) for _ in range(3))
-                for name, size in (("boxes", 4), ("logits", 2), ("points", 10))
-            }
-        )
+        self.heads = nn.ModuleDict({name: nn.ModuleList(nn.Conv2d(64, 2 * n, 1) for _ in range(3)) for name, n in sizes.items()})
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = F.leaky_relu(self.stem(image.permute(0, 3, 1, 2).float() - self.mean), SLOPE)
