@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
 }
 EXIT_FAILED_INPUTS = 3
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 class LazyGroup(TyperGroup):

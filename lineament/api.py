@@ -1,0 +1,159 @@
+"""The front door in Python: load a model once, analyse photos with it.
+
+>>> import lineament
+>>> model = lineament.load()  # doctest: +SKIP
+>>> model.analyze("photo.jpg").faces[0].attributes["Smiling"].prob  # doctest: +SKIP
+0.9312
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from lineament.errors import UsageError
+from lineament.images import Channels
+from lineament.pipeline.analyze import FindFaces, Settings, Tools, analyze, whole_picture
+from lineament.pipeline.detect import Detector
+from lineament.pipeline.sources import Item, items
+from lineament.pipeline.stream import AfterReport, Decode, report_of, stream
+from lineament.runtime.card import Card
+from lineament.runtime.network import Network
+from lineament.types import SCHEMA_VERSION, Report
+
+__all__ = ["Model", "load"]
+
+
+def load(
+    model: str | Path = "default",
+    *,
+    runtime: str = "onnx",
+    precision: str | None = None,
+    threads: int | None = None,
+    detector: Detector | None = None,
+    notify: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> Model:
+    """Load a model for analysing photos.
+
+    Args: model: a shipped name or an ONNX file. runtime: onnx, openvino, cuda, coreml or auto. precision: None is what the file holds,
+        computed in fp32. threads: photos and faces worked on at once; None is the CPUs this process may use. detector: anything with
+        `.detect(pixels) -> Faces`; None is the bundled RetinaFace. notify: told what `auto` chose. settings: fields of
+        `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels), defaults of every call.
+    Raises: ModelFileError, UsageError, MissingExtraError.
+    """
+    from lineament.runtime.registry import load_network
+    from lineament.runtime.threads import default_threads
+
+    chosen = make_settings(Settings(), settings)
+    workers = default_threads() if threads is None else threads
+    network = load_network(model, runtime, precision, workers, notify=notify)
+    chosen.visible(network.card.attributes)
+    return Model(network, detector or _bundled_detector(), chosen, workers)
+
+
+def make_settings(base: Settings, changes: dict[str, Any]) -> Settings:
+    """Return `base` with changes. Raises: UsageError for a setting that does not exist or cannot be."""
+    unknown = sorted(set(changes) - set(Settings.__dataclass_fields__))
+    if unknown:
+        raise UsageError(f"Unknown setting {', '.join(unknown)}. Known: {', '.join(Settings.__dataclass_fields__)}.")
+    if isinstance(changes.get("attributes"), str):
+        raise UsageError('attributes must be a list of names, for example ["Smiling"].')
+    if changes.get("attributes") is not None:
+        changes = changes | {"attributes": tuple(changes["attributes"])}
+    return replace(base, **changes)
+
+
+def _bundled_detector() -> Detector:
+    from lineament.pipeline.detect import RetinaFace
+
+    return RetinaFace(threads=1)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, a detector and settings: photos in, reports out. Safe to use from many threads."""
+
+    network: Network
+    detector: Detector
+    settings: Settings = field(default_factory=Settings)
+    threads: int = 1
+
+    @property
+    def card(self) -> Card:
+        """The network's card: attribute names, thresholds, calibration, data, licence."""
+        return self.network.card
+
+    @property
+    def id(self) -> str:
+        """What records show as `model`: NAME@XXXXXXXX."""
+        return self.network.id
+
+    def tools(self, settings: Settings, find: FindFaces | None = None) -> Tools:
+        """Return what the sentence works with under these settings; `find` replaces the detector."""
+        if find is None:
+            find = whole_picture if settings.faces == "aligned" else self._detect
+        return Tools(find, self.network, self.card.decision, self.id)
+
+    def identity(self, settings: Settings) -> dict[str, Any]:
+        """Return all that an answer depends on beside the photo: what --resume must find unchanged."""
+        decision = json.dumps(self.card.decision.to_dict(), sort_keys=True).encode()
+        return {
+            "schema_version": SCHEMA_VERSION, "model": self.id, "runtime": self.network.runtime, "precision": self.network.precision,
+            "thresholds": sha256(decision).hexdigest()[:16], "detector": getattr(self.detector, "id", type(self.detector).__name__),
+            "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)), "abstain": settings.abstain,
+            "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces, "max_pixels": settings.max_pixels,
+        }  # fmt: skip
+
+    def analyze(self, source: Any, channels: Channels | None = None, source_name: str | None = None, **settings: Any) -> Report:
+        """Answer the attributes of every face of one photo.
+
+        Args: source: path, bytes, binary file object, PIL image, or array (H,W,3) uint8 with `channels` "RGB" or "BGR". source_name: what
+            the record shows as its source. settings: as in `load`, for this call.
+        Returns: a report; `.faces` is empty and `.status` "no_face" where there is none. `.draw()` and `.crops()` work on it.
+        Raises: ImageError subclasses where the photo gives no pixels; UsageError.
+        """
+        chosen = make_settings(self.settings, settings)
+        return analyze(source, self.tools(chosen), chosen, source_name=source_name or _name_of(source), channels=channels)
+
+    def stream(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        workers: int | None = None,
+        find: FindFaces | None = None,
+        decode: Decode | None = None,
+        after: AfterReport | None = None,
+        **settings: Any,
+    ) -> Iterator[Report]:
+        """Yield one report per input, in order, in bounded memory; a photo that gives no pixels is a report with its error code.
+
+        Args: paths: files, folders, patterns, @LIST files, archives, as on the command line. workers: photos at once; None is the model's
+            threads. find, decode, after: see `pipeline.stream.report_of`; `after` sees each report with its pixels.
+        """
+        chosen = make_settings(self.settings, settings)
+        tools = self.tools(chosen, find)
+        todo: Iterable[Item] = items(_each(paths))
+        done = stream(todo, lambda item: report_of(item, tools, chosen, decode=decode, after=after), workers=workers or self.threads)
+        return (report for _, report in done)
+
+    def _detect(self, pixels: Any, source: str) -> Any:
+        return self.detector.detect(pixels)
+
+
+def _each(paths: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:
+    if isinstance(paths, (str, os.PathLike)):
+        raise UsageError("stream() takes several inputs: put a single one in a list.")
+    return paths
+
+
+def _name_of(source: Any) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source) if isinstance(os.fspath(source), str) else os.fsdecode(source)
+    named = getattr(source, "filename", None) or getattr(source, "name", None)
+    return named if isinstance(named, str) and named else f"<{type(source).__name__}>"

@@ -1,0 +1,221 @@
+"""`lineament analyze`: photos in, records, tables, annotated photos and crops out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lineament.cli import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, options
+from lineament.errors import UsageError
+
+if TYPE_CHECKING:
+    from lineament.api import Model
+    from lineament.pipeline.analyze import Settings
+    from lineament.pipeline.run import Summary
+    from lineament.pipeline.sinks import Sink
+    from lineament.pipeline.sources import Item
+    from lineament.types import Report
+
+Inputs = Annotated[
+    list[str], typer.Argument(metavar="INPUT...", help="Photos, folders, patterns, @LIST files, tar or Parquet files; - is a list or photo on stdin.")
+]
+Output = Annotated[str | None, typer.Option(metavar="FILE")]
+
+
+def command(
+    inputs: Inputs,
+    json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="A JSON array of records; - is stdout.")] = None,
+    jsonl: Annotated[str | None, typer.Option("--jsonl", metavar="FILE", help="One record per line; - is stdout.")] = None,
+    csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="One row per face; - is stdout.")] = None,
+    parquet: Annotated[str | None, typer.Option("--parquet", metavar="FILE", help="The columns of --csv (extra [parquet]).")] = None,
+    draw: Annotated[Path | None, typer.Option("--draw", metavar="DIR", help="Annotated photos.")] = None,
+    crops: Annotated[Path | None, typer.Option("--crops", metavar="DIR", help="Aligned faces, 178x218 PNG.")] = None,
+    model: options.Model = "default",
+    runtime: options.Runtime = "onnx",
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    profile: options.Profile = "default",
+    attributes: Annotated[str | None, typer.Option("--attributes", metavar="LIST", help="Only these, comma separated; case does not matter.")] = None,
+    abstain: options.Abstain = False,
+    consistent: Annotated[bool, typer.Option("--consistent", help="Labels that can be true together; changed ones name the rule.")] = False,
+    keep: Annotated[str, typer.Option("--keep", metavar="all|largest|N", help="Which faces of a photo to answer.")] = "all",
+    faces: Annotated[str, typer.Option("--faces", metavar="detect|aligned", help="aligned: the inputs are crops in CelebA's layout.")] = "detect",
+    boxes: Annotated[Path | None, typer.Option("--boxes", metavar="FILE", help="Faces found elsewhere: CSV, JSONL or Parquet.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what the output files hold already.")] = False,
+    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the inputs.")] = None,
+    max_failed: Annotated[str, typer.Option("--max-failed", metavar="N|P%", help="More failed inputs than this: exit status 3.")] = "0",
+    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Larger photos are refused before decoding.")] = 64_000_000,
+    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for reading one photo.")] = None,
+    engine: Annotated[str, typer.Option("--engine", metavar="local|ray", help="Where the work is done.")] = "local",
+    quiet: options.Quiet = False,
+) -> None:
+    """Answer the attributes of every face in photos, folders or lists.
+
+    Without an output option the answers are a table on stdout. Exit status: 0 done, 2 wrong usage, 3 more inputs failed than --max-failed,
+    130 interrupted (go on with --resume).
+    """
+    from lineament.api import load, make_settings
+    from lineament.pipeline.analyze import Settings
+    from lineament.pipeline.run import parse_max_failed, run
+    from lineament.pipeline.sources import items, parse_shard
+
+    if engine != "local":
+        raise UsageError(f"--engine {engine} is not available in this version. Use --engine local, and --shard I/N for several machines.")
+    too_many = parse_max_failed(max_failed)
+    part = None if shard is None else parse_shard(shard)
+    asked = {
+        "profile": profile, "attributes": parse_list(attributes), "abstain": abstain, "consistent": consistent, "keep": parse_keep(keep),
+        "faces": faces, "max_pixels": max_pixels,
+    }  # fmt: skip
+    settings = make_settings(Settings(), asked)
+    settings.visible()
+    given = _given_faces(boxes, faces)
+    loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say)
+    sinks = make_sinks({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet}, settings.visible(loaded.card.attributes), consistent)
+    identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint})
+    with ExitStack() as cleanup:
+        work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
+        stop = cleanup.enter_context(_stop_on_signal())
+        seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
+        workers = 1 if _single(inputs) else loaded.threads
+        summary = run(items(inputs), work, sinks, identity, resume=resume, shard=part, workers=workers, stop=stop, seen=seen)
+    _account(summary, inputs, quiet, bool(sinks))
+    if summary.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if too_many(summary.failures, summary.inputs):
+        raise typer.Exit(EXIT_FAILED_INPUTS)
+
+
+def parse_list(text: str | None) -> tuple[str, ...] | None:
+    """Return the names of a comma-separated list; None for none."""
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UsageError("--attributes is empty. Name at least one attribute, or leave it out.")
+    return names
+
+
+def parse_keep(text: str) -> str | int:
+    """Return "all", "largest" or a count."""
+    return int(text) if text.isdecimal() else text
+
+
+def make_sinks(paths: dict[str, str | None], attributes: tuple[str, ...], consistent: bool) -> list[Sink]:
+    """Return the outputs asked for. Raises: UsageError where two want stdout or the same file."""
+    from lineament.pipeline.sinks import CsvSink, JsonlSink, JsonSink
+
+    wanted = {kind: path for kind, path in paths.items() if path is not None}
+    if len(set(wanted.values())) < len(wanted):
+        raise UsageError("Two outputs go to the same place. Give each its own file; only one can be - (stdout).")
+    makers: dict[str, Callable[[str], Sink]] = {
+        "jsonl": JsonlSink, "json": JsonSink, "csv": lambda path: CsvSink(path, attributes, consistent=consistent),
+        "parquet": lambda path: _parquet_sink(path, attributes, consistent),
+    }  # fmt: skip
+    return [makers[kind](path) for kind, path in wanted.items()]
+
+
+def _parquet_sink(path: str, attributes: tuple[str, ...], consistent: bool) -> Sink:
+    from lineament.pipeline.parquet import ParquetSink
+
+    return ParquetSink(path, attributes, consistent=consistent)
+
+
+def _given_faces(boxes: Path | None, faces: str) -> Any:
+    if boxes is None:
+        return None
+    if faces == "aligned":
+        raise UsageError("--boxes and --faces aligned exclude each other: an aligned crop is one face already.")
+    from lineament.pipeline.boxes import GivenFaces
+
+    return GivenFaces(boxes)
+
+
+def make_work(
+    model: Model, settings: Settings, given: Any, draw: Path | None, crops: Path | None, timeout: float | None, cleanup: ExitStack
+) -> Callable[[Item], Report]:
+    """Return what is done with one item: answer it, then save its pictures."""
+    from lineament.pipeline.folders import CropFolder, DrawFolder
+    from lineament.pipeline.stream import report_of
+
+    folders = [kind(folder) for kind, folder in ((DrawFolder, draw), (CropFolder, crops)) if folder is not None]
+    decode = None
+    if timeout is not None:
+        if not timeout > 0:
+            raise UsageError(f"--timeout must be more than 0 seconds, got {timeout:g}.")
+        from lineament.pipeline.timed import TimedDecoder
+
+        decode = TimedDecoder(timeout, settings.max_pixels)
+        cleanup.callback(decode.close)
+
+    def after(report: Report) -> None:
+        for folder in folders:
+            folder(report)
+
+    tools = model.tools(settings, given)
+    return lambda item: report_of(item, tools, settings, decode=decode, after=after if folders else None)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Event]:
+    """Yield an event that the first Ctrl-C (or SIGTERM) sets: what is begun is finished and written. A second one ends at once."""
+    stop = Event()
+
+    def handle(number: int, frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        _say("interrupted: finishing what was begun")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _watch(table: bool, quiet: bool) -> Iterator[Callable[[Report], None] | None]:
+    """Yield what is told of each report: the table on stdout, or a progress bar on stderr."""
+    if table:
+        from lineament.cli.table import TableView
+
+        yield TableView()
+    elif quiet or not sys.stderr.isatty():
+        yield None
+    else:
+        from lineament.cli.output import progress
+
+        with progress("photos", None, quiet) as advance:
+            yield lambda report: advance()
+
+
+def _single(inputs: list[str]) -> bool:
+    return len(inputs) == 1 and Path(inputs[0]).is_file() and not inputs[0].lower().endswith((".tar", ".gz", ".tgz", ".parquet"))
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool) -> None:
+    """Say on stderr what became of the inputs; when quiet, only what failed."""
+    from lineament.cli.table import printable
+
+    lines = summary.lines()
+    if quiet:
+        lines = lines[1:]
+    elif summary.inputs + summary.skipped == 0:
+        lines = [f"No photos found in {', '.join(inputs)}."]
+    elif summary.inputs == 1 and not summary.failures and not summary.skipped:
+        lines = []
+    for line in lines:
+        _say(printable(line))

@@ -1,0 +1,174 @@
+"""The sentence: one photo to one report, one line per arrow.
+
+    image -> faces -> crops -> logits -> probs -> labels -> report
+    (H,W,3)   N     (N,3,218,178) (N,A)   (N,A)    (N,A)
+
+`analyze` is the sentence; what follows it are its words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament import geometry
+from lineament.decision import Array, Decision
+from lineament.errors import UnsupportedError, UsageError
+from lineament.images import MAX_PIXELS, Channels, load_image
+from lineament.metrics.consistency import decode_consistent
+from lineament.pipeline.quality import measure
+from lineament.schema import CELEBA_40, in_profile, resolve
+from lineament.types import Answer, Crops, DecodedImage, FaceReport, Faces, ModelOutput, Quality, Report, UInt8
+
+FindFaces = Callable[[UInt8, str], Faces]
+"""(pixels (H,W,3), source) -> Faces: a detector, or boxes that somebody else found."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose. keep: "all", "largest" or a count; faces: "detect" or "aligned" (the photo *is* a crop in CelebA's layout);
+    attributes: names to answer, every one of the profile where None; max_pixels: the cap before decoding."""
+
+    profile: str = "default"
+    attributes: tuple[str, ...] | None = None
+    abstain: bool = False
+    consistent: bool = False
+    keep: str | int = "all"
+    faces: str = "detect"
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        in_profile(self.profile)
+        if self.faces not in ("detect", "aligned"):
+            raise UsageError(f"faces must be detect or aligned, not {self.faces!r}.")
+        if self.keep not in ("all", "largest") and (not isinstance(self.keep, int) or self.keep < 1):
+            raise UsageError(f"keep must be all, largest or a count of at least 1, not {self.keep!r}.")
+        if self.max_pixels < 1:
+            raise UsageError(f"max_pixels must be at least 1, not {self.max_pixels}.")
+
+    def visible(self, known: Sequence[str] = CELEBA_40) -> tuple[str, ...]:
+        """Return the attributes to answer, in the model's order. Raises: UnknownAttributeError; UsageError for one the profile leaves out."""
+        shown = in_profile(self.profile, known)
+        if self.attributes is None:
+            return shown
+        asked = {resolve(name, known) for name in self.attributes}
+        hidden = sorted(asked - set(shown))
+        if hidden:
+            raise UsageError(f"The profile {self.profile!r} leaves out {', '.join(hidden)}. Use --profile all to see them.")
+        return tuple(name for name in known if name in asked)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the sentence works with: where faces come from, the network, its decision layer and the id that records show."""
+
+    find: FindFaces
+    network: Callable[[Crops], ModelOutput]
+    decision: Decision
+    model: str
+
+
+def analyze(source: Any, tools: Tools, settings: Settings, *, source_name: str, channels: Channels | None = None) -> Report:
+    """Answer the attributes of every face of one photo.
+
+    Args: source: path, bytes, file object, PIL image, or array (H,W,3) with `channels` "RGB" or "BGR" ((H,W) with "L").
+    Returns: a report that keeps its pixels. No face is status "no_face" with no faces.
+    Raises: ImageError subclasses where the photo gives no pixels.
+    """
+    image = load_image(source, channels=channels, max_pixels=settings.max_pixels)  # (H,W,3) uint8 RGB
+    return answer(image, tools, settings, source_name=source_name)
+
+
+def answer(image: DecodedImage, tools: Tools, settings: Settings, *, source_name: str) -> Report:
+    """Answer the attributes of every face of one decoded photo: the sentence after its first word."""
+    faces = keep_largest(tools.find(image.pixels, source_name), settings.keep)  # N
+    crops, note = cut(image, faces, settings.faces)  # (N,3,218,178) uint8 RGB
+    output = tools.network(crops)  # (N,A) logits
+    probs = tools.decision.probs(output.logits, output.attributes)  # (N,A) calibrated
+    quality = measure(image.pixels, faces, crops)  # N
+    answers = decide(probs, output.attributes, quality, tools.decision, settings)  # N x visible attributes
+    return Report(
+        source=source_name,
+        status="ok" if len(faces) else "no_face",
+        model=tools.model,
+        profile=settings.profile,
+        faces=tuple(_face(faces, i, quality[i], answers[i]) for i in range(len(faces))),
+        width=image.width,
+        height=image.height,
+        note=note,
+        pixels=image.pixels,
+    )
+
+
+def keep_largest(faces: Faces, keep: str | int) -> Faces:
+    """Return all faces, the largest, or the N largest; largest first in every case."""
+    faces = faces.largest_first()
+    if keep == "all":
+        return faces
+    return faces.take(np.arange(min(len(faces), 1 if keep == "largest" else int(keep))))
+
+
+def cut(image: DecodedImage, faces: Faces, mode: str) -> tuple[Crops, str | None]:
+    """Return the aligned crops of the faces, or the picture itself where it is a crop already; and the record's note."""
+    if mode == "detect":
+        return geometry.align(image.pixels, faces.keypoints), image.note
+    height, width = geometry.CROP_SIZE
+    scale = np.array([[width / image.width, 0, 0], [0, height / image.height, 0]], np.float32)
+    if (image.height, image.width) == geometry.CROP_SIZE:
+        return Crops(np.ascontiguousarray(image.pixels.transpose(2, 0, 1)[None]), scale[None]), image.note
+    crop = geometry.warp(image.pixels, scale).transpose(2, 0, 1)
+    note = f"resized from {image.width}x{image.height} to {width}x{height}"
+    return Crops(np.ascontiguousarray(crop[None]), scale[None]), f"{image.note}; {note}" if image.note else note
+
+
+def whole_picture(pixels: UInt8, source: str) -> Faces:
+    """Return the one face of a picture that is itself a crop in CelebA's aligned layout: the whole picture, keypoints on the template.
+
+    Raises: UnsupportedError where the picture does not have the layout's proportions.
+    """
+    height, width = pixels.shape[:2]
+    crop_height, crop_width = geometry.CROP_SIZE
+    if width * crop_height != height * crop_width:
+        raise UnsupportedError(
+            f"An aligned crop is {crop_width}x{crop_height} or an exact multiple of its proportions; this picture is {width}x{height}. "
+            "Leave --faces aligned out to have its faces found."
+        )
+    keypoints = (geometry.TEMPLATE * (width / crop_width)).astype(np.float32)
+    return Faces(np.array([[0, 0, width, height]], np.float32), np.full(1, np.nan, np.float32), keypoints[None])
+
+
+def decide(probs: Array, attributes: tuple[str, ...], quality: Sequence[Quality], decision: Decision, settings: Settings) -> list[dict[str, Answer]]:
+    """Return, per face, the visible attributes' probabilities and labels.
+
+    Convention: rules of consistency see the visible attributes only, so that nothing left out shows through `changed_by`; where the card
+    says "cannot_tell" no rule decides instead.
+    """
+    visible = settings.visible(attributes)
+    columns = np.array([attributes.index(name) for name in visible], np.intp)
+    shown = probs[:, columns]  # (N,V)
+    sizes = np.array([one.eye_distance for one in quality], np.float64)
+    labels = decision.labels(shown, visible, abstain=settings.abstain, eye_distance=sizes)  # (N,V) str
+    changed: Sequence[Mapping[str, str]] = [{}] * len(shown)
+    if settings.consistent:
+        yes, changed = decode_consistent(shown, decision.threshold_vector(visible), visible)
+        labels = np.where(labels == "cannot_tell", labels, np.where(yes, "yes", "no"))
+    return [_answers(visible, shown[i], labels[i], changed[i]) for i in range(len(shown))]
+
+
+def _answers(visible: tuple[str, ...], probs: Array, labels: npt.NDArray[np.str_], changed: Mapping[str, str]) -> dict[str, Answer]:
+    return {
+        name: Answer(float(prob), str(label), changed.get(name) if label != "cannot_tell" else None)
+        for name, prob, label in zip(visible, probs, labels, strict=True)
+    }
+
+
+def _face(faces: Faces, index: int, quality: Quality, answers: Mapping[str, Answer]) -> FaceReport:
+    prob = float(faces.detection_probs[index])
+    x1, y1, x2, y2 = (float(v) for v in faces.boxes_xyxy[index])
+    points = tuple((float(x), float(y)) for x, y in faces.keypoints[index])
+    return FaceReport((x1, y1, x2, y2), None if math.isnan(prob) else prob, points, quality, answers)

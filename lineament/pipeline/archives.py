@@ -1,0 +1,84 @@
+"""Photos inside archives and tables: tar (WebDataset shards) and Parquet with picture bytes.
+
+    shard.tar -> members -> items "shard.tar::name"      table.parquet -> rows -> items "table.parquet::row"
+
+Convention: members are read one after the other as they are asked for, so an archive of any size takes the memory of one photo.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lineament.errors import ImageError, MissingExtraError, NotFoundError, PermissionDeniedError, TruncatedError, UnreadableError
+from lineament.pipeline.sources import SUFFIXES, Item
+
+SEPARATOR = "::"
+_IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
+
+
+def tar_items(path: Path) -> Iterator[Item]:
+    """Yield a tar archive's pictures in their order; what cannot be read of it is one item with an error."""
+    try:
+        with tarfile.open(path, "r:*" if path.suffix == ".tar" else "r|gz") as archive:
+            for member in archive:
+                if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    data = file.read()
+                    if len(data) < member.size:
+                        raise tarfile.ReadError("unexpected end of data")
+                    yield Item(f"{path}{SEPARATOR}{member.name}", data=data)
+    except (tarfile.TarError, EOFError) as error:
+        yield Item(str(path), error=TruncatedError(f"The archive is damaged or ends early ({error}); photos after that point were not read."))
+    except OSError as error:
+        yield Item(str(path), error=_of_os_error(path, error))
+
+
+def parquet_items(path: Path) -> Iterator[Item]:
+    """Yield the pictures of a Parquet file: a column of bytes, or of {"bytes", "path"} as the Hugging Face hub stores them.
+
+    The source is FILE::ROW, rows counted from 0.
+    """
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise MissingExtraError("PyArrow", "parquet") from error
+    try:
+        table = ParquetFile(path)
+        column = _image_column(table.schema_arrow)
+        if column is None:
+            yield Item(str(path), error=UnreadableError(f"No column of pictures: one of {', '.join(_IMAGE_COLUMNS)} must hold bytes."))
+            return
+        row = 0
+        for batch in table.iter_batches(32, columns=[column]):
+            for value in batch.column(0).to_pylist():
+                data = value.get("bytes") if isinstance(value, dict) else value
+                yield Item(f"{path}{SEPARATOR}{row}", data=data, error=None if data is not None else UnreadableError("The row holds no picture."))
+                row += 1
+    except pyarrow.ArrowException as error:
+        yield Item(str(path), error=UnreadableError(f"Not a Parquet file, or damaged: {error}"))
+    except OSError as error:
+        yield Item(str(path), error=_of_os_error(path, error))
+
+
+def _image_column(schema: Any) -> str | None:
+    import pyarrow
+
+    for name in _IMAGE_COLUMNS:
+        if name in schema.names:
+            kind = schema.field(name).type
+            if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind) or pyarrow.types.is_struct(kind):
+                return name
+    return None
+
+
+def _of_os_error(path: Path, error: OSError) -> ImageError:
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"There is no file {path}.")
+    if isinstance(error, PermissionError):
+        return PermissionDeniedError(f"{path} may not be read by this user.")
+    return UnreadableError(f"Reading {path} failed: {error.strerror or error}.")

@@ -1,0 +1,153 @@
+"""From what the user names to single photos: files, folders, patterns, lists, archives, tables.
+
+    INPUT... -> items, in a fixed order, one per record
+
+Convention: a folder gives its pictures depth first, names sorted; nothing here opens a photo, so nothing here can fail on one. What cannot be
+listed is an item with an error, never left out.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from lineament.errors import ImageError, NotFoundError, PermissionDeniedError, UnreadableError, UsageError
+
+SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib", ".heic", ".heif", ".avif", ".ppm",
+        ".pgm", ".pbm", ".pnm", ".jp2", ".mpo",
+    }
+)  # fmt: skip
+"""What a folder's file must end in to be taken for a picture; a file named by itself may end in anything."""
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input. source: what its record shows; path: the file; data: bytes or array where it is not a file of its own; error: why not."""
+
+    source: str
+    path: Path | None = None
+    data: Any = None
+    error: ImageError | None = None
+
+    def fingerprint(self) -> str:
+        """Return what changes when the photo does: size and modification time of a file, the hash of bytes, "-" where there is nothing."""
+        if isinstance(self.data, bytes):
+            return sha256(self.data).hexdigest()[:16]
+        if self.path is None:
+            return "-"
+        try:
+            found = self.path.stat()
+        except (OSError, ValueError):
+            return "-"
+        return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+def source_hash(source: str) -> bytes:
+    """Return 32 bytes that depend on the source's name only, the same on every machine; undecodable names count by their bytes."""
+    return sha256(os.fsencode(source)).digest()
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (I, N) of "I/N". I counts from 1; 0 is the same shard as N, so that job arrays that count from 0 work too.
+
+    >>> parse_shard("2/4"), parse_shard("0/4")
+    ((2, 4), (4, 4))
+    """
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal()) or int(parts) < 1 or int(part) > int(parts):
+        raise UsageError(f"--shard wants I/N with I from 1 to N, for example 1/4; got {text!r}.")
+    return int(part) or int(parts), int(parts)
+
+
+def in_shard(source: str, shard: tuple[int, int]) -> bool:
+    """Return whether a source belongs to shard (I, N); each belongs to exactly one."""
+    return int.from_bytes(source_hash(source)[:8], "big") % shard[1] == shard[0] % shard[1]
+
+
+def items(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Item]:
+    """Yield the photos that inputs name.
+
+    Args: inputs: a file; a folder (every picture in it, at any depth); a pattern with * ? [ ] where no file has that name; @FILE, a list of
+        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar archive; a Parquet file with pictures.
+    """
+    for given in inputs:
+        text = os.fspath(given)
+        if text == "-":
+            yield from _stdin()
+        elif text.startswith("@") and not os.path.lexists(text):
+            yield from _listed(_read_list(text[1:]))
+        else:
+            yield from _named(text)
+
+
+def _named(text: str) -> Iterator[Item]:
+    if not os.path.lexists(text) and any(mark in text for mark in "*?["):
+        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - keeps the names as the pattern spells them
+        if not found:
+            yield Item(text, error=NotFoundError(f"No file matches the pattern {text}."))
+        for name in found:
+            yield from _named(name)
+    elif Path(text).is_dir():
+        yield from _folder(text)
+    elif text.lower().endswith(TAR_SUFFIXES):
+        from lineament.pipeline.archives import tar_items
+
+        yield from tar_items(Path(text))
+    elif text.lower().endswith(".parquet"):
+        from lineament.pipeline.archives import parquet_items
+
+        yield from parquet_items(Path(text))
+    else:
+        yield Item(text, Path(text))
+
+
+def _folder(folder: str) -> Iterator[Item]:
+    """Yield a folder's pictures, depth first, names sorted. Links to folders are not followed (they may lead back)."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except PermissionError:
+        yield Item(folder, error=PermissionDeniedError(f"The folder {folder} may not be listed by this user."))
+        return
+    except OSError as error:
+        yield Item(folder, error=UnreadableError(f"The folder {folder} cannot be listed: {error.strerror}."))
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _folder(entry.path)
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - a million times
+            yield Item(entry.path, Path(entry.path))
+
+
+def _stdin() -> Iterator[Item]:
+    data = sys.stdin.buffer.read()
+    if data.startswith(_MAGIC):
+        yield Item("-", data=data)
+    else:
+        yield from _listed(data)
+
+
+def _read_list(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"Cannot read the list @{name}: {error.strerror}. It holds one path per line.") from error
+
+
+def _listed(data: bytes) -> Iterator[Item]:
+    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    for line in lines:
+        if line:
+            name = os.fsdecode(line)
+            yield Item(name, Path(name))
