@@ -45,7 +45,7 @@ class Progress:
 
     epoch: int
     step: int
-    steps_per_epoch: int
+    total_steps: int
     loss: float
     images_per_s: float
     seconds_left: float
@@ -67,8 +67,7 @@ class Trainer:
         self.material: Material = load_material(config)
         table = self.material.table
         self.network = build_network(config.model, table.attributes, random_trunk=start is not None).to(self.device)
-        if start is not None:
-            copy_matching(self.network, load_tensors(start)[0])
+        self.not_copied = [] if start is None else copy_matching(self.network, load_tensors(start)[0])
         self.network.to(memory_format=torch.channels_last)
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)
         self.steps_per_epoch = len(self.train_rows) // settings.batch
@@ -200,8 +199,9 @@ class Trainer:
         self.save_checkpoint()
 
     def _progress(self, epoch: int, loss: float, took: float) -> Progress:
-        left = (self.config.optimiser.epochs * self.steps_per_epoch - self.position) * self.seconds / self.position
-        return Progress(epoch, self.position, self.steps_per_epoch, loss, self.config.optimiser.batch / took, left)
+        total = self.config.optimiser.epochs * self.steps_per_epoch
+        left = (total - self.position) * self.seconds / self.position
+        return Progress(epoch, self.position, total, loss, self.config.optimiser.batch / took, left)
 
     def _log(self, epoch: int, loss: float, speed: float, holdout_loss: float = math.nan, holdout_accuracy: float = math.nan) -> None:
         numbers = (loss, self.learning_rate(), speed, holdout_loss, holdout_accuracy, self.seconds)

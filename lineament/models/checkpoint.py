@@ -60,6 +60,19 @@ def load_network_file(path: str | os.PathLike[str]) -> tuple[nn.Module, TrainCon
     return network.eval(), config
 
 
+def find_weights(name: str) -> Path:
+    """Return the trainable weights behind a shipped name, a run folder or a file.
+
+    Raises: ModelFileError naming where it looked.
+    """
+    given, package = Path(name), Path(__file__).parent.parent / "weights"
+    places = [given, given / "model.safetensors", package / f"{name}.safetensors", package.parent.parent / "results" / "systems" / name / "model.safetensors"]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ModelFileError(f"No trainable weights {name!r}: looked for {', '.join(map(str, places))}. The wheel holds none; use a source checkout.")
+
+
 def copy_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
     """Copy every tensor whose name and shape match into `network`; return the names that did not (a new head, other attributes)."""
     own = network.state_dict()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812  (the name every torch reader knows)
+from torch.nn import functional as F
 
 
 @dataclass
 class TorchOutput:
-    """What a network returns: logits (N,A) float32; optional region (N,K,h,w) in 0..1; optional landmarks (N,L,2) in 0..1 of `x`."""
+    """What a network returns: logits (N,A) float32; optional region (N,M,h,w), the maps that explain it; optional landmarks (N,L,2) in 0..1 of `x`."""
 
     logits: Tensor
     region: Tensor | None = None
@@ -50,14 +50,11 @@ class Preprocess(nn.Module):
         return self.normalise(self.resize(crops))
 
 
-class Deployed(nn.Module):
-    """A network with its preprocessing in front: uint8 crops (N,3,218,178) -> logits (N,A). What is exported."""
+def masked_average(feature: Tensor, masks: Tensor, *, plain: bool = False) -> Tensor:
+    """Return the features of each region, averaged: (N,K,C) from feature (N,C,h,w) and masks (N,K,h,w).
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, crops: Tensor) -> Tensor:
-        preprocess: Preprocess = self.network.preprocess  # type: ignore[assignment]
-        output: TorchOutput = self.network(preprocess(crops))
-        return output.logits
+    Args: plain: divide by the map's area (GAP of the masked features) in place of the region's own, so the scale follows the area.
+    """
+    flat = masks.flatten(2).float()  # (N,K,hw)
+    area = flat.shape[2] if plain else flat.sum(2, keepdim=True) + 1e-6
+    return (flat / area).to(feature.dtype) @ feature.flatten(2).transpose(1, 2)

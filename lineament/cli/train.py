@@ -1,0 +1,63 @@
+"""`lineament train`: a config in, a run folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lineament.cli import EXIT_INTERRUPTED, options
+from lineament.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from lineament.engine.train import Progress as Position
+
+
+def command(
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Training configuration (YAML); see configs/.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/<name of the config>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out; starts it if there is none.")] = False,
+    start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Start from these weights: shipped name, run or file.")] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a network from a configuration file. Resumes after any interruption to the same loss curve with --resume."""
+    try:
+        from lineament.engine.train import Trainer
+        from lineament.models.checkpoint import find_weights
+    except ImportError as error:
+        raise MissingExtraError(str(error.name), "train") from error
+    from lineament.config import load_config
+
+    settings = load_config(config)
+    weights = None if start is None else str(find_weights(start))
+    trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=weights)
+    for name in trainer.not_copied:
+        typer.echo(f"Starts fresh, not in {start}: {name}", err=True)
+    try:
+        path = trainer.run(None if quiet else _bar())
+    except KeyboardInterrupt:
+        trainer.save_checkpoint()
+        typer.echo(f"Interrupted; saved. Continue with: lineament train --config {config} --out {trainer.out} --resume", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    typer.echo(str(path))
+
+
+def _bar() -> Any:
+    """Return a watcher that draws a progress bar on stderr: loss, images per second, time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[speed]:.0f} images/s"), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    task = bar.add_task("train", total=None, epoch=1, loss=0.0, speed=0.0)
+    bar.start()
+
+    def watch(at: Position) -> None:
+        bar.update(task, total=at.total_steps, completed=at.step, epoch=at.epoch + 1, loss=at.loss, speed=at.images_per_s)
+        if at.step >= at.total_steps:
+            bar.stop()
+
+    return watch
