@@ -59,6 +59,47 @@ def test_commands_exist(page: Path) -> None:
     assert named - set(COMMANDS) == set()
 
 
+def used_flags(text: str) -> dict[str, set[str]]:
+    """Return command -> long flags used with it, in every fenced block and code span of a page."""
+    found: dict[str, set[str]] = {}
+    for code in re.findall(r"^```\w*\n(.*?)^```|`([^`\n]+)`", text, re.MULTILINE | re.DOTALL):
+        for piece in re.split(r"\blineament (?=[a-z])", code[0] or code[1])[1:]:
+            command = re.match(r"[a-z][a-z-]*", piece)
+            flags = re.findall(r"(?<![\w-])--[a-z][a-z-]*", piece)
+            found.setdefault(command.group() if command else "", set()).update(flags)
+    return found
+
+
+def module_of(command: str) -> object:
+    return importlib.util.find_spec(f"lineament.cli.{command.replace('-', '_')}")
+
+
+def test_every_listed_command_has_its_module() -> None:
+    from lineament.cli import COMMANDS
+
+    assert [command for command in COMMANDS if module_of(command) is None] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_flags_exist(page: Path) -> None:
+    from lineament.cli import COMMANDS, _load
+
+    unknown = {}
+    for command, flags in used_flags(page.read_text("utf-8")).items():
+        if command in COMMANDS and module_of(command) is not None:
+            known = {name for option in _load(command).params for name in (*option.opts, *option.secondary_opts)}
+            unknown[command] = sorted(flags - known - {"--help"})
+    assert {command: flags for command, flags in unknown.items() if flags} == {}
+
+
+def test_flags_are_found_in_pages() -> None:
+    assert used_flags("`lineament serve --port 8`\n```\n$ lineament analyze x --json - --csv F\nlineament schema\n```\n") == {
+        "serve": {"--port"},
+        "analyze": {"--json", "--csv"},
+        "schema": set(),
+    }
+
+
 def test_the_attribute_table_is_complete() -> None:
     rows = re.findall(r"^\| `(default|all)`[^|]*\| (.+) \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     listed = {profile: set(re.findall(r"\b(?:5_o_Clock_Shadow|[A-Z][A-Za-z_]+)\b", text)) for profile, text in rows}
