@@ -66,7 +66,12 @@ def find_weights(name: str) -> Path:
     Raises: ModelFileError naming where it looked.
     """
     given, package = Path(name), Path(__file__).parent.parent / "weights"
-    places = [given, given / "model.safetensors", package / f"{name}.safetensors", package.parent.parent / "results" / "systems" / name / "model.safetensors"]
+    places = [
+        given,
+        given / "model.safetensors",
+        package / f"{name}.safetensors",
+        package.parent.parent / "results" / "systems" / name / "model.safetensors",
+    ]
     for place in places:
         if place.is_file():
             return place
