@@ -13,7 +13,9 @@ from lineament.data.transforms import PAIRS_5, PAIRS_68, Frame, augment, crop, m
 
 def _frame(n: int = 4, h: int = 24, w: int = 20, points: int = 5) -> Frame:
     gen = torch.Generator().manual_seed(1)
-    return Frame(torch.rand(n, 3, h, w, generator=gen) * 255, torch.rand(n, 2, h // 2, w // 2, generator=gen), torch.rand(n, points, 2, generator=gen))
+    return Frame(
+        torch.rand(n, 3, h, w, generator=gen) * 255, torch.rand(n, 2, h // 2, w // 2, generator=gen), torch.rand(n, points, 2, generator=gen)
+    )
 
 
 @pytest.mark.parametrize("pairs", [PAIRS_5, PAIRS_68])
