@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,13 @@ class ToyModel:
         faces = tuple(face(rng.random(len(self.attributes)).round(4), self.attributes) for _ in range(count))
         return Report(path, "ok" if faces else "no_face", self.id, "all", faces, width=40, height=50)
 
-    def stream(self, sources: Iterable[str], /) -> Iterator[Report]:
+    def stream(self, sources: Iterable[str], /, *, after: Callable[[Report], None]) -> Iterator[Report]:
         for path in sources:
-            yield self.analyze_path(path)
+            report = self.analyze_path(path)
+            if report.faces:
+                with Image.open(path) as image:
+                    after(replace(report, pixels=np.asarray(image.convert("RGB"))))
+            yield report
 
 
 def photo(path: Path, seed: int) -> Path:

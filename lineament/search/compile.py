@@ -45,7 +45,7 @@ class Sql:
     """A piece of SQL and the values of its `?`, in order."""
 
     text: str
-    params: tuple[float, ...] = ()
+    params: tuple[float | str, ...] = ()
 
 
 def column(attribute: str) -> str:

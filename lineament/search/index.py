@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lineament.errors import UsageError
 from lineament.search.scan import Listing, Photo, list_photos, readable, sha256_of_photo
+from lineament.search.scenes import difference_hash
 from lineament.search.store import Meta, connect, create, read_meta
 from lineament.search.write import Writer
 from lineament.types import Report
@@ -42,7 +43,7 @@ class IndexModel(Protocol):
     def id(self) -> str: ...
     @property
     def card(self) -> Card: ...
-    def stream(self, sources: Iterable[str], /) -> Iterable[Report]: ...
+    def stream(self, sources: Iterable[str], /, *, after: Callable[[Report], None]) -> Iterable[Report]: ...
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class _Run:
         self.by_hash: dict[str, int] = {row[6]: row[2] for row in rows if row[6] is not None and self._is_final(row[5])}
         self.settled: deque[tuple[Photo, int | OSError]] = deque()
         self.asked: dict[str, tuple[Photo, str]] = {}
+        self.scenes: dict[str, int] = {}
         self.copied = 0
 
     def _is_final(self, status: str) -> bool:
@@ -175,14 +177,21 @@ class _Run:
         """Yield once per photo, after its rows are in the writer's hands; photos whose known bytes were replaced meanwhile come last."""
         while todo:
             again: list[Photo] = []
-            for report in self.model.stream(self._to_analyze(todo)):
+            for report in self.model.stream(self._to_analyze(todo), after=self._look):
                 yield from self._settle(again)
-                photo, sha256 = self.asked.pop(report.source)
-                self.writer.report(photo, sha256, report, replaces=self._replaced(photo))
+                if (asked := self.asked.pop(report.source, None)) is None:  # the path became a folder meanwhile: the next run sees it
+                    continue
+                scene = self.scenes.pop(report.source, None)
+                self.writer.report(*asked, report, scene=scene, replaces=self._replaced(asked[0]))
                 yield None
             yield from self._settle(again)
             self.by_hash = {sha256: number for sha256, number in self.by_hash.items() if number not in self.writer.dead}
             todo = again
+
+    def _look(self, report: Report) -> None:
+        """Fingerprint a photo while its pixels are there; called from the model's workers."""
+        if report.faces and report.pixels is not None:
+            self.scenes[report.source] = difference_hash(report.pixels)
 
     def _to_analyze(self, todo: list[Photo]) -> Iterator[str]:
         """Yield the paths that need the network. The model may pull from another thread, so this touches files, never the database."""

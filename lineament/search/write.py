@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lineament.errors import UsageError
 from lineament.search.compile import column
 from lineament.search.scan import Photo, readable
-from lineament.search.scenes import fingerprint
+from lineament.search.scenes import when_taken
 from lineament.search.store import FACE_COLUMNS
 from lineament.types import FaceReport, Report
 
@@ -41,13 +41,13 @@ class Writer:
         self.next_id = int(highest[0] if highest else -1) + 1
         self.batch, self.dead = _Batch(), set[int]()
 
-    def report(self, photo: Photo, sha256: str, report: Report, *, replaces: int | None) -> None:
+    def report(self, photo: Photo, sha256: str, report: Report, *, scene: int | None, replaces: int | None) -> None:
         """Add a photo's answers. Raises: UsageError where they lack attributes (a model loaded with a narrower profile)."""
         for face in report.faces:
             if not set(self.attributes) <= set(face.attributes):
                 raise UsageError("The index holds every attribute: load its model with profile='all'.")
         number = self._begin(replaces)
-        scene, taken = fingerprint(photo.path) if report.faces else (None, None)
+        taken = when_taken(photo.path) if report.faces else None
         error = None if report.error is None else report.error[1].encode("utf-8", "backslashreplace").decode()
         self.batch.files.append([number, *self._place(photo), sha256, report.status, error, report.width, report.height, self.model, scene, taken])
         self.batch.faces += [(number, position, face) for position, face in enumerate(report.faces)]

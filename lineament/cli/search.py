@@ -1,0 +1,151 @@
+"""`lineament search`: a question to an index; answers as table, JSON, contact sheet or HTML gallery."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lineament.cli import options
+from lineament.errors import UsageError
+
+if TYPE_CHECKING:
+    from lineament.search.find import Found, Index
+    from lineament.search.scenes import RankedShot
+
+
+def command(
+    db: Annotated[Path, typer.Argument(metavar="DB", help="An index made by `lineament index`.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="For example: 'smiling and eyeglasses and not wearing_hat'.")] = "",
+    json_file: options.JsonFile = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="A gallery in one file that works offline.")] = None,
+    sheet: Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="A contact sheet, PNG.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many faces, or bursts, to show.")] = 50,
+    loose: Annotated[bool, typer.Option("--loose", help="Rank every face; only comparisons such as smiling > 0.8 leave faces out.")] = False,
+    like: Annotated[
+        Path | None, typer.Option("--like", metavar="PHOTO", help="Faces with attributes like this photo's; QUERY: 'but with mustache'.")
+    ] = None,
+    face: Annotated[int, typer.Option("--face", min=0, help="Which face of the --like photo; 0 is the largest.")] = 0,
+    best_shot: Annotated[
+        bool,
+        typer.Option("--best-shot", help="Bursts of one moment, the photo where everyone smiles first. Whether eyes are open is not judged yet."),
+    ] = False,
+    thresholds: Annotated[
+        Path | None, typer.Option("--thresholds", metavar="FILE", help="JSON: a card, or attribute to threshold. Nothing is computed again.")
+    ] = None,
+    profile: options.Profile = "default",
+    model: options.Model = "default",
+    runtime: options.Runtime = "onnx",
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Search an index by attributes, best match first.
+
+    A query joins attributes with and, or, not and parentheses: a bare name means "yes"; smiling > 0.8 compares the probability; smiling^2
+    weighs a term; `sort by smiling desc` orders. Case does not matter. Without a query every face matches. Nobody can be searched for by
+    who they are: the index holds nothing that could tell.
+    """
+    from lineament.search.find import Index
+
+    if best_shot and (like is not None or loose):
+        raise UsageError("--best-shot goes with neither --like nor --loose. Leave one out.")
+    if like is not None and loose:
+        raise UsageError("--like ranks every face that has what QUERY asks for, so --loose has no meaning with it. Leave it out.")
+    given = None if thresholds is None else read_thresholds(thresholds)
+    with Index(db, threads=threads) as index:
+        if best_shot:
+            groups = index.best_shots(query, profile=profile, thresholds=given)
+            _write_bursts(groups[:limit], len(groups), index, json_file, html, sheet, quiet)
+            return
+        if like is not None:
+            report, digest = _analyze(like, index, model, runtime, precision, threads)
+            found = index.like(report, query, face=face, profile=profile, limit=limit, thresholds=given, exclude_sha256=digest)
+        else:
+            found = index.search(query, profile=profile, limit=limit, loose=loose, thresholds=given)
+    _write_found(found, json_file, html, sheet, quiet)
+
+
+def read_thresholds(path: Path) -> Mapping[str, float]:
+    """Return name -> threshold from a model card or a plain mapping in JSON. Raises: UsageError for anything else."""
+    from lineament.schema import resolve
+
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        found = document["decision"]["thresholds"] if "decision" in document else document
+        values = {resolve(str(name)): float(value) for name, value in found.items()}
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, AttributeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} holds no thresholds: it is JSON with attribute names and numbers, or a model card. ({error})") from error
+    if not all(0 <= value <= 1 for value in values.values()):
+        raise UsageError(f"{path}: thresholds are numbers from 0 to 1.")
+    return values
+
+
+def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str | None, threads: int | None) -> tuple[Any, str]:
+    from lineament.api import load
+    from lineament.search.scan import sha256_of_photo
+
+    loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all")
+    if loaded.id != index.meta.model:
+        raise UsageError(f"The index was made with {index.meta.model}, --model is {loaded.id}. Name the same model.")
+    return loaded.analyze(photo), sha256_of_photo(str(photo))
+
+
+def _write_found(found: Found, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool) -> None:
+    from lineament.search.gallery import hits_page
+    from lineament.search.show import hit_captions, table
+
+    _write_files(found.to_dict(), json_file, html, sheet, lambda: hits_page(found), lambda: hit_captions(found))
+    if json_file is None or str(json_file) != "-":
+        _print(table(found) if found.hits else "No face matches. Fewer terms, or --loose to rank every face.")
+    if not quiet:
+        typer.echo(
+            f"{found.matched} faces in {found.photos} photos match, {len(found.hits)} shown; {found.indexed_faces} faces indexed "
+            f"by {found.model}.", err=True,
+        )  # fmt: skip
+
+
+def _write_bursts(
+    groups: Sequence[Sequence[RankedShot]], total: int, index: Index, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool
+) -> None:
+    from lineament.search.gallery import bursts_page
+    from lineament.search.show import burst_captions, burst_table
+
+    record = {
+        "schema_version": 1, "model": index.meta.model, "eyes_open": None,
+        "bursts": [[{"file": entry.shot.path, "score": round(entry.score, 6), "faces": entry.faces} for entry in group] for group in groups],
+    }  # fmt: skip
+    _write_files(record, json_file, html, sheet, lambda: bursts_page(groups, index.meta.model), lambda: burst_captions(groups))
+    if json_file is None or str(json_file) != "-":
+        _print(burst_table(groups) if groups else "No bursts: no two photos look like one moment.")
+    if not quiet:
+        typer.echo(f"{total} bursts found, {len(groups)} shown. Whether eyes are open is not judged.", err=True)
+
+
+def _write_files(record: dict[str, Any], json_file: Path | None, html: Path | None, sheet: Path | None, page: Any, captions: Any) -> None:
+    """Write the files asked for; pages and sheets are made only then, since they read the photos."""
+    from lineament.search.show import contact_sheet
+
+    if json_file is not None:  # names that are no text stay escapes: \udcff is JSON, and survives the round trip
+        data = (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
+        if str(json_file) == "-":
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        else:
+            json_file.write_bytes(data)
+    if html is not None:
+        html.write_text(page(), encoding="utf-8")
+    if sheet is not None:
+        contact_sheet(captions()).save(sheet, "PNG")
+
+
+def _print(what: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(what)

@@ -1,0 +1,196 @@
+"""Ask an index: by attributes, by likeness of attribute profile, or for the best shot of each burst.
+
+    query -> tree -> SQL -> (score, row) of the best -> hits
+
+Attributes outside the profile are neither searched nor returned. Nothing here can say who a face belongs to (`docs/search.md`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lineament.errors import DataError, UsageError
+from lineament.schema import in_profile
+from lineament.search.compile import Sql, change_sql, column, order_sql, score_sql, where_sql
+from lineament.search.query import parse, parse_change
+from lineament.search.scenes import RankedShot, Shot, bursts, rank_burst
+from lineament.search.store import connect, read_meta
+from lineament.search.tree import names_in, unparse
+from lineament.types import PIXEL_DECIMALS, PROB_DECIMALS, Report
+
+LIMIT = 50
+RESULT_VERSION = 1
+_LISTED = "SELECT unnest(CAST(? AS BIGINT[]))"
+"""Fifty numbers as a table: DuckDB turns the semi-join into a filter of the scan, which it does not do with a plain IN list."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A face that matches. path: absolute, as the file system spells it (undecodable bytes as surrogates); attributes: the profile's."""
+
+    path: str
+    face: int
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+    eye_distance: float | None
+    attributes: Mapping[str, float]
+    size: int
+    mtime_ns: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.path, "face": self.face, "score": round(self.score, 6), "box_xyxy": [round(v, PIXEL_DECIMALS) for v in self.box_xyxy],
+            "eye_distance": None if self.eye_distance is None else round(self.eye_distance, 1),
+            "attributes": {name: round(prob, PROB_DECIMALS) for name, prob in self.attributes.items()},
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hits, best first, and what they were drawn from. mentioned: attributes the query names; matched: faces; photos: their photos."""
+
+    query: str
+    mentioned: tuple[str, ...]
+    profile: str
+    model: str
+    hits: tuple[Hit, ...]
+    matched: int
+    photos: int
+    indexed_faces: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON record of `lineament search --json`."""
+        return {
+            "schema_version": RESULT_VERSION, "query": self.query, "profile": self.profile, "model": self.model,
+            "matched_faces": self.matched, "matched_photos": self.photos, "indexed_faces": self.indexed_faces,
+            "hits": [{"rank": rank, **hit.to_dict()} for rank, hit in enumerate(self.hits, 1)],
+        }  # fmt: skip
+
+
+class Index:
+    """An index opened for reading. Safe to use from several threads; close it, or use it in a `with`."""
+
+    def __init__(self, db: str | Path, *, threads: int | None = None) -> None:
+        self.path = Path(db)
+        self._con = connect(self.path, read_only=True, threads=threads)
+        meta = read_meta(self._con, self.path)
+        if meta is None:
+            raise DataError(f"{db} is empty. Fill it with: lineament index FOLDER --db {db}")
+        self.meta = meta
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._con.close()
+
+    def search(
+        self, query: str, *, profile: str = "default", limit: int = LIMIT, loose: bool = False, thresholds: Mapping[str, float] | None = None
+    ) -> Found:
+        """Return the faces that match a query, best first.
+
+        Args: loose: bare names only rank, comparisons still filter. thresholds: name -> t, over those of the index's card.
+        Raises: QueryError pointing at the word; UsageError for an unknown profile.
+        """
+        tree = parse(query, attributes=self.meta.attributes, profile=profile)
+        keep = where_sql(tree.where, self._thresholds(thresholds), loose=loose)
+        hits = self._hits(keep, score_sql(tree.where), order_sql(tree.sort), limit, profile)
+        mentioned = tuple(dict.fromkeys((*names_in(tree.where), *(key.name for key in tree.sort if key.name in self.meta.attributes))))
+        return self._found(unparse(tree), mentioned, profile, hits, keep)
+
+    def like(
+        self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT,
+        thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
+    ) -> Found:  # fmt: skip
+        """Return the faces whose attribute profile is nearest a photo's, as changed by `but with mustache and without eyeglasses`.
+
+        Args: report: of the photo, by the index's model with profile "all". face: which of its faces, 0 the largest. exclude_sha256:
+            leave out files with these bytes (the photo itself). Raises: UsageError for another model or a photo without that face.
+        """
+        shown = in_profile(profile, self.meta.attributes)
+        wanted = parse_change(change, attributes=self.meta.attributes, profile=profile)
+        own = self._profile_of(report, face, shown)
+        keep, score = change_sql(wanted, own, shown, self._thresholds(thresholds))
+        if exclude_sha256 is not None:
+            keep = Sql(f"{keep.text} AND file_id NOT IN (SELECT file_id FROM files WHERE sha256 = ?)", (*keep.params, exclude_sha256))
+        hits = self._hits(keep, score, order_sql(()), limit, profile)
+        text = " and ".join(f"{'with' if yes else 'without'} {name}" for name, yes in wanted.wanted)
+        return self._found(f"like {report.source}{f' but {text}' if text else ''}", tuple(dict(wanted.wanted)), profile, hits, keep)
+
+    def best_shots(
+        self, query: str = "", *, profile: str = "default", eyes_open: Callable[[Shot], Sequence[float]] | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> list[list[RankedShot]]:  # fmt: skip
+        """Return each burst of photos of one moment, ranked by everyone smiling (`search/scenes.py` holds both conventions).
+
+        Args: query: only photos with a face that matches. eyes_open: see `rank_burst`.
+        """
+        if "Smiling" not in self.meta.attributes:
+            raise UsageError(f"{self.path} was made with {self.meta.model}, which knows no Smiling: there is no best shot to choose by.")
+        keep = where_sql(parse(query, attributes=self.meta.attributes, profile=profile).where, self._thresholds(thresholds))
+        rows = self._rows(
+            f"SELECT file_id, roots.path, files.path, scene, taken, list({column('Smiling')} ORDER BY face),"
+            " list(coalesce(eye_distance, 0) ORDER BY face) FROM faces JOIN files USING (file_id) JOIN roots USING (root_id)"
+            f" WHERE scene IS NOT NULL AND file_id IN (SELECT file_id FROM faces WHERE {keep.text}) GROUP BY ALL",
+            keep.params,
+        )
+        shots = [Shot(row[0], _join_path(row[1], row[2]), row[3], row[4], tuple(row[5]), tuple(row[6])) for row in rows]
+        return [rank_burst(group, eyes_open) for group in bursts(shots)]
+
+    def _thresholds(self, given: Mapping[str, float] | None) -> Mapping[str, float]:
+        return {**self.meta.decision.thresholds, **(given or {})}
+
+    def _profile_of(self, report: Report, face: int, shown: Sequence[str]) -> list[float]:
+        if report.error is not None:
+            raise UsageError(f"{report.source}: {report.error[1]}")
+        if report.model != self.meta.model:
+            raise UsageError(f"The index was made with {self.meta.model}, the photo was read by {report.model}. Name the same with --model.")
+        if not 0 <= face < len(report.faces):
+            raise UsageError(f"{report.source} shows {len(report.faces)} face(s); face {face} is not among them (0 is the largest).")
+        answers = report.faces[face].attributes
+        if not set(shown) <= set(answers):
+            raise UsageError("The photo's report lacks attributes of the profile: load the model with profile='all'.")
+        return [answers[name].prob for name in shown]
+
+    def _rows(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._con.cursor() as cursor:  # a cursor of its own: connections are not to be shared between threads
+            return cursor.execute(sql, list(params)).fetchall()
+
+    def _hits(self, keep: Sql, score: Sql, order: str, limit: int, profile: str) -> tuple[Hit, ...]:
+        """Rank on the few columns that matter, then read the whole rows of the best only."""
+        if limit < 1:
+            raise UsageError(f"--limit is at least 1; got {limit}.")
+        best = self._rows(
+            f"SELECT rowid, {score.text} AS score FROM faces WHERE {keep.text} ORDER BY {order} LIMIT ?", (*score.params, *keep.params, limit)
+        )
+        shown = in_profile(profile, self.meta.attributes)
+        rows = self._rows(
+            f"WITH best AS (SELECT rowid AS number, * FROM faces WHERE rowid IN ({_LISTED})) SELECT number, roots.path, files.path, face,"
+            f" x1, y1, x2, y2, eye_distance, size, mtime_ns, {', '.join(column(name) for name in shown)}"
+            f" FROM best JOIN files USING (file_id) JOIN roots USING (root_id)", [[row[0] for row in best]],
+        )  # fmt: skip
+        by_id = {row[0]: row[1:] for row in rows}
+        return tuple(_hit(by_id[number], value, shown) for number, value in best)
+
+    def _found(self, query: str, mentioned: tuple[str, ...], profile: str, hits: tuple[Hit, ...], keep: Sql) -> Found:
+        counted = f"SELECT count(*), count(DISTINCT file_id), (SELECT count(*) FROM faces) FROM faces WHERE {keep.text}"
+        matched, photos, faces = self._rows(counted, keep.params)[0]
+        return Found(query, mentioned, profile, self.meta.model, hits, matched, photos, faces)
+
+
+def _join_path(root: bytes, relative: bytes) -> str:
+    return os.path.join(os.fsdecode(root), *os.fsdecode(relative).split("/"))  # noqa: PTH118 - Path would drop nothing, but costs more
+
+
+def _hit(row: tuple[Any, ...], score: float, shown: Sequence[str]) -> Hit:
+    root, relative, face, x1, y1, x2, y2, eye_distance, size, mtime_ns, *probs = row
+    return Hit(_join_path(root, relative), face, (x1, y1, x2, y2), score, eye_distance, dict(zip(shown, probs, strict=True)), size, mtime_ns)
