@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lineament.config import TrainConfig
+from lineament.engine.recard import write_card_beside
 from lineament.errors import LineamentError, MissingExtraError, ModelFileError
 from lineament.models.checkpoint import load_network_file
 from lineament.models.layers import Preprocess, TorchOutput
@@ -69,16 +70,6 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: st
         raise ModelFileError(f"The exported graph differs from the network by {difference:.2g} logits (allowed {PARITY_TOLERANCE}).")
     aside.replace(target)
     return write_card_beside(target, card)
-
-
-def write_card_beside(onnx_file: Path, card: Card) -> Card:
-    """Write `FILE.card.json` with the ONNX file's own SHA-256 in it; return the card with that hash."""
-    import json
-
-    digest = sha256_of(onnx_file)
-    document = dict(card.document) | {"file": onnx_file.name, "file_sha256": digest, "file_bytes": onnx_file.stat().st_size}
-    onnx_file.with_suffix(".card.json").write_text(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-    return Card(card.document, digest)
 
 
 def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:

@@ -60,3 +60,36 @@ def scorecard_lines(card: Mapping[str, Any]) -> list[str]:
         f"labels themselves {percent(both['violations_in_targets']['any'])}."
     )
     return lines
+
+
+def decision_table(document: Mapping[str, Any]) -> Table:
+    """Return the per-attribute table of a fitted decision layer's held-out evidence, fixed 0.5 beside fitted."""
+    table = Table(title=f"Fitted on {document['fitted_on']}; every figure held out by identity, percent")
+    table.add_column("attribute")
+    for name in ("ECE raw", "ECE", "floor", "method", "threshold", "acc. at 0.5", "acc. fitted", "coverage", "acc. answered"):
+        table.add_column(name, justify="right")
+    for name, row in document["attributes"].items():
+        errors = (percent(row[key]) for key in ("ece_raw", "ece", "ece_floor"))
+        rest = (percent(row[key]) for key in ("accuracy_fixed", "accuracy_fitted", "coverage", "accuracy_answered"))
+        table.add_row(name, *errors, row["method"] or "-", f"{row['threshold']:.3f}", *rest)
+    mean, thresholds, chosen = document["calibration"], document["thresholds"], document["selective"]
+    table.add_section()
+    table.add_row(
+        "mean", percent(mean["ece_raw"]), percent(mean["ece"]), percent(mean["ece_floor"]), "", "", percent(thresholds["accuracy_fixed"]),
+        percent(thresholds["accuracy_fitted"]), percent(chosen["coverage"]), percent(chosen["accuracy"]), style="bold",
+    )  # fmt: skip
+    return table
+
+
+def decision_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return what is said under that table: whether thresholds helped, what abstaining and consistency change."""
+    thresholds, chosen, both = document["thresholds"], document["selective"], document["consistency"]
+    estimate, low, high = thresholds["difference"]
+    verdict = "inside the noise" if thresholds["inside_the_noise"] else "outside the noise"
+    return [
+        f"Fitted minus fixed 0.5: {percent(estimate)} points [{percent(low)}, {percent(high)}], {verdict}. Class rates shift between "
+        "CelebA's parts, so a gain here can be a loss elsewhere.",
+        f"'Cannot tell': {percent(chosen['accuracy'])} at {percent(chosen['coverage'])} coverage, {percent(chosen['accuracy_full'])} at full.",
+        f"Rule-breaking faces {percent(both['violations'])}, consistent decoding {percent(both['violations_consistent'])}; "
+        f"accuracy {percent(both['accuracy'], 3)} and {percent(both['accuracy_consistent'], 3)}.",
+    ]

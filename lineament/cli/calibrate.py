@@ -1,0 +1,60 @@
+"""`lineament calibrate`: fit calibration, thresholds and abstention from a prediction file into a model's card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lineament.cli import options
+
+
+def command(
+    predictions: Annotated[
+        Path, typer.Option("--predictions", metavar="FILE", help="The model's labelled predictions on data it was not trained on.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file to write, with the decision layer in its card.")],
+    model: options.Model = "default",
+    method: Annotated[str, typer.Option("--method", metavar="auto|platt|temperature|isotonic|none", help="How to calibrate.")] = "auto",
+    goal: Annotated[
+        str,
+        typer.Option(
+            "--goal",
+            metavar="keep|half|accuracy|balanced_accuracy|f1|precision>=P|dmm",
+            help="keep: labels as the raw sigmoid at 0.5. half: 0.5 of the calibrated probability. Others: fitted, where held-out accuracy gains.",
+        ),
+    ] = "keep",
+    force: Annotated[bool, typer.Option("--force", help="Take fitted thresholds even where held-out accuracy does not gain.")] = False,
+    bands: Annotated[str, typer.Option("--bands", metavar="coverage|conformal|none", help="What --abstain leaves unanswered.")] = "coverage",
+    share: Annotated[float, typer.Option("--share", help="Share answered per attribute (coverage), or share missed at most (conformal).")] = 0.9,
+    min_eye_distance: Annotated[
+        float | None, typer.Option("--min-eye-distance", min=0.0, help="Pixels between the eyes under which --abstain gives no answer.")
+    ] = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds of the held-out evidence, split by identity.")] = 5,
+    json_file: options.JsonFile = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fit the decision layer of a model and show, on people it was not fitted on, what it is worth."""
+    from lineament.cli.output import show, write_json
+    from lineament.engine.calibrate import Plan, calibrate
+    from lineament.engine.recard import embed
+    from lineament.errors import UsageError
+    from lineament.predictions import load
+    from lineament.report.tables import decision_lines, decision_table
+    from lineament.runtime.onnx_file import read_card
+    from lineament.runtime.registry import resolve_model
+
+    path = resolve_model(model).path
+    found, card = load(predictions), read_card(path)
+    said = str(found.meta.get("model") or card.name).partition("@")[0]
+    if said != card.name or found.attributes != card.attributes:
+        raise UsageError(f"{predictions} holds predictions of {said}, not of {card.name}. Run `lineament evaluate --model {model}` for them.")
+    sizes = {} if min_eye_distance is None else {"*": min_eye_distance}
+    fitted = calibrate(found, Plan(method, goal, force, bands, share, folds, sizes))
+    where = str(found.meta.get("data") or f"{predictions.name}@{found.fingerprint()}")
+    embed(path, fitted, where, out)
+    document = {"fitted_on": where, "decision": fitted.decision.to_dict(), **fitted.evidence}
+    if json_file is not None:
+        write_json(document, json_file)
+    show(decision_table(document), decision_lines(document), to_stderr=str(json_file) == "-", quiet=quiet)
