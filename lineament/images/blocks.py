@@ -9,6 +9,8 @@ from lineament.errors import TruncatedError, UnreadableError, UnsupportedError
 from lineament.images.formats import Container
 
 MAX_BLOCKS = 1 << 18
+ZEROS = 64
+"""At most 3 zero bytes ended any WebP tried (flat and noisy, up to 12 megapixels, quality 10 and 80)."""
 
 
 def walk_webp(data: bytes) -> Container:
@@ -28,7 +30,22 @@ def walk_webp(data: bytes) -> Container:
         size = int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
     else:
         raise UnreadableError("A damaged WebP: it begins with no picture chunk.")
+    if _filled_up(data):
+        raise TruncatedError("The WebP's picture data end in nothing but zeros: a download that was never finished.")
     return Container("WEBP", data, size)
+
+
+def _filled_up(data: bytes) -> bool:
+    """Whether the still picture's own data end in zeros. libwebp decodes zeros as picture; encoders end with at most a few of them."""
+    at = 12
+    for _ in range(MAX_BLOCKS):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] in (b"VP8 ", b"VP8L"):
+            return length > ZEROS and not any(data[at + 8 + length - ZEROS : at + 8 + length])
+        at += 8 + length + length % 2
+        if at >= len(data):
+            break
+    return False
 
 
 def walk_media(data: bytes, kind: str) -> Container:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from lineament.errors import EmptyError, ImageError, TooLargeError, TruncatedError, UnreadableError, UnsupportedError
+from lineament.errors import EmptyError, ImageError, TooLargeError, TruncatedError, UnreadableError, UnsupportedError, UsageError
 from lineament.images import blocks, bmp, gif, jpeg, png, tiff
 from lineament.images.formats import Container
 
@@ -36,6 +36,9 @@ _OPENERS: dict[str, Callable[[Any], Image.Image]] = {
 }  # fmt: skip
 _CUT = ("truncated", "not enough image data", "not large enough")
 _KIND = ("unknown pixel mode", "not supported", "not yet supported", "unsupported", "cannot handle", "unknown data organization")
+SMALL = 1 << 18
+"""A JPEG cut short ends in mid-grey, but for the one block of 16 x 16 the cut fell in. Up to this many pixels that block is looked for too."""
+
 SEVERAL = {"HEIF": "main picture of several", "AVIF": "first frame of an animation", "WEBP": "first frame of an animation"}
 
 
@@ -54,8 +57,10 @@ def decode(data: bytes, kind: str, max_pixels: int, max_side: int | None = None)
 
     Args: kind: one of `formats.DECODED`; max_pixels: checked before any pixel is decoded; max_side: a JPEG may come at 1/2, 1/4 or 1/8 of
         its size as long as its longer side keeps this many pixels.
-    Raises: ImageError, one of its subclasses.
+    Raises: ImageError, one of its subclasses; UsageError where the program has told Pillow to accept cut files.
     """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise UsageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is True: Pillow would pass cut pictures off as whole ones. Set it to False.")
     container = walk(data, kind, max_pixels)
     if container.size is not None:
         check_size(container.size, max_pixels)
@@ -123,13 +128,16 @@ def _load(image: Image.Image, max_side: int | None) -> None:
 
 
 def _check_whole(image: Image.Image, container: Container, max_side: int | None) -> None:
-    """Raise TruncatedError where Pillow filled what it did not find; see `jpeg` and `png`. Only suspicious pictures cost a second look."""
-    corner = image.getpixel((image.width - 1, image.height - 1)) if container.format in ("JPEG", "PNG") else None
-    levels = corner if isinstance(corner, tuple) else (corner,)
-    if container.format == "JPEG" and container.scan_end is not None and (container.progressive or set(levels) <= {127, 128}):
+    """Raise TruncatedError where Pillow filled in what it did not find. Only where that is possible is the file looked at again."""
+    if container.format not in ("JPEG", "PNG"):
+        return
+    corner = image.getpixel((image.width - 1, image.height - 1))
+    levels = set(corner) if isinstance(corner, tuple) else {corner}
+    if container.format == "PNG":
+        if (levels == {0} or image.info.get("interlace")) and not png.has_all_rows(container.data):
+            raise TruncatedError("The PNG's picture data end before its last row.")
+    elif container.scan_end is not None and (container.progressive or levels <= {127, 128} or image.width * image.height <= SMALL):
         again = _open(Container("JPEG", jpeg.with_filler(container)))
         _load(again, max_side)
         if again.tobytes() != image.tobytes():
             raise TruncatedError("The JPEG's last scan ends before its picture does.")
-    if container.format == "PNG" and (set(levels) == {0} or image.info.get("interlace")) and not png.has_all_rows(container.data):
-        raise TruncatedError("The PNG's picture data end before its last row.")

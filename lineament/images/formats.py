@@ -85,6 +85,8 @@ def _container(head: bytes) -> str | None:
     if head.startswith(b"RIFF") and len(head) >= 12:
         return {b"WEBP": "WEBP", b"AVI ": "video (AVI)"}.get(head[8:12])
     if head[4:8] == b"ftyp":
+        if len(head) < 12:
+            raise TruncatedError("The file ends inside its first bytes.")
         length = int.from_bytes(head[:4], "big")
         brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(length, len(head), 256), 4))]
         if head[8:12] in (b"mif1", b"msf1") and (b"avif" in brands or b"avis" in brands):

@@ -17,8 +17,11 @@ MAX_SEGMENTS = 20_000
 MAX_SCANS = 100
 """More scans than any encoder writes: libjpeg would decode the whole picture once for each."""
 
-FILLER = bytes((37 * i * i + 11 * i + 5) % 251 for i in range(4096))
-"""Bytes that are no marker: a decoder that finished its scan skips them, one that did not takes them for picture."""
+_NOISE = b"\xb6\x5b" + bytes((37 * i * i + 11 * i + 5) % 251 for i in range(4096))
+FILLER = _NOISE + b"".join(bytes([0xFF, 0xD0 + i % 8]) + _NOISE[:256] for i in range(16))
+"""What a decoder that finished its scan skips, and one that did not takes for picture: noise, then restart intervals of noise.
+
+It begins with a one bit, since libjpeg pads with zeros: the two must never agree."""
 
 _SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _HUFFMAN = {0xC0, 0xC1, 0xC2}
@@ -121,4 +124,5 @@ def _detail(state: _Walk) -> bool:
 def with_filler(container: Container) -> bytes:
     """Return the file with bytes put between its last scan and its end marker: the picture is the same if, and only if, the scan was whole."""
     end = container.scan_end or 0
-    return container.data[:end] + FILLER + container.data[end:]
+    coded = container.data[:end].rstrip(b"\xff")  # a cut in the middle of an escaped byte leaves half of it
+    return coded + FILLER + container.data[end:]
