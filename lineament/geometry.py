@@ -24,6 +24,9 @@ CROP_SIZE: tuple[int, int] = (218, 178)
 
 TEMPLATE: Float = np.array([[69.5, 111.5], [108.5, 111.5], [88.9, 134.5], [73.0, 153.0], [105.0, 153.0]], np.float32)
 
+OVERSAMPLE = 1.5
+"""Pixels per crop pixel (in each direction) that a shrinking warp keeps before its bilinear step."""
+
 _MIRROR_ORDER = (1, 0, 2, 4, 3)
 _LAYOUT_IN_BOX = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.33, 0.78], [0.67, 0.78]])
 
@@ -110,8 +113,10 @@ def align(pixels: UInt8, keypoints: Real) -> Crops:
 def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE) -> UInt8:
     """Resample the part of a photo that a crop shows.
 
-    Convention: bicubic; where the crop shrinks the photo, the photo is first resized with a Lanczos filter to the crop's scale, so nothing
-    aliases. Outside the photo its edge pixels are repeated, as CelebA's own images do. Cost follows the part shown, not the photo.
+    Convention: bilinear, as CelebA's own images were made (registered against 18 of them, bilinear leaves less difference than bicubic).
+    Where a crop shrinks the photo more than 1.5 times, the photo is first brought to 1.5 times the crop's scale with a Lanczos filter: no
+    moiré, and about as sharp as CelebA's images. Outside the photo its edge pixels are repeated, as CelebA's images do. Cost follows the
+    part shown, not the photo.
     Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w).
     Returns: (h,w,3) uint8.
     Raises: UsageError for other pixels, or a crop that shows no part of the photo.
@@ -119,7 +124,7 @@ def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise UsageError(f"Pixels must be uint8 (H,W,3) and not empty, got {pixels.dtype} {pixels.shape}.")
     image_from_crop = invert(crop_from_image)
-    shrink = max(1.0, math.sqrt(abs(float(np.linalg.det(image_from_crop[:, :2])))))
+    shrink = max(1.0, math.sqrt(abs(float(np.linalg.det(image_from_crop[:, :2])))) / OVERSAMPLE)
     whole, inside = _region(image_from_crop, size, pixels.shape[:2], margin=3 * shrink)
     part = Image.fromarray(np.ascontiguousarray(pixels[inside[1] : inside[3], inside[0] : inside[2]]))
     width, height = (max(1, round(side / shrink)) for side in part.size)
@@ -144,7 +149,7 @@ def _sample(part: UInt8, part_from_crop: Real, size: tuple[int, int]) -> UInt8:
     out = np.empty((*size, 3), np.uint8)
     for channel in range(3):
         plane = Image.fromarray(part[..., channel].astype(np.float32))
-        values = np.asarray(plane.transform((size[1], size[0]), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC))
+        values = np.asarray(plane.transform((size[1], size[0]), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR))
         out[..., channel] = np.clip(np.rint(values), 0, 255)
     return out
 
