@@ -35,7 +35,7 @@ def show(table: Any, lines: Sequence[str], *, to_stderr: bool, quiet: bool) -> N
 
 
 @contextmanager
-def progress(what: str, total: int, quiet: bool) -> Iterator[Callable[[], None]]:
+def progress(what: str, total: int | None, quiet: bool) -> Iterator[Callable[[], None]]:
     """Show a bar on stderr while the body runs; yields what to call after each step. Nothing is shown when quiet or not on a terminal."""
     from rich.progress import Progress
 

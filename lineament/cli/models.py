@@ -1,0 +1,46 @@
+"""`lineament models`: what can be named with --model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from lineament.cli import options
+
+
+def command(json_file: options.JsonFile = None) -> None:
+    """List the models that can be named with --model: file, size, architecture, measured accuracy, licence."""
+    from rich.table import Table
+
+    from lineament.cli.output import show, write_json
+    from lineament.runtime.registry import list_models
+
+    rows = [_row(entry) for entry in list_models()]
+    if json_file is not None:
+        write_json(rows, json_file)
+        return
+    if not rows:
+        typer.echo("No model is shipped in this installation. Give --model the path of an ONNX file.", err=True)
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "id", "precision", "MB", "accuracy", "architecture", "licence"):
+        table.add_column(column, justify="right" if column in ("MB", "accuracy") else "left")
+    for row in rows:
+        accuracy = "-" if row["mean_accuracy"] is None else f"{100 * row['mean_accuracy']:.2f} %"
+        texts = [row["name"], row["id"], row["precision"], f"{row['bytes'] / 1e6:.1f}", accuracy, row["architecture"], row["licence"]]
+        table.add_row(*texts)
+    show(table, [], to_stderr=False, quiet=False)
+
+
+def _row(entry: Any) -> dict[str, Any]:
+    from lineament.runtime.network import model_id
+    from lineament.runtime.onnx_file import read_card
+
+    card = read_card(entry.path)
+    measured = card.document.get("metrics") or {}
+    return {
+        "name": entry.name, "id": model_id(card), "precision": entry.precision, "bytes": entry.path.stat().st_size, "file": str(entry.path),
+        "sha256": card.file_sha256, "architecture": card.document["architecture"], "licence": card.document["licence"],
+        "attributes": len(card.attributes), "mean_accuracy": measured.get("mean_accuracy"), "intended_use": card.document["intended_use"],
+    }  # fmt: skip
