@@ -4,7 +4,8 @@
                  all rows          -> the Decision that is shipped
 
 Every figure in the evidence is cross-fitted: each person's images are judged by a layer fitted without that person. The choice between Platt
-and isotonic is made inside each fold as well.
+and isotonic is made inside each fold as well. One caveat: pooled over folds, a flexible (isotonic) map looks slightly better than on new people,
+because what one fold has too much of, the others have too little.
 """
 
 from __future__ import annotations
