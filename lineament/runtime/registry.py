@@ -47,7 +47,7 @@ def list_models() -> list[ModelEntry]:
         entry = ModelEntry(path.parent.name, path, "int8" if path.name == "model.int8.onnx" else "fp32")
         if (entry.name, entry.precision) not in known:
             entries.append(entry)
-    return sorted(entries, key=lambda entry: entry.name != "default")
+    return sorted(entries, key=lambda entry: (entry.name != "default", entry.precision != "fp32"))
 
 
 def _entry(path: Path) -> ModelEntry:

@@ -1,0 +1,142 @@
+"""Every runtime through one parity suite: a NumPy oracle, byte identity whatever the batch, forks, threads, stated precision."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from toy_model import toy_card, write_toy_model
+
+from lineament.errors import ModelFileError, UsageError
+from lineament.runtime.network import Network
+from lineament.runtime.registry import load_network
+from lineament.schema import CELEBA_40
+from lineament.types import Crops
+
+RUNTIMES = ("onnx", "openvino")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx")
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> str:
+    if request.param == "openvino":
+        pytest.importorskip("openvino")
+    return str(request.param)
+
+
+def crops(count: int, seed: int = 0) -> Crops:
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 3, 218, 178), np.uint8)
+    return Crops(pixels, np.zeros((count, 2, 3), np.float32))
+
+
+def part(whole: Crops, start: int, stop: int) -> Crops:
+    return Crops(whole.pixels[start:stop], whole.crop_from_image[start:stop])
+
+
+def oracle(path: Path, pixels: np.ndarray) -> np.ndarray:
+    constants = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in onnx.load(path).graph.initializer}
+    centred = pixels.astype(np.float64) / 255 - 0.5
+    cells = centred[:, :, :216, :177].reshape(len(pixels), 3, 4, 54, 3, 59).mean((3, 5)).reshape(len(pixels), -1)
+    return cells @ constants["weight"] + constants["bias"]
+
+
+def test_logits_are_what_numpy_says(path: Path, runtime: str) -> None:
+    batch = crops(5)
+    output = load_network(path, runtime)(batch)
+    assert output.attributes == CELEBA_40
+    assert output.logits.dtype == np.float32
+    np.testing.assert_allclose(output.logits, oracle(path, batch.pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_face_answers_alike_alone_and_among_others(path: Path, runtime: str, threads: int) -> None:
+    network, batch = load_network(path, runtime, threads=threads), crops(16)
+    together = network(batch).logits
+    for size in (1, 3, 16):
+        for start in range(0, 16, size):
+            alone = network(part(batch, start, start + size)).logits
+            assert alone.tobytes() == together[start : start + size].tobytes()
+
+
+def test_thread_count_changes_nothing(path: Path, runtime: str) -> None:
+    answers = {load_network(path, runtime, threads=threads)(crops(7)).logits.tobytes() for threads in (1, 2, 4)}
+    assert len(answers) == 1
+
+
+def test_many_callers_at_once(path: Path, runtime: str) -> None:
+    network = load_network(path, runtime, threads=2)
+    batches = [crops(3, seed) for seed in range(12)]
+    alone = [network(batch).logits for batch in batches]
+    with ThreadPoolExecutor(6) as pool:
+        for have, want in zip(pool.map(lambda batch: network(batch).logits, batches), alone, strict=True):
+            assert have.tobytes() == want.tobytes()
+
+
+def test_no_crops_give_no_rows(path: Path, runtime: str) -> None:
+    assert load_network(path, runtime)(crops(0)).logits.shape == (0, 40)
+
+
+def test_black_and_white_crops_run(path: Path, runtime: str) -> None:
+    flat = Crops(np.stack([np.zeros((3, 218, 178), np.uint8), np.full((3, 218, 178), 255, np.uint8)]), np.zeros((2, 2, 3), np.float32))
+    np.testing.assert_allclose(load_network(path, runtime)(flat).logits, oracle(path, flat.pixels), atol=1e-5)
+
+
+def test_runtimes_agree(path: Path) -> None:
+    pytest.importorskip("openvino")
+    batch = crops(8)
+    a, b = (load_network(path, runtime)(batch).logits for runtime in RUNTIMES)
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_answers_too(path: Path) -> None:
+    network, batch = load_network(path, "onnx", threads=2), crops(4)
+    want = network(batch).logits.tobytes()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if network(batch).logits.tobytes() == want and network.threads == 1 else 2  # type: ignore[attr-defined]
+        finally:
+            os._exit(code)
+    os.close(reading)
+    os.close(writing)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_openvino_precision_is_set_not_left_to_the_processor(path: Path) -> None:
+    pytest.importorskip("openvino")
+    for precision, stated in ((None, "f32"), ("fp32", "f32"), ("bf16", "bf16")):
+        network = load_network(path, "openvino", precision)
+        hint = network._compiled.get_property("INFERENCE_PRECISION_HINT")  # type: ignore[attr-defined]
+        assert hint.get_type_name() == stated
+        assert network.precision == (precision or "fp32")
+
+
+def test_both_are_networks(path: Path, runtime: str) -> None:
+    network = load_network(path, runtime)
+    assert isinstance(network, Network)
+    assert (network.runtime, network.precision) == (runtime, "fp32")
+    assert network.id.startswith("toy@")
+
+
+def test_bf16_needs_openvino(path: Path) -> None:
+    with pytest.raises(UsageError, match="openvino"):
+        load_network(path, "onnx", "bf16")
+
+
+def test_a_card_that_names_other_columns_is_refused(tmp_path: Path) -> None:
+    wrong = write_toy_model(tmp_path / "wrong.onnx", CELEBA_40, card=toy_card(CELEBA_40[:39]))
+    with pytest.raises(ModelFileError, match="39"):
+        load_network(wrong)
