@@ -34,7 +34,7 @@ def command(
     json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="A JSON array of records; - is stdout.")] = None,
     jsonl: Annotated[str | None, typer.Option("--jsonl", metavar="FILE", help="One record per line; - is stdout.")] = None,
     csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="One row per face; - is stdout.")] = None,
-    parquet: Annotated[str | None, typer.Option("--parquet", metavar="FILE", help="The columns of --csv (needs the extra "parquet").")] = None,
+    parquet: Annotated[str | None, typer.Option("--parquet", metavar="FILE", help="The columns of --csv (needs lineament's extra parquet).")] = None,
     draw: Annotated[Path | None, typer.Option("--draw", metavar="DIR", help="Annotated photos.")] = None,
     crops: Annotated[Path | None, typer.Option("--crops", metavar="DIR", help="Aligned faces, 178x218 PNG.")] = None,
     model: options.Model = "default",
