@@ -13,7 +13,7 @@ from lineament.types import FaceReport, Report
 COLOURS = ("#ffd166", "#06d6a0", "#4cc9f0", "#f78c6b", "#c77dff", "#ef476f")
 _INK = "#101418"
 _SMALLEST_SIDE = 480
-_MOST_LINES = 12
+_MOST_LINES, _MOST_LINES_IN_ALL = 12, 40
 Box = tuple[float, float, float, float]
 
 
@@ -32,17 +32,18 @@ def draw_report(report: Report) -> Image.Image:
     drawing = ImageDraw.Draw(canvas)
     for index, face in enumerate(report.faces):
         _draw_marks(drawing, face, scale, COLOURS[index % len(COLOURS)], max(2, size // 7))
-    taken: list[Box] = []
+    taken = [_scaled(face.box_xyxy, scale) for face in report.faces]
+    most = min(_MOST_LINES, max(2, _MOST_LINES_IN_ALL // max(1, len(report.faces))))
     for index, face in enumerate(report.faces):
-        taken.append(_draw_text(drawing, lines_of(face), _scaled(face.box_xyxy, scale), font, size, COLOURS[index % len(COLOURS)], taken))
+        taken.append(_draw_text(drawing, lines_of(face, most), taken[index], font, size, COLOURS[index % len(COLOURS)], taken))
     return canvas
 
 
-def lines_of(face: FaceReport) -> list[str]:
+def lines_of(face: FaceReport, most: int = _MOST_LINES) -> list[str]:
     """Return the positive answers of a face, most probable first, with their probabilities; the last line counts what did not fit."""
     positive = sorted(((answer.prob, name) for name, answer in face.attributes.items() if answer.label == "yes"), reverse=True)
     lines = [f"{name.replace('_', ' ')} {prob:.2f}" for prob, name in positive]
-    return lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], f"and {len(lines) - _MOST_LINES + 1} more"]
+    return lines if len(lines) <= most else [*lines[: most - 1], f"and {len(lines) - most + 1} more"]
 
 
 def _scaled(box: Box, scale: int) -> Box:
@@ -60,16 +61,26 @@ def _draw_text(
     drawing: ImageDraw.ImageDraw, lines: list[str], box: Box, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, size: int, colour: str,
     taken: list[Box],
 ) -> Box:  # fmt: skip
-    """Write the lines on a panel beside the box, at the first place inside the photo that no other panel holds; return the panel."""
+    """Write the lines on a panel beside the box, at the place inside the photo where it hides least of faces and other panels; return the panel."""
     if not lines:
         return (0, 0, 0, 0)
     pad, step = size // 3, round(size * 1.2)
     width = max(drawing.textlength(line, font=font) for line in lines) + 2 * pad
     height = step * len(lines) + 2 * pad
     photo = drawing.im.size
-    places = [(box[2] + pad, box[1]), (box[0] - pad - width, box[1]), (box[0], box[3] + pad), (box[0], box[1] - pad - height)]
+    right, left, below, above = box[2] + pad, box[0] - pad - width, box[3] + pad, box[1] - pad - height
+    places = [
+        (right, box[1]),
+        (left, box[1]),
+        (box[0], below),
+        (box[0], above),
+        (right, box[3] - height),
+        (right, below),
+        (left, below),
+        (right, above),
+    ]
     panels = [_inside(x, y, width, height, photo) for x, y in places]
-    panel = min(panels, key=lambda panel: sum(_overlap(panel, other) for other in [*taken, box]))
+    panel = min(panels, key=lambda panel: sum(_overlap(panel, other) for other in taken))
     drawing.rectangle(panel, fill=_INK, outline=colour, width=max(1, pad // 2))
     for row, line in enumerate(lines):
         drawing.text((panel[0] + pad, panel[1] + pad + row * step), line, fill=colour, font=font)
