@@ -1,0 +1,84 @@
+"""`lineament serve`: the HTTP interface and its page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lineament.cli import options
+from lineament.errors import MissingExtraError, UsageError
+
+KEY_VARIABLE = "LINEAMENT_API_KEY"
+_WEB = ("fastapi", "starlette", "uvicorn", "h11", "pydantic", "python_multipart", "prometheus_client")
+
+
+def command(
+    model: options.Model = "default",
+    runtime: options.Runtime = "onnx",
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    host: Annotated[str, typer.Option(help="Address to listen on; only this machine reaches the default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one and says which.")] = 8000,
+    api_key_file: Annotated[Path | None, typer.Option(metavar="FILE", help=f"File whose first line is the API key; or set {KEY_VARIABLE}.")] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Host names to serve; repeat. Default: this machine's on loopback, else any.")
+    ] = None,
+    trusted_proxy: Annotated[str | None, typer.Option(metavar="IP", help="Believe X-Forwarded-For from this reverse proxy.")] = None,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest request body, in MiB.")] = 32.0,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels in a photo.")] = 64_000_000,
+    max_faces: Annotated[int, typer.Option(min=1, help="Most faces answered in a photo.")] = 200,
+    max_files: Annotated[int, typer.Option(min=1, help="Most photos in a request.")] = 16,
+    max_queue: Annotated[int, typer.Option(min=1, help="Most photos waiting; more are refused with 503.")] = 64,
+    max_per_client: Annotated[int, typer.Option(min=1, help="Most requests at once from one client; more are refused with 429.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds of work on one photo.")] = 20.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to a worker at once.")] = 8,
+    batch_wait_ms: Annotated[float, typer.Option(min=0, help="Milliseconds to wait for a batch to fill.")] = 0.0,
+) -> None:
+    """Serve the HTTP interface and its page. --threads is the number of worker processes, one photo each at a time.
+
+    Nothing is stored, no URL is fetched. Ctrl-C answers what was accepted, then stops.
+    """
+    try:
+        from lineament.serve.answering import ModelSource
+        from lineament.serve.app import create_app
+        from lineament.serve.batching import Batching
+        from lineament.serve.limits import Limits
+        from lineament.serve.run import LOOPBACK_NAMES, is_loopback, run
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] in _WEB:
+            raise MissingExtraError(error.name or "fastapi", "serve") from error
+        raise
+    limits = Limits(
+        body_bytes=int(max_body_mb * 2**20), pixels=max_pixels, faces=max_faces, files=max_files, queue=max_queue,
+        requests_per_client=max_per_client, photo_seconds=timeout, request_seconds=max(60.0, 3 * timeout),
+    )  # fmt: skip
+    key = read_key(api_key_file)
+    local = is_loopback(host)
+    if not local and key is None and not quiet:
+        typer.echo(f"lineament: anyone who can reach {host} can use this service; give it an API key with {KEY_VARIABLE}.", err=True)
+    hosts = (*(allowed_host or ()), *(LOOPBACK_NAMES if local else ())) if local or allowed_host else ()
+    app = create_app(
+        ModelSource(model, runtime, precision), limits=limits, workers=threads, api_key=key, hosts=hosts,
+        batching=Batching(batch_size, batch_wait_ms / 1000),
+    )  # fmt: skip
+    run(app, host, port, limits, quiet=quiet, trusted_proxy=trusted_proxy)
+
+
+def read_key(file: Path | None) -> str | None:
+    """Return the API key from a file's first line, else from the environment; None where neither gives one.
+
+    Raises: UsageError for a file that cannot be read or is empty.
+    """
+    if file is None:
+        return os.environ.get(KEY_VARIABLE) or None
+    try:
+        key = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the API key from {file}: {error}.") from error
+    if not key:
+        raise UsageError(f"The first line of {file} is empty; put the API key there.")
+    return key

@@ -1,0 +1,131 @@
+"""What a worker does with one photo: the same sentence as the command line, to one line of JSON.
+
+bytes -> Model -> record line (equal to `lineament analyze --jsonl` but for `source`)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lineament.api import Model, load
+from lineament.errors import ImageError, LineamentError
+from lineament.images.formats import sniff
+from lineament.pipeline.analyze import FindFaces, Settings
+from lineament.pipeline.sinks import record_line
+from lineament.pipeline.sources import Item
+from lineament.pipeline.stream import report_of
+from lineament.types import Crops, Faces, ModelOutput, Report, UInt8
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which model each worker loads, by words that travel to another process."""
+
+    model: str | Path = "default"
+    runtime: str = "onnx"
+    precision: str | None = None
+
+    def __call__(self) -> Model:
+        """Load it for one worker: one thread, because its siblings want the others."""
+        return load(self.model, runtime=self.runtime, precision=self.precision, threads=1)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo to answer. maps: whether the answer shows where the network looked."""
+
+    data: bytes
+    source: str
+    settings: Settings
+    most_faces: int
+    maps: bool = False
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A photo's record as one line of JSON without its end; error is the record's (code, message), code "not_a_picture" where nothing
+    in the bytes is a picture at all (the record itself says "unreadable")."""
+
+    line: bytes
+    status: str
+    faces: int
+    error: tuple[str, str] | None = None
+
+
+class TooManyFacesError(ImageError):
+    """More faces than the service answers in one photo."""
+
+    code = "too_many_faces"
+
+
+def answer(model: Model, photo: Photo) -> Answered:
+    """Answer one photo; an error of the photo is a record with its code, as in every stream."""
+    seen: list[tuple[Crops, ModelOutput]] = []
+
+    def network(crops: Crops) -> ModelOutput:
+        output = model.network(crops)
+        seen.append((crops, output))
+        return output
+
+    tools = model.tools(photo.settings)
+    tools = replace(tools, find=_at_most(tools.find, photo), network=network)
+    report = report_of(Item(photo.source, data=photo.data), tools, photo.settings)
+    error = report.error if report.error is None or _is_picture(photo.data) else ("not_a_picture", report.error[1])
+    if not photo.maps or report.error is not None or not report.faces:
+        return Answered(record_line(report), report.status, len(report.faces), error)
+    record = report.to_dict()
+    for face, maps in zip(record["faces"], maps_of(report, *seen[0], model.card.document), strict=True):
+        face["maps"] = maps
+    line = json.dumps(record, ensure_ascii=True, allow_nan=False).encode("ascii")
+    return Answered(line, report.status, len(report.faces))
+
+
+def _at_most(find: FindFaces, photo: Photo) -> FindFaces:
+    """Return `find` with a bound on the faces that will be answered."""
+
+    def bounded(pixels: UInt8, source: str) -> Faces:
+        faces, keep = find(pixels, source), photo.settings.keep
+        answered = len(faces) if keep == "all" else min(len(faces), 1 if keep == "largest" else int(keep))
+        if answered > photo.most_faces:
+            raise TooManyFacesError(f"{answered} faces; this service answers at most {photo.most_faces} in one photo. Cut it up, or use keep.")
+        return faces
+
+    return bounded
+
+
+def _is_picture(data: bytes) -> bool:
+    """Return whether the first bytes are of any kind of picture, decoded here or not."""
+    try:
+        sniff(data)
+    except LineamentError as error:
+        return error.code != "unreadable"
+    return True
+
+
+def maps_of(report: Report, crops: Crops, output: ModelOutput, card: Mapping[str, Any]) -> list[dict[str, Any] | None]:
+    """Return, per face, the maps of what the report shows: None where the network gives none.
+
+    Returns: {"kind", "size": [h, w], "crop_size": [H, W], "crop_from_image": 2x3, "values": {NAME: h x w}}; a map covers the whole crop,
+        `crop_from_image` takes photo points to crop points. NAME is an attribute the profile shows, or a group of attributes.
+    """
+    about = card.get("maps")
+    if output.maps is None or about is None:
+        return [None] * len(report.faces)
+    hidden = set(output.attributes) - set(report.faces[0].attributes)
+    shown = [(column, name) for column, name in enumerate(about["of"]) if name not in hidden]
+    return [
+        {
+            "kind": about["kind"],
+            "size": list(output.maps.shape[2:]),
+            "crop_size": list(crops.pixels.shape[2:]),
+            "crop_from_image": np.round(crops.crop_from_image[face].astype(float), 6).tolist(),
+            "values": {name: np.round(output.maps[face, column].astype(float), 3).tolist() for column, name in shown},
+        }
+        for face in range(len(report.faces))
+    ]

@@ -1,0 +1,165 @@
+"""The routes with everything OpenAPI wants to know about them, and the schema of a record inside it."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from lineament import __version__
+from lineament.serve.body import FIELD
+
+if TYPE_CHECKING:
+    from lineament.serve.app import Service
+
+_WHY = {
+    400: "A body that is empty, malformed, too slow, or sent to another host name.",
+    401: "An API key is needed.",
+    404: "There is no such thing here.",
+    413: "Larger than a limit, which the body names: body_bytes, pixels or files.",
+    415: "Not a picture, or of a kind that is not decoded.",
+    422: "A parameter that cannot be, a damaged picture, or more faces than the limit.",
+    429: "Too many requests at once from one client.",
+    503: "Busy, or not answered in time; Retry-After says when to try again.",
+}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": f"One photo as it is, answered with one record; or a form with the field `{FIELD}`, repeated, answered with a list.",
+        "content": {
+            "image/*": _BINARY,
+            "application/octet-stream": _BINARY,
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "additionalProperties": False,
+                    "properties": {FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}},
+                }
+            },
+        },
+    }
+}
+_ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "limit"],
+            "additionalProperties": False,
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "limit": {
+                    "description": "The limit that was met, or null.",
+                    "anyOf": [
+                        {"type": "null"},
+                        {
+                            "type": "object",
+                            "required": ["name", "value"],
+                            "properties": {"name": {"type": "string"}, "value": {"type": "number"}},
+                        },
+                    ],
+                },
+            },
+        }
+    },
+}
+_MAPS_SCHEMA = {
+    "description": "Where the network looked, only with maps=true; null where the model has no maps. Each map covers the whole aligned crop.",
+    "anyOf": [
+        {"type": "null"},
+        {
+            "type": "object",
+            "required": ["kind", "size", "crop_size", "crop_from_image", "values"],
+            "properties": {
+                "kind": {"enum": ["class_activation", "region", "attention"]},
+                "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+                "crop_size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+                "crop_from_image": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "array", "items": {"type": "number"}}},
+                "values": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}},
+            },
+        },
+    ],
+}
+
+
+def record_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a record: the same that `lineament schema` prints."""
+    document: dict[str, Any] = json.loads(files("lineament").joinpath("record.schema.json").read_text(encoding="utf-8"))
+    return document
+
+
+def add_routes(app: FastAPI, service: Service) -> None:
+    """Add every route of a service to an application, and its OpenAPI document."""
+    routes: tuple[tuple[str, str, Any, str, tuple[int, ...], dict[str, Any]], ...] = (
+        ("POST", "/v1/analyze", service.analyze, "Answer photos", (400, 401, 413, 415, 422, 429, 503), _answers()),
+        ("GET", "/v1/schema", service.schema, "The JSON Schema of a record", (400, 401), _json("application/schema+json")),
+        ("GET", "/v1/model", service.model, "The model's card", (400, 401), _json()),
+        ("GET", "/v1/attributes", service.describe_attributes, "The attributes of a profile", (400, 401, 422), _json()),
+        ("GET", "/v1/service", service.about, "Limits and parts of this service", (400, 401), _json()),
+        ("GET", "/healthz", service.health, "The process lives", (400,), _json()),
+        ("GET", "/readyz", service.ready, "A photo would be answered now", (400, 503), _json()),
+        ("GET", "/metrics", service.metrics_page, "Counters for Prometheus", (400, 401), _content("text/plain")),
+    )
+    for method, path, endpoint, summary, statuses, success in routes:
+        app.add_api_route(
+            path, endpoint, methods=[method], summary=summary, response_model=None,
+            responses={200: success, **{status: _refusal(status) for status in statuses}},
+            openapi_extra=_BODY if method == "POST" else None,
+        )  # fmt: skip
+    for path, endpoint in (("/", service.page), ("/static/{name}", service.static), ("/example", service.example_photo)):
+        app.add_api_route(path, endpoint, methods=["GET"], include_in_schema=False, response_model=None)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+
+
+def _content(media_type: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"description": "Done.", "content": {media_type: {"schema": schema or {}}}}
+
+
+def _json(media_type: str = "application/json") -> dict[str, Any]:
+    return _content(media_type, {"type": "object"})
+
+
+def _answers() -> dict[str, Any]:
+    record = {"$ref": "#/components/schemas/Record"}
+    several = {"type": "object", "required": ["results"], "properties": {"results": {"type": "array", "items": record}}}
+    return _content("application/json", {"anyOf": [record, several]})
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    retry = {"Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "integer", "minimum": 1}}}
+    refusal = {"description": _WHY[status], "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    return refusal | ({"headers": retry} if status in (429, 503) else {})
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        about = "Photos in; for every face 40 named answers with probabilities that mean what they say."
+        document = get_openapi(title="Lineament", version=__version__, description=about, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= _record_components() | {"Error": _ERROR_SCHEMA}
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "Only with an API key."}}
+        document["security"] = [{}, {"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _record_components() -> dict[str, Any]:
+    """Return the record's schema and its parts as components, their references rewritten; a face may carry maps here."""
+    text = json.dumps(record_schema()).replace("#/$defs/", "#/components/schemas/")
+    record: dict[str, Any] = json.loads(text)
+    parts: dict[str, Any] = record.pop("$defs")
+    record.pop("$schema", None)
+    record.pop("$id", None)
+    parts["face"]["properties"]["maps"] = _MAPS_SCHEMA
+    return {"Record": record, **parts}

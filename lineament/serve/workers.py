@@ -1,0 +1,131 @@
+"""Worker processes: each loads the model once and answers photos one after another; a crashed or hung one is killed and replaced.
+
+    photos -> pipe -> process: model -> pipe -> answers, in order
+
+A process, not a thread: a decoder that crashes takes no other request with it, and work that hangs can be ended. Nothing is shared but the pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from lineament.api import Model
+from lineament.errors import LineamentError
+from lineament.serve.answering import Answered, Photo
+
+Load = Callable[[], Model]
+Answer = Callable[[Model, Photo], Answered]
+T = TypeVar("T")
+
+START_SECONDS = 120.0
+
+
+class WorkerLostError(LineamentError):
+    """The worker's process ended, or was ended for taking too long, before it answered."""
+
+    code = "worker_lost"
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a worker says when it has loaded its model."""
+
+    model: str
+    card: dict[str, Any]
+
+
+class Worker:
+    """One process and this side of its pipe. Every method is called from the event loop, one at a time."""
+
+    def __init__(self, load: Load, answer: Answer) -> None:
+        self._load, self._answer = load, answer
+        self._process: Any = None
+        self._pipe: Connection
+        self._thread: ThreadPoolExecutor
+
+    async def start(self) -> Hello:
+        """Start the process and wait until its model is loaded.
+
+        Raises: LineamentError with the model's own message; WorkerLostError where the process ends or takes too long.
+        """
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of the server hold
+        self._pipe, theirs = context.Pipe()
+        self._thread = ThreadPoolExecutor(1, "worker pipe")
+        self._process = context.Process(target=_work, args=(theirs, self._load, self._answer), name="lineament worker", daemon=True)
+        await asyncio.to_thread(self._process.start)
+        theirs.close()
+        hello = await self._wait(self._pipe.recv, START_SECONDS)
+        if isinstance(hello, Hello):
+            return hello
+        self.kill()
+        raise LineamentError(str(hello))
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.is_alive()
+
+    async def send(self, photos: Sequence[Photo], seconds: float) -> None:
+        """Hand over photos. Raises: WorkerLostError; TimeoutError where the process does not take them within `seconds`."""
+        await self._wait(lambda: self._pipe.send(photos), seconds)
+
+    async def receive(self, seconds: float) -> Answered:
+        """Return the answer to the next photo handed over. Raises: WorkerLostError; TimeoutError after `seconds`."""
+        answer = await self._wait(self._pipe.recv, seconds)
+        if not isinstance(answer, Answered):
+            raise WorkerLostError(str(answer))
+        return answer
+
+    def kill(self) -> None:
+        """End the process at once; a pipe operation under way in the thread ends with it."""
+        if self._process is not None:
+            self._process.kill()
+            self._thread.shutdown(wait=False)
+
+    async def close(self) -> None:
+        """End the process and wait for it."""
+        self.kill()
+        if self._process is not None:
+            await asyncio.to_thread(self._process.join, 5)
+            self._pipe.close()
+            self._process = None
+
+    async def _wait(self, operation: Callable[[], T], seconds: float) -> T:
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, operation), seconds)
+        except asyncio.TimeoutError as error:
+            raise TimeoutError(f"No answer within {seconds:g} s.") from error
+        except (EOFError, OSError) as error:
+            raise WorkerLostError("The worker ended while it worked on this photo. Its replacement is starting; try again.") from error
+
+
+def _work(pipe: Connection, load: Load, answer: Answer) -> None:
+    """Answer photos until the pipe closes: what a worker process runs.
+
+    Ctrl-C and a service manager's SIGTERM reach the whole group; only the server decides when its workers end, after what it accepted is answered.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    try:
+        model = load()
+    except (LineamentError, OSError) as error:
+        pipe.send(str(error))
+        return
+    pipe.send(Hello(model.id, dict(model.card.document)))
+    while True:
+        try:
+            photos = pipe.recv()
+        except EOFError:
+            return
+        for photo in photos:
+            pipe.send(answer(model, photo))
