@@ -7,22 +7,19 @@ Source: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641): anchors, variance
 
 from __future__ import annotations
 
-from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from lineament.errors import ModelFileError, UsageError
 from lineament.geometry import invert, transform_points, umeyama, warp
+from lineament.pipeline.finds import Found, anchors, check_pixels, decode, merge, nms, open_session, resized, shrunk, to_32, to_faces, unturn
+from lineament.pipeline.yunet import YuNet as YuNet
 from lineament.types import Faces, Float, UInt8
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "retinaface.onnx"
-STRIDES = (8, 16, 32)
-ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
-VARIANCES = (0.1, 0.2)
 PAD_RGB = (123, 117, 104)
 LOOK_SIZE = (256, 224)
 LOOK_POINTS = np.array([[80.0, 101.0], [144.0, 101.0], [112.0, 139.0], [86.0, 170.0], [138.0, 170.0]])
@@ -37,109 +34,6 @@ class Detector(Protocol):
     def detect(self, pixels: UInt8) -> Faces:
         """Return the faces of pixels (H,W,3) uint8 RGB, largest first; none is `Faces.empty()`."""
         ...
-
-
-class Found(NamedTuple):
-    """Raw finds: boxes (M,4) xyxy, probs (M,), points (M,5,2), in the pixels of whatever was scanned."""
-
-    boxes: Float
-    probs: Float
-    points: Float
-
-    def take(self, index: npt.NDArray[Any]) -> Found:
-        return Found(self.boxes[index], self.probs[index], self.points[index])
-
-
-@lru_cache(maxsize=64)
-def anchors(height: int, width: int) -> Float:
-    """Return the anchors (P,4) as (centre x, centre y, side, side) of a network input, stride by stride, row by row, small before large.
-
-    >>> anchors(32, 32).shape, anchors(32, 32)[0].tolist()
-    ((42, 4), [4.0, 4.0, 16.0, 16.0])
-    """
-    levels = []
-    for stride, sizes in zip(STRIDES, ANCHOR_SIZES, strict=True):
-        y, x = np.meshgrid(np.arange(height // stride), np.arange(width // stride), indexing="ij")
-        centres = (np.stack([x, y], -1).reshape(-1, 1, 2) + 0.5) * stride
-        sides = np.broadcast_to(np.array(sizes, np.float64)[None, :, None], (len(centres), len(sizes), 2))
-        levels.append(np.concatenate([np.broadcast_to(centres, sides.shape), sides], -1).reshape(-1, 4))
-    table = np.concatenate(levels).astype(np.float32)
-    table.flags.writeable = False
-    return table
-
-
-def decode(boxes: Float, points: Float, priors: Float) -> tuple[Float, Float]:
-    """Turn offsets into pixels of the network input: boxes (M,4) -> xyxy, points (M,10) -> (M,5,2), against priors (M,4)."""
-    centre = priors[:, :2] + boxes[:, :2] * VARIANCES[0] * priors[:, 2:]
-    half = priors[:, 2:] * np.exp(boxes[:, 2:] * VARIANCES[1]) / 2
-    keypoints = priors[:, None, :2] + points.reshape(-1, 5, 2) * VARIANCES[0] * priors[:, None, 2:]
-    return np.concatenate([centre - half, centre + half], 1), keypoints
-
-
-def iou_matrix(a: Float, b: Float) -> Float:
-    """Return intersection over union (len(a), len(b)) of xyxy boxes; 0 where the union is empty."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = np.clip(high - low, 0, None).prod(-1)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b))
-    union = area_a[:, None] + area_b[None, :] - inter
-    overlap: Float = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-    return overlap
-
-
-def nms(boxes: Float, probs: Float, max_iou: float) -> npt.NDArray[np.intp]:
-    """Return the indices kept by greedy suppression, most probable first (ties by input order)."""
-    order = np.argsort(-probs, kind="stable")
-    overlaps = iou_matrix(boxes[order], boxes[order]) > max_iou
-    alive = np.ones(len(order), bool)
-    for i in range(len(order)):
-        if alive[i]:
-            alive[i + 1 :] &= ~overlaps[i, i + 1 :]
-    return order[alive]
-
-
-def open_session(path: str | Path, threads: int | None) -> Any:
-    """Return an ONNX Runtime session on the CPU that gives the same numbers each run.
-
-    Raises: ModelFileError if the file is missing or no ONNX model.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not Path(path).is_file():
-        raise ModelFileError(f"No detector at {path}. Give the path of an ONNX file.")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (onnxruntime.capi.onnxruntime_pybind11_state.Fail, onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf) as error:
-        raise ModelFileError(f"{path} cannot be opened as an ONNX model ({error}).") from error
-
-
-def merge(parts: list[Found], max_iou: float) -> Found:
-    """Return the finds of several passes as one, each face once."""
-    joined = Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return joined.take(nms(joined.boxes, joined.probs, max_iou))
-
-
-def to_faces(found: Found, size: tuple[int, int], min_face: float) -> Faces:
-    """Return finds as Faces of a photo of size (h, w): boxes clipped to it, what lies outside or is under `min_face` pixels left out."""
-    limit = np.array([size[1], size[0]] * 2, np.float32)
-    centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-    big = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1, initial=0) >= min_face
-    inside = ((centre > 0) & (centre < limit[:2])).all(1)
-    kept = found.take(np.flatnonzero(inside & big))
-    boxes = np.clip(kept.boxes, 0, limit).astype(np.float32)
-    return Faces(boxes, kept.probs.astype(np.float32), kept.points.astype(np.float32)).largest_first()
-
-
-def check_pixels(pixels: UInt8) -> None:
-    """Raise UsageError unless pixels are uint8 (H,W,3) with H, W >= 1."""
-    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
-        found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise UsageError(f"A detector takes uint8 RGB pixels (H,W,3), not empty; got {found}.")
 
 
 class RetinaFace:
@@ -172,6 +66,7 @@ class RetinaFace:
         weights: str | Path = WEIGHTS,
     ) -> None:
         self._session = open_session(weights, threads)
+        self.id = f"retinaface@{sha256(Path(weights).read_bytes()).hexdigest()[:8]}"
         self.min_prob, self.min_face, self.rescue, self.second_look = min_prob, min_face, rescue, second_look
 
     def detect(self, pixels: UInt8) -> Faces:
@@ -181,7 +76,7 @@ class RetinaFace:
         """
         check_pixels(pixels)
         size = pixels.shape[0], pixels.shape[1]
-        view = _shrunk(pixels, self.SECOND)
+        view = shrunk(pixels, self.SECOND)
         found = self._upright(view)
         if not len(found.probs) and self.rescue:
             found = self._turned(view)
@@ -227,14 +122,14 @@ class RetinaFace:
             found = self._upright(np.ascontiguousarray(np.rot90(view, turns)))
             if found.probs.max(initial=0) > best.probs.max(initial=0):
                 best, quarter = found, turns
-        return _unturn(best, quarter, (view.shape[0], view.shape[1]))
+        return unturn(best, quarter, (view.shape[0], view.shape[1]))
 
     def _scan(self, view: UInt8, scale: float, *, border: int = 0, min_prob: float | None = None) -> Found:
         """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's pixels."""
         height, width = view.shape[:2]
         small_h, small_w = max(1, round(height * scale)), max(1, round(width * scale))
-        picture = _resized(view, small_h, small_w)
-        canvas = np.empty((1, _to_32(small_h + 2 * border), _to_32(small_w + 2 * border), 3), np.uint8)
+        picture = resized(view, small_h, small_w)
+        canvas = np.empty((1, to_32(small_h + 2 * border), to_32(small_w + 2 * border), 3), np.uint8)
         canvas[:] = PAD_RGB  # the network's mean: after its subtraction the border is the zero that convolutions pad with
         canvas[0, border : border + small_h, border : border + small_w] = picture
         boxes, logits, points = self._session.run(None, {"image": canvas})
@@ -244,30 +139,3 @@ class RetinaFace:
         back = np.array([width / small_w, height / small_h], np.float32)
         found = Found((boxes - border) * np.tile(back, 2), probs[kept], (points - border) * back)
         return found.take(nms(found.boxes, found.probs, self.MAX_IOU))
-
-
-def _to_32(side: int) -> int:
-    return -(-side // 32) * 32
-
-
-def _resized(view: UInt8, height: int, width: int) -> UInt8:
-    if view.shape[:2] == (height, width):
-        return view
-    return np.asarray(Image.fromarray(view).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
-
-
-def _shrunk(pixels: UInt8, long_side: int) -> UInt8:
-    """Return the photo with its long side at most `long_side`."""
-    scale = min(1.0, long_side / max(pixels.shape[:2]))
-    return _resized(pixels, max(1, round(pixels.shape[0] * scale)), max(1, round(pixels.shape[1] * scale)))
-
-
-def _unturn(found: Found, turns: int, size: tuple[int, int]) -> Found:
-    """Move finds from `np.rot90(view, turns)` back to a view of size (h, w)."""
-    height, width = size
-    points = np.concatenate([found.boxes.reshape(-1, 2, 2), found.points], 1)
-    x, y = points[..., 0], points[..., 1]
-    back = {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[turns]
-    moved = np.stack(back, -1)
-    boxes = np.concatenate([moved[:, :2].min(1), moved[:, :2].max(1)], 1)
-    return Found(boxes, found.probs, moved[:, 2:])

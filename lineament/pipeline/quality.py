@@ -11,8 +11,8 @@ from lineament.types import Crops, Faces, Quality, UInt8
 _CENTRE = (slice(84, 168), slice(50, 128))
 """Rows and columns of the crop from the brows to the lower lip: skin and features, no background, little hair."""
 
-_HALF_SHARP = 0.02
-_NOISE = 4.0
+_HALF_SHARP = 1.2
+_NOISE = 1.0
 
 _DEPTH = np.array([0.0, 0.0, -0.636, -0.130, -0.130])
 """How far nose tip and mouth corners stand out before the eyes, in eye distances (z points away from the camera).
@@ -57,15 +57,18 @@ def eye_distances(keypoints: Real) -> npt.NDArray[np.float64]:
 def sharpness(crop: UInt8) -> float:
     """Return how sharp an aligned crop (3,218,178) is around eyes, nose and mouth, 0..1.
 
-    Convention: r = mean squared difference of neighbouring grey values / their variance, that is the mean squared frequency of the picture;
-    sharpness = r / (r + 0.02). Any Gaussian blur lowers it (it weighs high frequencies down), contrast and brightness cancel out. A flat
-    picture is 0, white noise 0.98. Small faces enlarged into the crop are unsharp, and score so.
+    Convention: r = mean squared Laplacian / mean squared gradient (sum of both directions): the mean squared frequency of the grey edges;
+    sharpness = r^2 / (r^2 + 1.2^2). A Gaussian blur lowers it (it weighs high frequencies down); brightness and contrast cancel out. A flat
+    picture is 0, white noise 0.95. Small faces enlarged into the crop are unsharp, and score so. On the official validation crops the
+    median is 0.67, 0.36 where CelebA's annotators said Blurry; it ranks the two with an area under the curve of 0.88
+    (`benchmarks/detection.py`).
     """
     red, green, blue = (crop[(channel, *_CENTRE)].astype(np.float64) for channel in range(3))
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
-    energy = (np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean()
-    ratio = energy / (4 * (grey.var() + _NOISE))
-    return float(ratio / (ratio + _HALF_SHARP))
+    gradient = (np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean()
+    laplacian = 4 * grey[1:-1, 1:-1] - grey[2:, 1:-1] - grey[:-2, 1:-1] - grey[1:-1, 2:] - grey[1:-1, :-2]
+    ratio = (laplacian**2).mean() / (gradient + _NOISE)
+    return float(ratio**2 / (ratio**2 + _HALF_SHARP**2))
 
 
 def head_angles(keypoints: Real) -> npt.NDArray[np.float64]:
@@ -85,4 +88,5 @@ def head_angles(keypoints: Real) -> npt.NDArray[np.float64]:
     yaw = np.arcsin(np.clip(ahead[:, 0], -1, 1))
     pitch = np.arctan2(-ahead[:, 1], ahead[:, 2])
     roll = np.arctan2(down[:, 0], across[:, 0])
-    return np.degrees(np.stack([yaw, pitch, roll], 1))
+    degrees: npt.NDArray[np.float64] = np.degrees(np.stack([yaw, pitch, roll], 1))
+    return degrees
