@@ -52,11 +52,14 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Training data. layout: parquet, official, table, lfwa or synthetic; exclude: a CSV or list whose first column names files to leave out;
+    """Training data. layout: parquet, official, table or synthetic; images: the folder a table's files are relative to.
+
+    exclude: a CSV or list whose first column names files to leave out;
     limit: first rows only; holdout: rows set aside by identity to watch the training (never the validation split)."""
 
     layout: str = "parquet"
     path: str = "$LINEAMENT_DATA/celeba/train-parquet"
+    images: str | None = None
     split: str = "all"
     exclude: str | None = None
     limit: int | None = None

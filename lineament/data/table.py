@@ -18,18 +18,25 @@ from lineament.errors import DataError
 from lineament.schema import CELEBA_40
 
 _TEXT = ("file", "split")
-_CANONICAL = {name.lower(): name for name in CELEBA_40}
 
 
 class LabelTable:
     """A labelled table. `path`: the table; `images`: the folder its `file` column is relative to, the table's own folder by default.
 
-    Attribute columns are CelebA's names in any case. Listed files that are not there are counted in `table.missing`.
+    Attribute columns are CelebA's names in any case, or those of `attributes`: your own names. Listed files that are not there are counted
+    in `table.missing`.
 
     Raises: DataError naming the column that is missing or holds something else than yes and no.
     """
 
-    def __init__(self, path: str | os.PathLike[str], images: str | os.PathLike[str] | None = None, split: str = "all") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        images: str | os.PathLike[str] | None = None,
+        split: str = "all",
+        attributes: tuple[str, ...] | None = None,
+    ) -> None:
+        self._wanted = CELEBA_40 if attributes is None else attributes
         self._root = Path(images) if images is not None else Path(path).parent
         self.table = self._read_table(Path(path), split)
 
@@ -38,9 +45,10 @@ class LabelTable:
         return (self._root / self.table.files[row]).read_bytes()
 
     def _read_table(self, path: Path, split: str) -> LabelledFiles:
-        read = columns.read(path, lambda name: name.lower() in _CANONICAL or name == "identity")
-        names = {_CANONICAL[name.lower()]: name for name in read.numbers if name.lower() in _CANONICAL}
-        order = tuple(name for name in CELEBA_40 if name in names)
+        canonical = {name.lower(): name for name in self._wanted}
+        read = columns.read(path, lambda name: name.lower() in canonical or name == "identity")
+        names = {canonical[name.lower()]: name for name in read.numbers if name.lower() in canonical}
+        order = tuple(name for name in self._wanted if name in names)
         if "file" not in read.text or not order:
             raise DataError(f"{path} needs a `file` column and columns named after attributes; it has {', '.join(read.order[:6])} ...")
         if split != "all" and "split" not in read.text:

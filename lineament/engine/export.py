@@ -79,7 +79,7 @@ def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("onnx and onnxscript", "train") from error
-    deployed = Deployed(network.eval())
+    deployed = Deployed(network).eval()
     crops = torch.zeros((2, 3, 218, 178), dtype=torch.uint8)
     with torch.no_grad():
         names = ["logits", "maps"][: len(deployed(crops))]

@@ -16,7 +16,11 @@ from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
 from lineament.data.labelled import LabelledFiles, Source, Subset
 from lineament.data.loader import CropCache
+from lineament.data.synthetic import SyntheticSource
+from lineament.data.table import LabelTable
 from lineament.errors import ConfigError, DataError
+
+_SYNTHETIC_FACES = 512
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,16 @@ class Material:
 
 def open_source(data: DataConfig) -> Source:
     """Open the data set a config names. Raises: ConfigError for an unknown layout; DataError from the reader."""
+    if data.layout == "synthetic":
+        return SyntheticSource(data.limit or _SYNTHETIC_FACES, split=data.split)
     path = expand(data.path)
+    if data.layout == "table":
+        return LabelTable(path, None if data.images is None else expand(data.images), data.split, data.attributes)
     if data.layout == "parquet":
         return HubParquet(path, data.attributes, data.split)
     if data.layout == "official":
         return Official(path, data.split)
-    raise ConfigError(f"Unknown data.layout {data.layout!r}. Use parquet or official.")
+    raise ConfigError(f"Unknown data.layout {data.layout!r}. Use parquet, official, table or synthetic.")
 
 
 def _excluded(path: str) -> set[str]:

@@ -1,47 +1,50 @@
 """Training: one journey, one function.
 
-    crops uint8 -> x -> augmented x -> logits -> terms -> loss -> weights, averaged weights
-    (B,3,218,178)  (B,3,H,W)  (B,3,h,w)   (B,A)     (B,A)
+    crops uint8 -> resized x -> augmented x -> logits -> terms -> loss -> weights, averaged weights
+    (B,3,218,178)  (B,3,H,W)    (B,3,h,w)     (B,A)     (B,A)    ()
 
-A run folder holds config, environment, log.csv, a checkpoint every few minutes and at the end `model.safetensors`. Order, augmentation and
-dropout of step t depend only on (seed, t): a run killed at any moment and resumed repeats the uninterrupted one.
+Order, augmentation and dropout of step t depend only on (seed, t): a run killed at any moment and resumed repeats the uninterrupted one.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lineament.config import TrainConfig
 from lineament.data.loader import batches, split_by_identity
 from lineament.data.transforms import Frame, augment
-from lineament.engine.environment import describe_environment
-from lineament.engine.material import Material, load_material
-from lineament.errors import ResumeError, UsageError
+from lineament.engine.journal import Journal, under
+from lineament.engine.material import Batch, Material, load_material
+from lineament.engine.optimise import Average, create_optimiser, descend, learning_rate
+from lineament.engine.parallel import join
+from lineament.errors import UsageError
 from lineament.models.build import build_network
-from lineament.models.checkpoint import copy_matching, load_tensors, save_network, save_tensors
-from lineament.models.layers import Preprocess, TorchOutput
-from lineament.objectives.losses import create_loss, reduce
+from lineament.models.checkpoint import copy_matching, load_tensors, save_network
+from lineament.models.layers import TorchOutput
+from lineament.objectives.landmarks import landmark_loss
+from lineament.objectives.losses import create_loss, masked_terms, per_attribute, positive_rates, reduce
+from lineament.objectives.weighting import create_weighting
 
-LOG_COLUMNS = ("epoch", "step", "loss", "lr", "images_per_s", "holdout_loss", "holdout_accuracy", "seconds")
+Rows = npt.NDArray[np.intp]
 _STEP_SEEDS = 1_000_003  # a prime, so that (seed, step) pairs do not meet
+_LOG_EVERY = 20
 
 
 @dataclass
 class Progress:
-    """Told after every step and epoch: for progress bars and tests."""
+    """Told after every step: for progress bars and tests."""
 
     epoch: int
     step: int
@@ -51,231 +54,195 @@ class Progress:
     seconds_left: float
 
 
-Watcher = Callable[[Progress], None]
-
-
 class Trainer:
-    """The state of one run: network, averaged weights, optimiser, position. `run()` carries it to the end."""
+    """The state of one run: network, averaged weights, optimiser, position. `run()` carries it to the end.
+
+    Args: config; out: run folder; resume: continue the run in `out` if there is one; start: a safetensors file whose matching tensors the
+    network begins with (`not_copied` names the rest).
+
+    Raises: ConfigError, DataError, ModelFileError, ResumeError, each naming the fix.
+    """
 
     def __init__(self, config: TrainConfig, out: str | os.PathLike[str], *, resume: bool = False, start: str | None = None) -> None:
-        self.config, self.out = config, Path(out)
-        settings = config.optimiser
+        self.config, self.out, settings = config, Path(out), config.optimiser
         if settings.threads:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(config.seed)
-        self.device = torch.device(settings.device)
+        self.device, self.team = torch.device(settings.device), join(settings.device)
         self.material: Material = load_material(config)
         table = self.material.table
-        self.network = build_network(config.model, table.attributes, random_trunk=start is not None).to(self.device)
+        self.network: Any = build_network(config.model, table.attributes, random_trunk=start is not None).to(self.device)
         self.not_copied = [] if start is None else copy_matching(self.network, load_tensors(start)[0])
         self.network.to(memory_format=torch.channels_last)
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)
         self.steps_per_epoch = len(self.train_rows) // settings.batch
         if self.steps_per_epoch == 0:
             raise UsageError(f"{len(self.train_rows)} training images do not fill one batch of {settings.batch}. Lower optimiser.batch.")
-        self.loss = create_loss(config.loss.name, **config.loss.options)
-        self.optimiser = self._optimiser()
-        self.average = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        self.weighting = create_weighting(config.weighting.name, table.attributes, self.network.groups, **config.weighting.options)
+        known = torch.from_numpy(table.known[self.train_rows])
+        rates = positive_rates(torch.from_numpy(table.targets[self.train_rows].astype(np.float32)), known)
+        self.loss = create_loss(config.loss.name, rates, **config.loss.options)
+        self.optimiser = create_optimiser(self.network, self.weighting, settings)
+        self.average = Average(self.network, settings.ema)
+        self.parallel_network = self.team.wrap(self.network)
         self.position, self.seconds = 0, 0.0
-        self._open(resume)
+        self._epoch_losses = torch.zeros(2, len(table.attributes))  # sums and counts of this epoch's per-attribute losses
+        self._best, self._waited = math.inf, 0
+        facts = {"data_fingerprint": table.fingerprint(), "images": len(self.train_rows)}
+        self.journal = Journal(self.out, config, facts, resume=resume)
+        if self.journal.continues:
+            self._load_checkpoint()
 
     # ---- the sentence -------------------------------------------------------------------------------------------------------------
 
-    def step(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> float:
+    def step(self, rows: Rows) -> float:
         """Do one optimisation step on the images `rows`; return its loss."""
-        config, preprocess = self.config, cast(Preprocess, self.network.preprocess)
+        settings, preprocess = self.config.optimiser, self.network.preprocess
         generator = self._seeded()
-        batch = self.material.batch(rows)
+        batch = self.material.batch(self.team.share(rows))
         frame = Frame(preprocess.resize(batch.crops), batch.region, batch.landmarks)  # (B,3,H,W)
-        frame = augment(frame, config.augment, generator)  # (B,3,h,w)
-        x = preprocess.normalise(frame.x).contiguous(memory_format=torch.channels_last).to(self.device)  # (B,3,h,w)
+        frame = augment(frame, self.config.augment, generator)  # (B,3,h,w)
+        x = self._to_network(preprocess.normalise(frame.x))  # (B,3,h,w)
         with self._precision():
-            output: TorchOutput = self.network(x, region=frame.region)
-        terms = self.loss(output.logits.float(), batch.targets)  # (B,A)
-        loss = reduce(terms, batch.known, torch.ones(terms.shape[1]))  # ()
-        self._descend(loss)
+            output: TorchOutput = self.parallel_network(x, region=frame.region)
+        loss = self._objective(output, batch, frame.landmarks)  # ()
+        descend(loss, self.optimiser, self.learning_rate(), settings.clip_norm)
+        self.average.update(self.network, self.position)
         return float(loss.detach())
 
-    def run(self, watch: Watcher | None = None) -> Path:
-        """Train to the end; return the path of the averaged weights."""
-        last_saved = time.monotonic()
-        for epoch in range(self.position // self.steps_per_epoch, self.config.optimiser.epochs):
-            for rows in batches(self.train_rows, self.config.optimiser.batch, self.config.seed, epoch, self.position % self.steps_per_epoch):
+    def run(self, watch: Callable[[Progress], None] | None = None) -> Path:
+        """Train to the end (or until the held-out loss has not fallen for `patience` epochs); return the path of the averaged weights."""
+        settings, last_saved = self.config.optimiser, time.monotonic()
+        self.network.train()
+        for epoch in range(self.position // self.steps_per_epoch, settings.epochs):
+            for rows in batches(self.train_rows, settings.batch, self.config.seed, epoch, self.position % self.steps_per_epoch):
                 began = time.monotonic()
                 loss = self.step(rows)
                 took = time.monotonic() - began
-                self.position += 1
-                self.seconds += took
+                self.position, self.seconds = self.position + 1, self.seconds + took
                 if watch:
                     watch(self._progress(epoch, loss, took))
-                if self.position % 20 == 0:
-                    self._log(epoch, loss, len(rows) / took)
-                if time.monotonic() - last_saved > 60 * self.config.optimiser.checkpoint_minutes:
+                if self.position % _LOG_EVERY == 0 and self.team.leads:
+                    self._log(epoch, loss=loss, images_per_s=len(rows) / took)
+                if time.monotonic() - last_saved > 60 * settings.checkpoint_minutes:
                     self.save_checkpoint()
                     last_saved = time.monotonic()
-            self._end_epoch(epoch)
-        return self.finish()
+            if self._end_epoch(epoch):
+                break
+        return self._finish()
 
     # ---- parts of a step ----------------------------------------------------------------------------------------------------------
 
+    def learning_rate(self) -> float:
+        """Return the rate of the current step."""
+        return learning_rate(self.config.optimiser, self.position, self.config.optimiser.epochs * self.steps_per_epoch)
+
     def _seeded(self) -> torch.Generator:
-        seed = self.config.seed * _STEP_SEEDS + self.position
+        seed = (self.config.seed * _STEP_SEEDS + self.position) * self.team.size + self.team.rank
         torch.manual_seed(seed)  # dropout
         return torch.Generator().manual_seed(seed)
 
     def _precision(self) -> Any:
-        if self.config.optimiser.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.config.optimiser.precision == "bf16" else nullcontext()
 
-    def learning_rate(self) -> float:
-        """Return the rate of the current step: linear warm-up, then cosine to zero."""
-        settings = self.config.optimiser
-        total = settings.epochs * self.steps_per_epoch
-        warm = min(1.0, (self.position + 1) / max(1, settings.warmup_steps))
-        return settings.lr * warm * 0.5 * (1 + math.cos(math.pi * self.position / total))
+    def _to_network(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=torch.channels_last).to(self.device)
 
-    def _optimiser(self) -> torch.optim.Optimizer:
-        settings = self.config.optimiser
-        trunk: list[nn.Parameter] = []
-        head: list[nn.Parameter] = []
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                (trunk if name.startswith("backbone.") else head).append(parameter)
-        groups = []
-        for parameters, factor in ((trunk, 1.0), (head, settings.head_lr_factor)):
-            for decays in (True, False):  # norms and biases are not pulled to zero
-                chosen = [p for p in parameters if (p.ndim > 1) == decays]
-                if chosen:
-                    groups.append({"params": chosen, "factor": factor, "weight_decay": settings.weight_decay if decays else 0.0})
-        if settings.name == "sgd":
-            return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
-        return torch.optim.AdamW(groups, lr=settings.lr)
-
-    def _descend(self, loss: Tensor) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate() * group["factor"]
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.config.optimiser.clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimiser.clip_norm)
-        self.optimiser.step()
-        # A young average forgets fast, so that the first steps do not linger in it.
-        decay = min(self.config.optimiser.ema, (1 + self.position) / (10 + self.position))
-        with torch.no_grad():
-            for name, tensor in self.network.state_dict().items():
-                if tensor.is_floating_point():
-                    self.average[name].lerp_(tensor, 1 - decay)
-                else:
-                    self.average[name].copy_(tensor)
+    def _objective(self, output: TorchOutput, batch: Batch, landmarks: Tensor | None) -> Tensor:
+        targets, known = batch.targets.to(self.device), batch.known.to(self.device)
+        terms = masked_terms(self.loss, output.logits.float(), targets, known)  # (B,A)
+        by_attribute = per_attribute(terms.detach(), known).cpu()
+        self._epoch_losses += torch.stack([by_attribute, torch.ones_like(by_attribute)])
+        self.weighting.update(by_attribute)
+        loss = reduce(terms, known, self.weighting.weights().to(self.device)) + self.weighting.penalty()
+        if output.landmarks is not None and landmarks is not None:
+            loss = loss + self.config.loss.landmark * landmark_loss(output.landmarks.float(), landmarks.to(self.device))
+        return loss
 
     # ---- looking ------------------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def predict(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Tensor:
+    def predict(self, rows: Rows) -> Tensor:
         """Return the logits (N,A) of the averaged network on whole, unaugmented images."""
-        logits = []
-        with self._averaged() as network, self._precision():
+        logits = [torch.zeros(0, len(self.material.table.attributes))]
+        with self.average.inside(self.network), self._precision():
             for first in range(0, len(rows), 64):
                 batch = self.material.batch(rows[first : first + 64])
-                x = network.preprocess(batch.crops).contiguous(memory_format=torch.channels_last).to(self.device)
-                logits.append(network(x, region=batch.region).logits.float().cpu())
-        return torch.cat(logits) if logits else torch.zeros(0, len(self.material.table.attributes))
+                x = self._to_network(self.network.preprocess(batch.crops))
+                logits.append(self.network(x, region=batch.region).logits.float().cpu())
+        return torch.cat(logits)
 
-    def _averaged(self) -> Any:
-        return _Swapped(self.network, self.average)
+    def _heldout_losses(self, logits: Tensor) -> tuple[Tensor, float]:
+        """Return the per-attribute losses (A,) and the accuracy at 0.5 on the held-out slice of train."""
+        table = self.material.table
+        targets = torch.from_numpy(table.targets[self.holdout_rows].astype(np.float32))
+        known = torch.from_numpy(table.known[self.holdout_rows])
+        right = ((logits >= 0) == (targets > 0.5)) & known
+        return per_attribute(masked_terms(self.loss, logits, targets, known), known), float(right.sum() / known.sum())
 
-    def _end_epoch(self, epoch: int) -> None:
-        logits = self.predict(self.holdout_rows)
-        batch_targets = torch.from_numpy(self.material.table.targets[self.holdout_rows].astype(np.float32))
-        known = torch.from_numpy(self.material.table.known[self.holdout_rows])
-        terms = self.loss(logits, batch_targets)
-        loss = float(reduce(terms, known, torch.ones(terms.shape[1]))) if len(logits) else math.nan
-        right = ((logits >= 0) == (batch_targets > 0.5)) & known
-        accuracy = float(right.sum() / known.sum()) if len(logits) else math.nan
-        self._log(epoch, math.nan, math.nan, loss, accuracy)
-        with self._averaged() as network:
-            save_network(self.out / f"epoch_{epoch + 1}.safetensors", network, self.config)
+    def _end_epoch(self, epoch: int) -> bool:
+        """Log, weigh, save; return True where training should stop early."""
+        sums, counts = self._epoch_losses
+        train_losses, heldout, numbers = sums / counts.clamp(min=1), None, {}
+        if len(self.holdout_rows):
+            heldout, accuracy = self._heldout_losses(self.predict(self.holdout_rows))
+            numbers = {"holdout_loss": float(heldout.mean()), "holdout_accuracy": accuracy}
+        self.weighting.end_epoch(train_losses, heldout)
+        self._epoch_losses.zero_()
+        if self.team.leads:
+            self._log(epoch, **numbers)
+            self.journal.log_attributes(epoch + 1, self.material.table.attributes, train_losses, self.weighting.weights().detach())
+            with self.average.inside(self.network) as network:
+                save_network(self.out / f"epoch_{epoch + 1}.safetensors", network, self.config)
+        improved = numbers.get("holdout_loss", math.inf) < self._best
+        self._best, self._waited = min(self._best, numbers.get("holdout_loss", math.inf)), 0 if improved else self._waited + 1
         self.save_checkpoint()
+        return self.config.optimiser.patience is not None and self._waited >= self.config.optimiser.patience
 
     def _progress(self, epoch: int, loss: float, took: float) -> Progress:
         total = self.config.optimiser.epochs * self.steps_per_epoch
         left = (total - self.position) * self.seconds / self.position
         return Progress(epoch, self.position, total, loss, self.config.optimiser.batch / took, left)
 
-    def _log(self, epoch: int, loss: float, speed: float, holdout_loss: float = math.nan, holdout_accuracy: float = math.nan) -> None:
-        numbers = (loss, self.learning_rate(), speed, holdout_loss, holdout_accuracy, self.seconds)
-        with (self.out / "log.csv").open("a", newline="") as file:
-            csv.writer(file).writerow([epoch + 1, self.position, *("" if math.isnan(n) else f"{n:.6g}" for n in numbers)])
+    def _log(self, epoch: int, **numbers: float) -> None:
+        self.journal.log(epoch + 1, self.position, lr=self.learning_rate(), seconds=self.seconds, **numbers)
 
     # ---- keeping ------------------------------------------------------------------------------------------------------------------
 
-    def _open(self, resume: bool) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        saved = self.out / "config.json"
-        if resume and saved.is_file():
-            if _settings(json.loads(saved.read_text())) != _settings(json.loads(json.dumps(self.config.to_dict()))):
-                raise ResumeError(f"{self.out} was trained with another config ({saved}). Use that one, or another --out.")
-            if (self.out / "checkpoint.safetensors").is_file():
-                self._load_checkpoint()
-            return
-        if (self.out / "checkpoint.safetensors").is_file():
-            raise ResumeError(f"{self.out} already holds a run. Continue it with --resume, or choose another --out.")
-        saved.write_text(json.dumps(self.config.to_dict(), indent=1))
-        facts = describe_environment() | {"data_fingerprint": self.material.table.fingerprint(), "images": len(self.train_rows)}
-        (self.out / "environment.json").write_text(json.dumps(facts, indent=1))
-        with (self.out / "log.csv").open("w", newline="") as file:
-            csv.writer(file).writerow(LOG_COLUMNS)
-
     def save_checkpoint(self) -> None:
-        """Write everything a resumed run needs, atomically, as safetensors."""
+        """Write everything a resumed run needs, atomically; only the leading process writes."""
+        if not self.team.leads:
+            return
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.tensors.items()}
+        tensors |= {f"weighting.{name}": tensor for name, tensor in self.weighting.state_dict().items()}
+        tensors["epoch_losses"] = self._epoch_losses
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items() if value is not None}
-        tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-        save_tensors(self.out / "checkpoint.safetensors", tensors, {"position": self.position, "seconds": self.seconds})
+        header = {"position": self.position, "seconds": self.seconds, "best": self._best, "waited": self._waited}
+        self.journal.save(tensors, header)
 
     def _load_checkpoint(self) -> None:
-        tensors, header = load_tensors(self.out / "checkpoint.safetensors")
-        self.network.load_state_dict(dict(_under("network.", tensors)))
-        for name, tensor in _under("average.", tensors):
-            self.average[name].copy_(tensor)
+        tensors, header = self.journal.load()
+        self.network.load_state_dict(dict(under("network.", tensors)))
+        for name, tensor in under("average.", tensors):
+            self.average.tensors[name].copy_(tensor)
+        weighting = dict(under("weighting.", tensors))
+        if weighting:
+            self.weighting.load_state_dict(weighting)
         state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under("optimiser.", tensors):
+        for name, tensor in under("optimiser.", tensors):
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self._epoch_losses = tensors.get("epoch_losses", self._epoch_losses)
         self.position, self.seconds = int(header["position"]), float(header["seconds"])
+        self._best, self._waited = float(header.get("best", math.inf)), int(header.get("waited", 0))
+        self.journal.forget_after(self.position)
 
-    def finish(self) -> Path:
-        """Write the averaged network (fp16) and return its path."""
+    def _finish(self) -> Path:
         path = self.out / "model.safetensors"
-        with self._averaged() as network:
-            save_network(path, network, self.config)
+        if self.team.leads:
+            with self.average.inside(self.network) as network:
+                save_network(path, network, self.config)
         return path
-
-
-class _Swapped:
-    """The network with the averaged weights inside, in eval mode, put back on exit."""
-
-    def __init__(self, network: nn.Module, average: dict[str, Tensor]) -> None:
-        self._network, self._average = network, average
-
-    def __enter__(self) -> nn.Module:
-        self._kept = {name: tensor.clone() for name, tensor in self._network.state_dict().items()}
-        self._network.load_state_dict(self._average)
-        return self._network.eval()
-
-    def __exit__(self, *_: object) -> None:
-        self._network.load_state_dict(self._kept)
-        self._network.train()
-
-
-def _settings(record: dict[str, Any]) -> dict[str, Any]:
-    """What decides the numbers: everything but the words of the claim."""
-    return {key: value for key, value in record.items() if key != "claim"}
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    return ((name[len(prefix) :], tensor) for name, tensor in tensors.items() if name.startswith(prefix))
