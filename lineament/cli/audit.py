@@ -1,0 +1,45 @@
+"""`lineament audit`: error and answer rates between cohorts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lineament.cli import options
+
+
+def command(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Prediction file.")],
+    by: Annotated[str, typer.Option("--by", metavar="COL[,COL]", help="Columns that make the cohorts; several are crossed.")],
+    cohorts: Annotated[
+        Path | None, typer.Option("--cohorts", metavar="FILE", help="Table joined on `file`; without it, --by names labelled attributes.")
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None, typer.Option("--fail-if", metavar="'GAP > X'", help="Exit with 3 if a gap breaks this, e.g. 'tpr_gap > 0.1'. Repeatable.")
+    ] = None,
+    labels: Annotated[str, typer.Option("--labels", metavar="shipped|raw", help="The card's thresholds, or the raw sigmoid at 0.5.")] = "shipped",
+    least: Annotated[int, typer.Option("--least", min=1, help="Fewest images of a class for a rate to be judged.")] = 20,
+    draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
+    json_file: options.JsonFile = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare answer rates, error rates and detector misses between cohorts, with intervals corrected for their number."""
+    from lineament.cli.output import show, write_json
+    from lineament.engine.audit import audit, failures, join
+    from lineament.predictions import load
+    from lineament.report.judgements import audit_lines, audit_table
+
+    columns = [name.strip() for name in by.split(",") if name.strip()]
+    document = audit(join(load(predictions), cohorts, columns), labels=labels, draws=draws, least=least)
+    document["by"] = columns
+    broken = failures(document, fail_if or [])
+    document["failures"] = broken
+    if json_file is not None:
+        write_json(document, json_file)
+    show(audit_table(document), audit_lines(document), to_stderr=str(json_file) == "-", quiet=quiet)
+    for sentence in broken:
+        typer.echo(sentence, err=True)
+    if broken:
+        raise typer.Exit(3)

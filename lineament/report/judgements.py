@@ -1,0 +1,75 @@
+"""Comparisons and audits as Rich tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from lineament.report.tables import percent
+
+
+def comparison_table(document: Mapping[str, Any]) -> Table:
+    """Return A beside B: per attribute where labels exist, else how many answers flip."""
+    flips = document["flips"]["attributes"]
+    if not document["labelled"]:
+        table = Table("attribute", "yes to no", "no to yes", title="No labels: which answers flip from A to B")
+        for name, row in flips.items():
+            table.add_row(name, str(row["yes_to_no"]), str(row["no_to_yes"]))
+        return table
+    table = Table(title=f"B minus A, accuracy, percent; paired by {document['paired_by']}, intervals hold for all attributes at once")
+    for name in ("attribute", "A", "B", "difference", "95 % interval", "verdict", "flips"):
+        table.add_column(name, justify="left" if name in ("attribute", "verdict") else "right")
+    for name, row in document["attributes"].items():
+        table.add_row(name, *_difference(row), str(sum(flips[name].values())))
+    table.add_section()
+    for metric, row in document["mean"].items():
+        table.add_row(f"mean {metric}", *_difference(row), "", style="bold")
+    return table
+
+
+def _difference(row: Mapping[str, Any]) -> tuple[str, ...]:
+    between = "-" if row["low"] is None else f"{percent(row['low'])} .. {percent(row['high'])}"
+    return percent(row["a"]), percent(row["b"]), percent(row["difference"]), between, row["verdict"] or "no data"
+
+
+def comparison_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return the one sentence a reader takes away, and what was left out."""
+    lines = [f"A is {document['a'] or 'unnamed'}, B is {document['b'] or 'unnamed'}; {document['images']} faces; {document['labels']} labels."]
+    if document["only_in_a"] or document["only_in_b"]:
+        lines.append(f"Left out: {document['only_in_a']} faces only in A, {document['only_in_b']} only in B.")
+    lines.append(f"{percent(document['flips']['share'])} percent of all answers flip.")
+    if document["labelled"]:
+        row = document["mean"]["accuracy"]
+        lines.append(
+            f"Mean accuracy: {row['verdict']} ({percent(row['difference'])} points, {percent(row['low'])} to {percent(row['high'])}). "
+            "Labels themselves are wrong by whole points; a real difference may still be about the annotators."
+        )
+    return lines
+
+
+def audit_table(document: Mapping[str, Any]) -> Table:
+    """Return per attribute the largest gaps between judged cohorts and between whom."""
+    table = Table(title=f"Largest gaps between {len(document['cohorts'])} cohorts, points; * outside the noise")
+    for name in ("attribute", "TPR gap", "FPR gap", "accuracy gap", "answer-rate gap", "between (answer rate)"):
+        table.add_column(name, justify="left" if name in ("attribute", "between (answer rate)") else "right")
+    for name, row in document["gaps"].items():
+        cells = [percent(row[f"{rate}_gap"]) + (" *" if row.get(f"{rate}_gap_low") else "") for rate in ("tpr", "fpr", "accuracy", "answer_rate")]
+        table.add_row(name, *cells, " / ".join(row["answer_rate_gap_between"] or []))
+    return table
+
+
+def audit_lines(document: Mapping[str, Any]) -> list[str]:
+    """Return who was counted, who was not, and who is too few to judge."""
+    cohorts = document["cohorts"]
+    sizes = "; ".join(f"{name}: {row['images']} ({percent(row['undetected'])} % without a found face)" for name, row in cohorts.items())
+    small = [name for name, row in cohorts.items() if row["images"] < document["least_images"]]
+    lines = [
+        f"{document['images']} faces in cohorts. {document['without_cohort']} faces have no cohort, "
+        f"{document['without_prediction']} rows of the table have no prediction.",
+        sizes,
+    ]
+    if small:
+        lines.append(f"Too small to judge (fewer than {document['least_images']} images): {', '.join(small)}.")
+    return lines
