@@ -55,13 +55,13 @@ def thumbnail(hit: Hit, size: int) -> Thumbnail:
 
 def photo_thumbnail(path: str, size: int) -> Thumbnail:
     """Return a whole photo, at most `size` pixels long."""
-    image, note = _photo(path)
+    image, note = _photo(path, max_side=size)
     if image is not None:
         image.thumbnail((size, size))
     return Thumbnail(image, note)
 
 
-def _photo(path: str, size: int | None = None, mtime_ns: int | None = None) -> tuple[Image | None, str | None]:
+def _photo(path: str, size: int | None = None, mtime_ns: int | None = None, max_side: int | None = None) -> tuple[Image | None, str | None]:
     from PIL import Image
 
     from lineament.images import load_image
@@ -70,7 +70,7 @@ def _photo(path: str, size: int | None = None, mtime_ns: int | None = None) -> t
         seen = os.stat(path)  # noqa: PTH116
         if size is not None and (seen.st_size, seen.st_mtime_ns) != (size, mtime_ns):
             return None, "changed since it was indexed"
-        return Image.fromarray(load_image(path).pixels), None
+        return Image.fromarray(load_image(path, max_side=max_side).pixels), None
     except (ImageError, OSError):
         return None, "the file is gone or cannot be read"
 

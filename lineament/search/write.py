@@ -100,19 +100,33 @@ class Writer:
         return [self.root_id, photo.relative, readable(photo.relative), photo.size, photo.mtime_ns]
 
     def _write(self, batch: _Batch) -> None:
-        for number, source, photo in batch.copies:
-            self.con.execute(
-                "INSERT INTO files SELECT ?, ?, ?, ?, ?, ?, sha256, status, error, width, height, model, scene, taken FROM files"
-                " WHERE file_id = ?", [number, *self._place(photo), source],
-            )  # fmt: skip
-            self.con.execute("INSERT INTO faces SELECT * REPLACE (CAST(? AS BIGINT) AS file_id) FROM faces WHERE file_id = ?", [number, source])
+        if batch.copies:
+            self._copy(batch.copies)
         if batch.removed:
             for table in ("faces", "files"):
                 self.con.execute(f"DELETE FROM {table} WHERE file_id IN (SELECT unnest(CAST(? AS BIGINT[])))", [batch.removed])
         if batch.files:
-            self.con.executemany(f"INSERT INTO files VALUES ({', '.join('?' * len(batch.files[0]))})", batch.files)
+            text, values = _values(batch.files)
+            self.con.execute(f"INSERT INTO files {text}", values)
         if batch.faces:
             insert_faces(self.con, face_columns(batch.faces, self.attributes))
+
+    def _copy(self, copies: list[tuple[int, int, Photo]]) -> None:
+        text, values = _values([[number, source, *self._place(photo)] for number, source, photo in copies])
+        new = f"({text}) AS new (number, source, root_id, path, file, size, mtime_ns)"
+        kept = "sha256, status, error, width, height, model, scene, taken"
+        self.con.execute(
+            f"INSERT INTO files SELECT number, new.root_id, new.path, new.file, new.size, new.mtime_ns, {kept}"
+            f" FROM {new} JOIN files ON files.file_id = new.source", values,
+        )  # fmt: skip
+        replaced = "faces.* REPLACE (new.number AS file_id)"
+        self.con.execute(f"INSERT INTO faces SELECT {replaced} FROM {new} JOIN faces ON faces.file_id = new.source", values)
+
+
+def _values(rows: list[list[Any]]) -> tuple[str, list[Any]]:
+    """Return a VALUES list and its parameters; one statement of many rows costs far less than many of one."""
+    row = f"({', '.join('?' * len(rows[0]))})"
+    return f"VALUES {', '.join([row] * len(rows))}", [value for values in rows for value in values]
 
 
 def face_columns(faces: list[tuple[int, int, FaceReport]], attributes: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
