@@ -85,7 +85,7 @@ def _segment(data: bytes, marker: int, at: int, state: _Walk) -> int:
 
 
 def _frame(marker: int, body: bytes, state: _Walk) -> None:
-    if state.size is not None or len(body) < 6 or len(body) < 6 + 3 * body[5]:
+    if state.size is not None or len(body) < 6 or body[5] == 0 or len(body) < 6 + 3 * body[5]:
         raise UnreadableError("A damaged JPEG: its frame header makes no sense.")
     height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
     if width == 0 or height == 0:
