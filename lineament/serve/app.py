@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from lineament import __version__
 from lineament.errors import UsageError
 from lineament.runtime.threads import default_threads
-from lineament.schema import LOW_AGREEMENT, MGMTN_GROUPS, SENSITIVE, in_profile
+from lineament.schema import MGMTN_GROUPS, SENSITIVE, in_profile
 from lineament.serve import openapi
 from lineament.serve.answering import Answered, ModelSource, Photo, answer
 from lineament.serve.batching import Batching, Pool
@@ -86,10 +86,10 @@ class Service:
         return JSONResponse({"id": self.pool.hello.model, **self.card})
 
     async def describe_attributes(self, profile: Profile = "default") -> Response:
-        """Return the attributes a profile shows, each with its facial part and what is known of how well people agree on it."""
+        """Return the attributes a profile shows, each with its facial part."""
         groups = {name: group for group, members in MGMTN_GROUPS.items() for name in members}
         entries = [
-            {"name": name, "group": groups.get(name, "Object"), "sensitive": name in SENSITIVE, "low_agreement": name in LOW_AGREEMENT}
+            {"name": name, "group": groups.get(name, "Object"), "sensitive": name in SENSITIVE}
             for name in in_profile(profile, self.attributes)
         ]
         return JSONResponse({"profile": profile, "groups": list(MGMTN_GROUPS), "attributes": entries})

@@ -58,11 +58,11 @@ function face(photo, one, about, actions) {
     .filter(([, entries]) => entries.length);
   return [
     el("p", { class: "summary" }, yes.length ? `${list(yes)}.` : "None of the answers is yes."),
-    el("p", { class: "quality" }, `${qualityOf(one.quality)}${one.detection_prob === null ? "" : ` · a face with ${percent(one.detection_prob)}`}`),
+    el("p", { class: "quality" }, `${qualityOf(one.quality)}${one.detection_prob === null ? "" : ` · found with ${percent(one.detection_prob)}`}`),
     ...groups.map(([group, entries]) => el("section", { class: "group", aria: { label: partOf(group) } },
       el("h3", {}, partOf(group)), el("ul", { class: "rows" }, ...entries.map((entry) => row(photo, one, entry, about, actions))))),
     el("p", { class: "hint" }, one.maps ? "Point at an answer to see where the network looked; press it to keep the picture." : "This model gives no picture of where it looked.",
-      " The mark on each bar is where yes begins. ° marks attributes on which people themselves often disagree."),
+      " The mark on each bar is where yes begins."),
   ];
 }
 
@@ -74,12 +74,12 @@ function row(photo, one, entry, about, actions) {
   const pinned = photo.pinned === entry.name;
   const node = el("button", {
     type: "button", class: `row ${label}`, data: { name: entry.name },
-    aria: { pressed: String(pinned), label: `${nameOf(entry.name)}: ${LABELS[label]}, ${percent(prob)}${entry.low_agreement ? ", people often disagree on it" : ""}${rule ? `, changed by a rule: ${rule}` : ""}` },
+    aria: { pressed: String(pinned), label: `${nameOf(entry.name)}: ${LABELS[label]}, ${percent(prob)}${rule ? `, changed by a rule: ${rule}` : ""}` },
     onclick: () => actions.onLook(entry.name, true),
     onpointerenter: (event) => { if (event.pointerType !== "touch") actions.onLook(entry.name, false); },
     onpointerleave: () => actions.onLook(null, false), onfocus: () => actions.onLook(entry.name, false), onblur: () => actions.onLook(null, false),
   },
-    el("span", { class: "name" }, nameOf(entry.name), entry.low_agreement ? el("span", { class: "disputed", title: "People often disagree on this one." }, " °") : null),
+    el("span", { class: "name" }, nameOf(entry.name)),
     el("span", { class: "meter" }, fill, mark), el("span", { class: "prob" }, percent(prob)), el("span", { class: "label" }, LABELS[label]));
   return el("li", {}, node);
 }

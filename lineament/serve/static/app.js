@@ -42,9 +42,8 @@ async function useProfile(profile) {
 
 function askKey() {
   const dialog = $("key");
-  $("key-use").onclick = () => { useKey($("key-value").value.trim()); dialog.close(); start().then(lookAgain); };
+  $("key-form").onsubmit = (event) => { event.preventDefault(); useKey($("key-value").value.trim()); dialog.close(); start().then(lookAgain); };
   $("key-close").onclick = () => dialog.close();
-  $("key-value").onkeydown = (event) => { if (event.key === "Enter") $("key-use").click(); };
   if (!dialog.open) dialog.showModal();
 }
 
@@ -164,7 +163,7 @@ function drawStrip() {
     const mark = photo.failure ? "!" : photo.record ? String(photo.record.faces.length) : "…";
     const told = photo.failure ? titleOf(photo.failure.code) : photo.record ? `${photo.record.faces.length} faces` : "waiting";
     const button = el("button", { type: "button", aria: { current: String(photo === state.shown), label: `${photo.name}, ${told}` }, onclick: () => choose(photo) },
-      el("img", { src: photo.url, alt: "" }), el("span", { class: "badge", aria: { hidden: "true" } }, mark));
+      el("img", { src: photo.url, alt: "", class: photo.unshowable ? "broken" : "", onerror: (event) => event.target.classList.add("broken") }), el("span", { class: "badge", aria: { hidden: "true" } }, mark));
     return el("li", {}, button);
   }));
 }
@@ -175,6 +174,7 @@ function lookAt(name, pin) {
   if (!face?.maps) return;
   if (pin) {
     photo.pinned = photo.pinned === name ? null : name;
+    name = photo.pinned;
     for (const row of document.querySelectorAll(".row")) row.setAttribute("aria-pressed", String(row.dataset.name === photo.pinned));
   }
   const wanted = name ?? photo.pinned;
@@ -190,7 +190,7 @@ function caption(attribute = null) {
   if (attribute && photo.record.faces[photo.face].maps.kind === "class_activation") {
     node.replaceChildren(`${nameOf(attribute)}: `, el("span", { class: "key-warm" }, "warm"), " speaks for yes, ", el("span", { class: "key-cool" }, "cool"), " for no.");
   } else if (attribute) node.replaceChildren(`${nameOf(attribute)}: where the network looked.`);
-  else node.replaceChildren([photo.name, photo.unshowable ? "your browser cannot show this format" : "", photo.record?.image.note ?? ""].filter(Boolean).join(" · "));
+  else node.replaceChildren([photo.name, photo.unshowable && photo.record ? "your browser cannot show this format" : "", photo.record?.image.note ?? ""].filter(Boolean).join(" · "));
 }
 
 function clear() {

@@ -34,8 +34,9 @@ function box(face, index, photo, onFace) {
   const { width, height } = photo.record.image, [x1, y1, x2, y2] = face.box_xyxy;
   const left = Math.max(0, x1), top = Math.max(0, y1);
   const yes = Object.entries(face.attributes).filter(([, answer]) => answer.label === "yes").map(([name]) => nameOf(name));
+  const small = Math.min((x2 - x1) / width, (y2 - y1) / height) < 0.12 && top / height > 0.06;
   const node = el("button", {
-    type: "button", class: "box", aria: { pressed: String(index === photo.face), label: `Face ${index + 1} of ${photo.record.faces.length}. Yes: ${list(yes) || "nothing"}.` },
+    type: "button", class: small ? "box small" : "box", aria: { pressed: String(index === photo.face), label: `Face ${index + 1} of ${photo.record.faces.length}. Yes: ${list(yes) || "nothing"}.` },
     onclick: () => onFace(index),
   }, el("span", { aria: { hidden: "true" } }, String(index + 1)));
   Object.assign(node.style, {
@@ -61,8 +62,7 @@ export function showMap(photo, face, values) {
   context.scale(canvas.width / width, canvas.height / height); // photo pixels from here on
   const [[a, b, c], [d, e, f]] = maps.crop_from_image, determinant = a * e - b * d;
   context.transform(e / determinant, -d / determinant, -b / determinant, a / determinant, (b * f - c * e) / determinant, (c * d - a * f) / determinant); // crop pixels
-  const cells = heat(values, maps.kind !== "class_activation");
-  context.drawImage(cells, 0, 0, maps.crop_size[1], maps.crop_size[0]);
+  context.drawImage(soft(heat(values, maps.kind !== "class_activation"), maps.crop_size), 0, 0);
   $("frame").classList.add("mapped");
 }
 
@@ -75,8 +75,23 @@ function heat(values, onlyPositive) {
   const most = Math.max(...numbers.map((value) => Math.abs(value - low))) || 1;
   numbers.forEach((value, index) => {
     const strength = Math.abs(value - low) / most;
-    pixels.data.set([...(value - low >= 0 ? WARM : COOL), Math.round(200 * strength ** 1.4)], 4 * index);
+    pixels.data.set([...(value - low >= 0 ? WARM : COOL), Math.round(190 * strength ** 1.4)], 4 * index);
   });
   context.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+/** A map at the size of the crop, its edges fading out: the crop ends there, the photo does not. */
+function soft(cells, [height, width]) {
+  const canvas = el("canvas", { width, height }), context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(cells, 0, 0, width, height);
+  context.globalCompositeOperation = "destination-in";
+  for (const [x, y] of [[width, 0], [0, height]]) {
+    const fade = context.createLinearGradient(0, 0, x, y);
+    for (const [at, alpha] of [[0, 0], [0.12, 1], [0.88, 1], [1, 0]]) fade.addColorStop(at, `rgb(0 0 0 / ${alpha})`);
+    context.fillStyle = fade;
+    context.fillRect(0, 0, width, height);
+  }
   return canvas;
 }

@@ -14,7 +14,8 @@ export const partOf = (group) => PARTS[group] ?? group;
 
 export const LABELS = { yes: "yes", no: "no", cannot_tell: "cannot tell" };
 
-export const percent = (prob) => `${Math.round(prob * 100)} %`;
+/** Whole percent, never claiming 0 or 100 for what is only close to it. */
+export const percent = (prob) => (prob < 0.005 ? "<1 %" : prob >= 0.995 ? ">99 %" : `${Math.round(prob * 100)} %`).replace(" ", "\u202f");
 
 export const PROFILE_NOTES = {
   default: "Default leaves out eleven attributes that judge or profile a person.",
