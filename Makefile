@@ -5,6 +5,8 @@ DEMO_VENV ?= .venv-demo
 DEMO_OUT ?= demo
 CONSTRAINTS = constraints.txt
 BIN = $(VENV)/bin
+# A stalled connection is given up after half a minute and tried again.
+INSTALL = -m pip install --quiet --timeout 30 --retries 8 --constraint $(CONSTRAINTS)
 SOURCES := $(shell find lineament -type f ! -path '*/__pycache__/*' 2>/dev/null)
 NEEDS_310 = import sys; sys.exit(sys.version_info < (3, 10) and "Lineament needs Python 3.10 or newer; say which with PYTHON=... (found " + sys.version.split()[0] + ")")
 
@@ -25,7 +27,7 @@ setup: $(VENV)/.stamp-setup
 $(VENV)/.stamp-setup: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c '$(NEEDS_310)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) torch torchvision --editable '.[dev]'
+	$(BIN)/python $(INSTALL) torch torchvision --editable '.[dev]'
 	@touch $@
 
 demo: $(DEMO_VENV)/.stamp-demo
@@ -38,7 +40,7 @@ $(DEMO_VENV)/.stamp-demo: pyproject.toml $(CONSTRAINTS) $(SOURCES)
 	@$(PYTHON) -c '$(NEEDS_310)'
 	test -x $(DEMO_VENV)/bin/python || $(PYTHON) -m venv $(DEMO_VENV)
 	rm -rf build
-	$(DEMO_VENV)/bin/python -m pip install --quiet --constraint $(CONSTRAINTS) .
+	$(DEMO_VENV)/bin/python $(INSTALL) .
 	rm -rf build
 	@touch $@
 
