@@ -89,8 +89,7 @@ class Service:
         """Return the attributes a profile shows, each with its facial part."""
         groups = {name: group for group, members in MGMTN_GROUPS.items() for name in members}
         entries = [
-            {"name": name, "group": groups.get(name, "Object"), "sensitive": name in SENSITIVE}
-            for name in in_profile(profile, self.attributes)
+            {"name": name, "group": groups.get(name, "Object"), "sensitive": name in SENSITIVE} for name in in_profile(profile, self.attributes)
         ]
         return JSONResponse({"profile": profile, "groups": list(MGMTN_GROUPS), "attributes": entries})
 
