@@ -22,13 +22,20 @@ Real = npt.NDArray[np.floating[Any]]
 CROP_SIZE: tuple[int, int] = (218, 178)
 """(height, width) of CelebA's aligned images: the one crop format of this package."""
 
-TEMPLATE: Float = np.array([[69.5, 111.5], [108.5, 111.5], [88.9, 134.5], [73.0, 153.0], [105.0, 153.0]], np.float32)
+TEMPLATE: Float = np.array([[69.765, 111.530], [108.165, 111.584], [88.644, 135.869], [72.784, 152.783], [105.537, 152.707]], np.float32)
+"""CelebA's aligned layout: right eye, left eye, nose, right and left mouth corner (the subject's), in pixels of the 178x218 crop.
+
+Measured with `pipeline.detect.RetinaFace` on all 5,185 validation images of the official release (no face in 0 of them): the median of each
+coordinate. Half the 16-84 % range, x then y: eyes 1.8, 1.3; nose 5.7, 3.9; mouth corners 3.2, 1.7 pixels. A face's five points lie 3.1
+pixels from the layout in the median, 6.2 at 95 %: heads turn, and CelebA was aligned to points clicked by people.
+`scripts/measure_template.py` measures it again and compares.
+"""
 
 OVERSAMPLE = 1.5
 """Pixels per crop pixel (in each direction) that a shrinking warp keeps before its bilinear step."""
 
 _MIRROR_ORDER = (1, 0, 2, 4, 3)
-_LAYOUT_IN_BOX = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.33, 0.78], [0.67, 0.78]])
+_LAYOUT_IN_BOX = np.array([[0.275, 0.396], [0.735, 0.398], [0.500, 0.603], [0.304, 0.750], [0.710, 0.749]])
 
 
 def umeyama(src: Real, dst: Real) -> npt.NDArray[np.float64]:

@@ -82,26 +82,29 @@ class RetinaFace:
             found = self._turned(view)
         scale = np.array([size[1] / view.shape[1], size[0] / view.shape[0]], np.float32)
         faces = to_faces(Found(found.boxes * np.tile(scale, 2), found.probs, found.points * scale), size, self.min_face)
-        if not self.second_look:
+        if not self.second_look or not len(faces):
             return faces
-        points = np.array([self._look(pixels, points) for points in faces.keypoints], np.float32).reshape(-1, 5, 2)
-        return Faces(faces.boxes_xyxy, faces.detection_probs, points)
+        looks = [self._look(pixels, points) for points in faces.keypoints]
+        points = np.stack([better for better, _ in looks]).astype(np.float32)
+        probs = np.minimum(faces.detection_probs, np.array([prob for _, prob in looks], np.float32))
+        return Faces(faces.boxes_xyxy, probs, points).take(np.flatnonzero(probs >= self.min_prob))
 
-    def _look(self, pixels: UInt8, points: Float) -> npt.NDArray[np.float64]:
-        """Return better points (5,2) of one face: seen upright at the network's best size, again if that moved them much."""
-        better = points.astype(np.float64)
+    def _look(self, pixels: UInt8, points: Float) -> tuple[npt.NDArray[np.float64], float]:
+        """Return better points (5,2) of one face and its probability, seen upright at the network's best size; again if that moved much."""
+        better, prob = points.astype(np.float64), 0.0
         for _ in range(self.LOOKS):
             view_from_image = umeyama(better, LOOK_POINTS)
-            found = self._scan(warp(pixels, view_from_image, LOOK_SIZE), 1.0, min_prob=self.min_prob / 2)
+            found = self._scan(warp(pixels, view_from_image, LOOK_SIZE), 1.0)
             offset = np.linalg.norm(found.points.mean(1) - LOOK_POINTS.mean(0), axis=1)
             if offset.min(initial=np.inf) > LOOK_REACH:
                 break
-            seen = found.points[offset.argmin()]
+            nearest = int(offset.argmin())
+            seen, prob = found.points[nearest], float(found.probs[nearest])
             better = transform_points(invert(view_from_image), seen)
             moved = umeyama(LOOK_POINTS, seen)[:, :2] - np.eye(2)
             if np.abs(moved).max() < LOOK_SETTLED:
                 break
-        return better
+        return better, prob
 
     def _upright(self, view: UInt8) -> Found:
         """Search a view (long side at most SECOND) in one pass, or two; bordered and small if both find nothing."""
@@ -124,7 +127,7 @@ class RetinaFace:
                 best, quarter = found, turns
         return unturn(best, quarter, (view.shape[0], view.shape[1]))
 
-    def _scan(self, view: UInt8, scale: float, *, border: int = 0, min_prob: float | None = None) -> Found:
+    def _scan(self, view: UInt8, scale: float, *, border: int = 0) -> Found:
         """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's pixels."""
         height, width = view.shape[:2]
         small_h, small_w = max(1, round(height * scale)), max(1, round(width * scale))
@@ -134,7 +137,7 @@ class RetinaFace:
         canvas[0, border : border + small_h, border : border + small_w] = picture
         boxes, logits, points = self._session.run(None, {"image": canvas})
         probs = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-        kept = np.flatnonzero(probs >= (self.min_prob if min_prob is None else min_prob))
+        kept = np.flatnonzero(probs >= self.min_prob)
         boxes, points = decode(boxes[kept], points[kept], anchors(canvas.shape[1], canvas.shape[2])[kept])
         back = np.array([width / small_w, height / small_h], np.float32)
         found = Found((boxes - border) * np.tile(back, 2), probs[kept], (points - border) * back)
