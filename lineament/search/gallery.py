@@ -51,11 +51,11 @@ meter{width:4.5rem;height:.7rem}
 
 _SCRIPT = """
 const cards=[...document.querySelectorAll("li a")];
-const top=card=>Math.round(card.getBoundingClientRect().top);
+const topOf=card=>Math.round(card.getBoundingClientRect().top);
 document.addEventListener("keydown",event=>{
   if(event.altKey||event.ctrlKey||event.metaKey||!cards.length)return;
-  const here=cards.indexOf(document.activeElement),line=top(cards[Math.max(here,0)]);
-  const row=cards.filter(card=>top(card)===line).length;
+  const here=cards.indexOf(document.activeElement),line=topOf(cards[Math.max(here,0)]);
+  const row=cards.filter(card=>topOf(card)===line).length;
   const step={ArrowRight:1,ArrowLeft:-1,ArrowDown:row,ArrowUp:-row}[event.key];
   let to;
   if(event.key==="Home")to=0;
