@@ -8,6 +8,7 @@ Source: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641): anchors, variance
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -42,15 +43,17 @@ class RetinaFace:
     Convention: pixels (H,W,3) uint8 RGB, upright; boxes clipped to the photo; keypoints may lie outside it. Boxes go from the forehead to
     the chin. Passes:
     - the photo at a long side of 640 (photos under 320 are enlarged to 320, at most 4 times; between, they stay as they are);
-    - photos over 640: once more at 1280, only where the first pass found nothing or a small face (under 48 pixels of its input), because
-      small faces come in groups and a portrait should not pay four times;
-    - nothing found: a smaller, bordered view, for faces larger than the frame; then the photo turned by 90, 180 and 270 degrees.
+    - larger photos once more at 1280, only where the first pass found nothing or a face under 48 pixels of its input, and at 2560 where the
+      second found one under 24: small faces come in groups, and a portrait should not pay for a crowd;
+    - nothing found: a smaller, bordered view, for faces larger than the frame; then the photo turned by 90, 180 and 270 degrees;
+    - every find is looked at once more, upright and enlarged or reduced to one size. There it must convince again, and from there its
+      points come: they do not depend on the face's size in the photo or on its tilt.
     Args: threads for ONNX Runtime (None: its default); min_prob a find needs (see `docs/benchmarks/detection.md`); min_face least longer
     side of a box in photo pixels; rescue whether to try turned photos; weights another file with the same contract.
     """
 
-    FIRST, SECOND, LEAST = 640, 1280, 320
-    SMALL = 48.0
+    PASSES = ((640, 48.0), (1280, 24.0), (2560, 0.0))
+    LEAST = 320
     MAX_ENLARGE = 4.0
     MAX_IOU = 0.4
     LOOKS = 3
@@ -75,13 +78,10 @@ class RetinaFace:
         Raises: UsageError for anything but uint8 (H,W,3).
         """
         check_pixels(pixels)
-        size = pixels.shape[0], pixels.shape[1]
-        view = shrunk(pixels, self.SECOND)
-        found = self._upright(view)
+        found = self._upright(pixels)
         if not len(found.probs) and self.rescue:
-            found = self._turned(view)
-        scale = np.array([size[1] / view.shape[1], size[0] / view.shape[0]], np.float32)
-        faces = to_faces(Found(found.boxes * np.tile(scale, 2), found.probs, found.points * scale), size, self.min_face)
+            found = self._turned(pixels)
+        faces = to_faces(found, (pixels.shape[0], pixels.shape[1]), self.min_face)
         if not self.second_look or not len(faces):
             return faces
         looks = [self._look(pixels, points) for points in faces.keypoints]
@@ -106,26 +106,33 @@ class RetinaFace:
                 break
         return better, prob
 
-    def _upright(self, view: UInt8) -> Found:
-        """Search a view (long side at most SECOND) in one pass, or two; bordered and small if both find nothing."""
-        long = max(view.shape[:2])
-        scale = min(self.FIRST / long, max(1.0, min(self.LEAST / long, self.MAX_ENLARGE)))
-        found = self._scan(view, scale)
-        sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1, initial=0) * scale
-        if long > self.FIRST and sides.min(initial=0 if not len(sides) else np.inf) < self.SMALL:
-            found = merge([found, self._scan(view, 1.0)], self.MAX_IOU)
+    def _upright(self, pixels: UInt8) -> Found:
+        """Search a photo in the passes it needs; bordered and small if they find nothing."""
+        long = max(pixels.shape[:2])
+        scale = min(self.PASSES[0][0] / long, max(1.0, min(self.LEAST / long, self.MAX_ENLARGE)))
+        found = self._scan(pixels, scale)
+        for (side, small), (next_side, _) in pairwise(self.PASSES):
+            smallest = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1, initial=0).min(initial=np.inf) * scale
+            closer = smallest < small or (side == self.PASSES[0][0] and not len(found.probs))
+            if long <= side or not closer:
+                break
+            scale = min(1.0, next_side / long)
+            found = merge([found, self._scan(pixels, scale)], self.MAX_IOU)
         if not len(found.probs):
-            found = self._scan(view, min(scale, self.LEAST / long), border=self.LEAST // 4)
+            found = self._scan(pixels, self.LEAST / max(long, self.LEAST), border=self.LEAST // 4)
         return found
 
-    def _turned(self, view: UInt8) -> Found:
-        """Return the finds of the turned view that has the most probable face, in the unturned view's pixels."""
-        best, quarter = Found(*(np.zeros((0, *tail), np.float32) for tail in ((4,), (), (5, 2)))), 0
+    def _turned(self, pixels: UInt8) -> Found:
+        """Return the finds of one pass over the turned photo that has the most probable face, in the unturned photo's pixels."""
+        view = shrunk(pixels, self.PASSES[0][0])
+        best, quarter = self._scan(view, 1.0), 0
         for turns in (1, 2, 3):
-            found = self._upright(np.ascontiguousarray(np.rot90(view, turns)))
+            found = self._scan(np.ascontiguousarray(np.rot90(view, turns)), 1.0)
             if found.probs.max(initial=0) > best.probs.max(initial=0):
                 best, quarter = found, turns
-        return unturn(best, quarter, (view.shape[0], view.shape[1]))
+        best = unturn(best, quarter, (view.shape[0], view.shape[1]))
+        back = np.array([pixels.shape[1] / view.shape[1], pixels.shape[0] / view.shape[0]], np.float32)
+        return Found(best.boxes * np.tile(back, 2), best.probs, best.points * back)
 
     def _scan(self, view: UInt8, scale: float, *, border: int = 0) -> Found:
         """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's pixels."""
