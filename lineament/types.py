@@ -119,6 +119,15 @@ class ModelOutput:
             raise UsageError(f"logits {self.logits.shape} do not match {len(self.attributes)} attribute names.")
 
 
+def fixed(value: float, decimals: int) -> float:
+    """Return a number as records show it: rounded, and never minus zero.
+
+    >>> fixed(-0.04, 1)
+    0.0
+    """
+    return round(float(value), decimals) + 0.0
+
+
 @dataclass(frozen=True)
 class Quality:
     """What limits an answer: eye_distance in image pixels, sharpness 0..1, head angles in degrees (yaw > 0: subject turns to their left)."""
@@ -131,8 +140,8 @@ class Quality:
 
     def to_dict(self) -> dict[str, float]:
         return {
-            "eye_distance": round(self.eye_distance, 1), "sharpness": round(self.sharpness, 2), "yaw": round(self.yaw, 1),
-            "pitch": round(self.pitch, 1), "roll": round(self.roll, 1),
+            "eye_distance": fixed(self.eye_distance, 1), "sharpness": fixed(self.sharpness, 2), "yaw": fixed(self.yaw, 1),
+            "pitch": fixed(self.pitch, 1), "roll": fixed(self.roll, 1),
         }  # fmt: skip
 
 
@@ -145,7 +154,7 @@ class Answer:
     changed_by: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        record: dict[str, Any] = {"prob": round(self.prob, PROB_DECIMALS), "label": self.label}
+        record: dict[str, Any] = {"prob": fixed(self.prob, PROB_DECIMALS), "label": self.label}
         if self.changed_by is not None:
             record["changed_by"] = self.changed_by
         return record
@@ -163,9 +172,9 @@ class FaceReport:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "box_xyxy": [round(v, PIXEL_DECIMALS) for v in self.box_xyxy],
-            "detection_prob": None if self.detection_prob is None else round(self.detection_prob, PROB_DECIMALS),
-            "keypoints": [[round(x, PIXEL_DECIMALS), round(y, PIXEL_DECIMALS)] for x, y in self.keypoints],
+            "box_xyxy": [fixed(v, PIXEL_DECIMALS) for v in self.box_xyxy],
+            "detection_prob": None if self.detection_prob is None else fixed(self.detection_prob, PROB_DECIMALS),
+            "keypoints": [[fixed(x, PIXEL_DECIMALS), fixed(y, PIXEL_DECIMALS)] for x, y in self.keypoints],
             "quality": self.quality.to_dict(),
             "attributes": {name: answer.to_dict() for name, answer in self.attributes.items()},
         }

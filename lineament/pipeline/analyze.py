@@ -23,7 +23,7 @@ from lineament.images import MAX_PIXELS, Channels, load_image
 from lineament.metrics.consistency import decode_consistent
 from lineament.pipeline.quality import measure
 from lineament.schema import CELEBA_40, in_profile, resolve
-from lineament.types import Answer, Crops, DecodedImage, FaceReport, Faces, ModelOutput, Quality, Report, UInt8
+from lineament.types import PROB_DECIMALS, Answer, Crops, DecodedImage, FaceReport, Faces, ModelOutput, Quality, Report, UInt8
 
 FindFaces = Callable[[UInt8, str], Faces]
 """(pixels (H,W,3), source) -> Faces: a detector, or boxes that somebody else found."""
@@ -145,12 +145,13 @@ def whole_picture(pixels: UInt8, source: str) -> Faces:
 def decide(probs: Array, attributes: tuple[str, ...], quality: Sequence[Quality], decision: Decision, settings: Settings) -> list[dict[str, Answer]]:
     """Return, per face, the visible attributes' probabilities and labels.
 
-    Convention: rules of consistency see the visible attributes only, so that nothing left out shows through `changed_by`; where the card
-    says "cannot_tell" no rule decides instead.
+    Convention: a label is decided on the probability as records show it (`PROB_DECIMALS`), so that anybody can check it. Rules of
+    consistency see the visible attributes only, so that nothing left out shows through `changed_by`; where the card says "cannot_tell" no
+    rule decides instead.
     """
     visible = settings.visible(attributes)
     columns = np.array([attributes.index(name) for name in visible], np.intp)
-    shown = probs[:, columns]  # (N,V)
+    shown = np.round(probs[:, columns], PROB_DECIMALS)  # (N,V)
     sizes = np.array([one.eye_distance for one in quality], np.float64)
     labels = decision.labels(shown, visible, abstain=settings.abstain, eye_distance=sizes)  # (N,V) str
     changed: Sequence[Mapping[str, str]] = [{}] * len(shown)

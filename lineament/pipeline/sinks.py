@@ -211,6 +211,8 @@ class CsvSink:
                 raise ResumeError(f"{self.path} does not have the columns of this run. Write to another file, or leave --resume out.")
             group: list[dict[str, Any]] = []
             for row in reader:
+                if row.get(self._columns[-1]) is None:
+                    break  # a torn row, the last there is
                 if group and row.get("face") in ("", "0", None):
                     yield group
                     group = []
