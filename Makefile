@@ -30,9 +30,10 @@ $(VENV)/.stamp-setup: pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python $(INSTALL) torch torchvision --editable '.[dev]'
 	@touch $@
 
+# -I: the installed package, not the checkout.
 demo: $(DEMO_VENV)/.stamp-demo
-	$(DEMO_VENV)/bin/python scripts/check_core.py
-	$(DEMO_VENV)/bin/python -m lineament.demo --out $(DEMO_OUT)
+	$(DEMO_VENV)/bin/python -I scripts/check_core.py
+	$(DEMO_VENV)/bin/python -I -m lineament.demo --out $(DEMO_OUT)
 	@$(DEMO_VENV)/bin/python scripts/venv_size.py $(DEMO_VENV) --max-mb 280
 
 # Not editable and not cached: what a user gets from the wheel, without a stale build folder.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lineament"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "stuff"}
+IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "multipart": "python-multipart"}
 PICKLERS = {"pickle", "dill", "joblib", "shelve", "marshal"}
 MOST_LINES, MOST_FUNCTION_LINES = 300, 60
 
@@ -130,6 +133,29 @@ def test_the_library_may_not_print_or_swallow(rule: str, source: str) -> None:
 def test_every_requirement_has_a_pin() -> None:
     done = subprocess.run([sys.executable, "scripts/constraints.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def third_party_imports(source: str) -> set[str]:
+    """Return the top-level names imported anywhere in a file that neither Python nor this project provides."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {name for node in nodes for name in imported(node)} - set(sys.stdlib_module_names) - {"lineament", "__future__"}
+
+
+def test_every_import_is_declared() -> None:
+    """A package that is used and not declared works on its author's machine only."""
+    declared = (ROOT / "pyproject.toml").read_text("utf-8").partition("[project.scripts]")[0].lower().replace("_", "-")
+    distributions = metadata.packages_distributions()
+    missing = {}
+    for path in MODULES:
+        for name in third_party_imports(path.read_text("utf-8")):
+            owners = [owner.lower().replace("_", "-") for owner in distributions.get(name, [IMPORTED_AS.get(name, name)])]
+            if not any(re.search(rf'"{re.escape(owner)}[\[>=<"]', declared) for owner in owners):
+                missing[f"{path.relative_to(ROOT)}: {name}"] = owners
+    assert missing == {}
+
+
+def test_third_party_imports_are_found_wherever_they_stand() -> None:
+    assert third_party_imports("import os, torch.nn\ndef f():\n    from fastapi.x import y\nfrom lineament import z\n") == {"torch", "fastapi"}
 
 
 def test_every_package_is_shipped() -> None:
