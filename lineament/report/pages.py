@@ -1,0 +1,98 @@
+"""Self-contained HTML pages: one file, no network, light and dark, usable by keyboard and screen reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from lineament.report import figures
+from lineament.report.judgements import comparison_lines
+from lineament.report.style import SORT, STYLE
+from lineament.report.tables import percent
+
+
+def page(title: str, lead: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    """Return a whole page. sections: (id, heading, inner HTML); `title` and `lead` are plain text."""
+    links = "".join(f'<li><a href="#{key}">{escape(heading)}</a></li>' for key, heading, _ in sections)
+    body = "".join(
+        f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{escape(heading)}</h2>{inner}</section>' for key, heading, inner in sections
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+        f'<a class="skip" href="#main">Skip to the content</a><header><h1>{escape(title)}</h1><p class="quiet">{escape(lead)}</p>'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header><main id="main">{body}</main>'
+        f'<footer><p class="quiet">Made by Lineament. This file is complete: it loads nothing.</p></footer><script>{SORT}</script></body></html>\n'
+    )
+
+
+def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1, last: Sequence[str] | None = None) -> str:
+    """Return a sortable table. The first cell of a row is its header; the first `words` columns are text; `last` is a closing row (means)."""
+    head = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in heads)
+
+    def line(cells: Sequence[str]) -> str:
+        kinds = ['class="word"' if column < words else "" for column in range(len(cells))]
+        return f'<th scope="row">{escape(cells[0])}</th>' + "".join(
+            f"<td {kind}>{escape(cell)}</td>" for cell, kind in zip(cells[1:], kinds[1:], strict=True)
+        )
+
+    body = "".join(f"<tr>{line(row)}</tr>" for row in rows)
+    foot = f'<tfoot><tr class="mean">{line(last)}</tr></tfoot>' if last else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="sortable"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
+    )
+
+
+def facts(items: Sequence[tuple[str, str, str]]) -> str:
+    """Return headline figures: (name, value, what it stands beside)."""
+    cells = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(v)}<small>{escape(beside)}</small></dd></div>" for n, v, beside in items)
+    return f'<dl class="facts">{cells}</dl>'
+
+
+def chart(svg: str, caption: str) -> str:
+    """Return a figure with its caption; `svg` comes from `report.figures`."""
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def paragraphs(sentences: Sequence[str]) -> str:
+    """Return sentences as paragraphs."""
+    return "".join(f"<p>{escape(text)}</p>" for text in sentences)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def comparison_page(document: Mapping[str, Any]) -> str:
+    """Return the page of `engine.compare.compare`'s result."""
+    flips = document["flips"]
+    sections = [("summary", "Summary", paragraphs(comparison_lines(document)))]
+    if document["labelled"]:
+        rows = document["attributes"]
+        parts = [100 * np.array([_or_nan(row[key]) for row in rows.values()]) for key in ("difference", "low", "high")]
+        svg = figures.intervals(
+            "differences",
+            list(rows),
+            {"B minus A": (parts[0], parts[1], parts[2])},
+            "accuracy, points",
+            "Accuracy of B minus A per attribute",
+            zero=True,
+        )
+        cells = [
+            (name, percent(r["a"]), percent(r["b"]), percent(r["difference"]), percent(r["low"]), percent(r["high"]), r["verdict"] or "no data")
+            for name, r in {**rows, **{f"mean {metric}": row for metric, row in document["mean"].items()}}.items()
+        ]
+        inner = chart(svg, "Intervals hold for all attributes at once, 95 percent; those that cross the line are inside the noise.")
+        inner += table("Per attribute, percent", ("attribute", "A", "B", "B minus A", "low", "high", "verdict"), cells)
+        sections.append(("attributes", "Who is better", inner))
+    counts = [(name, str(r["yes_to_no"]), str(r["no_to_yes"])) for name, r in flips["attributes"].items()]
+    sections.append(("flips", "Which answers flip", table("Faces whose answer differs", ("attribute", "yes to no", "no to yes"), counts)))
+    largest = [
+        (r["file"], r["attribute"], f"{r['a']:.3f}", f"{r['b']:.3f}", {None: "-", 0: "no", 1: "yes"}[r["target"]]) for r in flips["largest"][:100]
+    ]
+    sections.append(("largest", "Largest flips", table("Probability under A and B", ("file", "attribute", "A", "B", "label"), largest, words=2)))
+    return page(f"{document['a']} against {document['b']}", f"{document['images']} faces, {document['labels']} labels.", sections)
