@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("lark")
@@ -125,6 +125,7 @@ def test_a_probability_at_the_threshold_is_yes(table: Any) -> None:
         assert set(at.tolist()) <= found
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(names, st.booleans()), max_size=3, unique_by=lambda pair: pair[0]))
 def test_likeness_matches_its_formula(table: Any, wanted: list[tuple[str, bool]]) -> None:
     con, probs = table
