@@ -144,7 +144,8 @@ def _replaced(body: str, expected: str, arguments: list[str], output: str) -> st
     if re.search(r"^\.\.\.$", expected, re.MULTILINE):
         return body
     lines = [line for line in body.splitlines() if line.startswith("$ ") and shlex.split(line[2:]) == arguments]
-    return body.replace(f"{lines[0]}\n{expected}", f"{lines[0]}\n{output.rstrip()}\n", 1)
+    fresh = "".join(f"{line.rstrip()}\n" for line in output.rstrip().splitlines())
+    return body.replace(f"{lines[0]}\n{expected}", f"{lines[0]}\n{fresh}", 1)
 
 
 def main() -> int:
