@@ -74,7 +74,9 @@ def connect(path: Path, *, read_only: bool, threads: int | None = None) -> DuckD
         return duckdb.connect(str(path), read_only=read_only, config=config)
     except duckdb.IOException as error:
         if "lock" in str(error):
-            raise UsageError(f"{path} is in use by another process (a running `lineament index`, or a server that searches it). Wait for it or stop it.") from error
+            raise UsageError(
+                f"{path} is in use by another process (a running `lineament index`, or a server that searches it). Wait for it or stop it."
+            ) from error
         raise DataError(f"{path} is not an index ({error}). Make one with: lineament index FOLDER --db {path}") from error
 
 
