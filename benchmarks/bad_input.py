@@ -58,7 +58,8 @@ def in_child(path: str) -> dict[str, Any]:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return {"outcome": "crash", "size": None, "said": last, "seconds": 0.0, "megabytes": None}
-    return json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def bucket(value: float | None, edges: tuple[float, ...], unit: str) -> str:
@@ -123,7 +124,8 @@ them. Each was decoded in a process of its own with a limit of {LIMIT} seconds; 
 Command: `python benchmarks/bad_input.py` (Pillow {pillow}, {sys.platform}).
 
 What cannot be seen: bytes *overwritten* inside a file of a format without checksums (JPEG, BMP, GIF, WebP, uncompressed TIFF), and in a JPEG
-of more than 512 x 512 pixels that was cut and then closed by an end marker, the one block of 16 x 16 in which the cut fell, if it was the last.
+of more than 512 x 512 pixels that was cut and then closed by an end marker, the one block of 16 x 16 in which the cut fell, if it was the last;
+nor an end marker planted inside the JPEG data of a TIFF.
 
 | Kind | Expected | Decoder | Command line | Time | Peak memory | What is said | Pass |
 |---|---|---|---|---|---|---|---|

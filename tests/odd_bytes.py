@@ -98,6 +98,7 @@ bad("too_large", "jpeg_of_4_gigapixels", "jpg", lambda: _frame_patched(5, b"\xff
 bad("unreadable", "jpeg_of_500_scans", "jpg", _many_scans)
 bad("unreadable", "jpeg_of_100000_comments", "jpg", lambda: (lambda data: data[:2] + b"\xff\xfe\x00\x02" * 100_000 + data[2:])(_jpeg()))
 bad("unreadable", "jpeg_without_a_picture", "jpg", lambda: b"\xff\xd8\xff\xd9" + b" " * 20)
+bad("unreadable", "jpeg_of_no_colours", "jpg", lambda: _frame_patched(9, b"\x00"))
 bad("unsupported", "jpeg_of_12_bits", "jpg", lambda: _frame_patched(4, b"\x0c"))
 bad("unsupported", "jpeg_lossless", "jpg", lambda: _frame_patched(1, b"\xc3"))
 
