@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,13 +28,9 @@ def command(
         list[str] | None, typer.Option(metavar="NAME", help="Host names to serve; repeat. Default: this machine's on loopback, else any.")
     ] = None,
     trusted_proxy: Annotated[str | None, typer.Option(metavar="IP", help="Believe X-Forwarded-For from this reverse proxy.")] = None,
-    max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest request body, in MiB.")] = 32.0,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Most pixels in a photo.")] = 64_000_000,
-    max_faces: Annotated[int, typer.Option(min=1, help="Most faces answered in a photo.")] = 200,
-    max_files: Annotated[int, typer.Option(min=1, help="Most photos in a request.")] = 16,
-    max_queue: Annotated[int, typer.Option(min=1, help="Most photos waiting; more are refused with 503.")] = 64,
-    max_per_client: Annotated[int, typer.Option(min=1, help="Most requests at once from one client; more are refused with 429.")] = 32,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds of work on one photo.")] = 20.0,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Most pixels in a photo; the same as --limit pixels=N.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds of work on one photo; the same as --limit photo_seconds=S.")] = None,
+    limit: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a limit by its name (docs/serve.md); repeat.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to a worker at once.")] = 8,
     batch_wait_ms: Annotated[float, typer.Option(min=0, help="Milliseconds to wait for a batch to fill.")] = 0.0,
 ) -> None:
@@ -52,10 +48,7 @@ def command(
         if (error.name or "").partition(".")[0] in _WEB:
             raise MissingExtraError(error.name or "fastapi", "serve") from error
         raise
-    limits = Limits(
-        body_bytes=int(max_body_mb * 2**20), pixels=max_pixels, faces=max_faces, files=max_files, queue=max_queue,
-        requests_per_client=max_per_client, photo_seconds=timeout, request_seconds=max(60.0, 3 * timeout),
-    )  # fmt: skip
+    limits = Limits(**read_limits([*(limit or ()), *_named(pixels=max_pixels, photo_seconds=timeout)], Limits()))
     key = read_key(api_key_file)
     local = is_loopback(host)
     if not local and key is None and not quiet:
@@ -66,6 +59,26 @@ def command(
         batching=Batching(batch_size, batch_wait_ms / 1000),
     )  # fmt: skip
     run(app, host, port, limits, quiet=quiet, trusted_proxy=trusted_proxy)
+
+
+def read_limits(settings: list[str], known: Any) -> dict[str, Any]:
+    """Return limits by name from NAME=VALUE texts. Raises: UsageError for an unknown name or a value that is no number.
+
+    >>> read_limits(["queue=8"], type("Known", (), {"queue": 64}))
+    {'queue': 8}
+    """
+    found = {}
+    for text in settings:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = type(getattr(known, name))(value)
+        except (AttributeError, ValueError, TypeError) as error:
+            raise UsageError(f"--limit wants NAME=VALUE with one of the names in docs/serve.md and a number, not {text!r}.") from error
+    return found
+
+
+def _named(**values: float | None) -> list[str]:
+    return [f"{name}={value}" for name, value in values.items() if value is not None]
 
 
 def read_key(file: Path | None) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from toy_model import toy_card
 
 from lineament.api import Model
 from lineament.runtime.card import CARD_KEY, Card
@@ -20,7 +21,6 @@ from lineament.runtime.onnx import OnnxNetwork
 from lineament.schema import CELEBA_40
 from lineament.serve.answering import Answered, Photo, answer
 from lineament.types import Faces
-from tests.toy_model import toy_card
 
 TOY_DECISION = {
     "thresholds": {"Smiling": 0.35},
