@@ -47,6 +47,11 @@ def region_from_parsing(classes: npt.NDArray[np.uint8]) -> tuple[Bool, Bool]:
     return region, known
 
 
+def background_of(classes: npt.NDArray[np.uint8]) -> Bool:
+    """Return the pixels (H,W) that surely lie outside every group made from landmarks: background, hat and cloth."""
+    return _of(classes, ("background", "hat", "cloth"))
+
+
 def _eye_hulls(classes: npt.NDArray[np.uint8]) -> Bool | None:
     """Return the hull of eye and brow of each side, (H,W); None where one of the four is hidden. Sides by position: some files swap names."""
     middle = _points(_of(classes, ("nose", "mouth", "u_lip", "l_lip")))[:, 0].mean() if _of(classes, ("nose",)).any() else None

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lineament.data.mean_face import five_of_68
-from lineament.data.parsing import keypoints_from_parsing, region_from_parsing
+from lineament.data.parsing import background_of, keypoints_from_parsing, region_from_parsing
 from lineament.data.regions import GROUPS, region_from_landmarks
 from lineament.errors import DataError
 from lineament.geometry import CROP_SIZE, TEMPLATE, invert, transform_points, umeyama, warp
@@ -29,6 +29,10 @@ MARGIN = 64
 CANVAS = (CROP_SIZE[0] + 2 * MARGIN, CROP_SIZE[1] + 2 * MARGIN)
 LANDMARK_GROUPS = ("Mouth", "Lower Face", "Cheeks", "Eyes")
 """Groups learned from landmark photos; the nose hull of landmarks differs too much from parsing's nose."""
+NAMED_GROUPS = ("Mouth", "Ear", "Nose", "Eyes", "Hair", "Object")
+"""Groups that parsing names."""
+INNER_GROUPS = ("Mouth", "Ear", "Nose", "Eyes")
+"""Groups that lie wholly inside a CelebAMask-HQ photo."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,21 @@ def _nearest(plane: UInt8, canvas_from_image: npt.NDArray[np.float64], fill: int
 
 
 def parsed_face(name: str, image: UInt8, classes: UInt8) -> RegionFace:
-    """Return a CelebAMask-HQ image on the canvas, aligned by eyes and mouth corners found in its class map."""
+    """Return a CelebAMask-HQ image on the canvas, aligned by eyes and mouth corners found in its class map.
+
+    Convention: beside what parsing names, two things are known: no facial part lies outside the photo, and no landmark group on the background.
+    """
     target = TEMPLATE[[0, 1, 3, 4]] + MARGIN
     matrix = umeyama(keypoints_from_parsing(classes), target)
     region, known = region_from_parsing(classes)
-    inside = _nearest(np.full(classes.shape, 255, np.uint8), matrix, 0)
-    all_known = np.uint8(_pack(known[:, None, None])[0, 0])
-    return RegionFace(name, warp(image, matrix, CANVAS), _nearest(_pack(region), matrix, 0), inside & all_known)
+    named, inner = _bits(known), _bits(known & np.isin(GROUPS, INNER_GROUPS))
+    outside = np.where(_nearest(np.full(classes.shape, 255, np.uint8), matrix, 0) == 0, inner, named)
+    empty = _nearest(background_of(classes).astype(np.uint8), matrix, 0) * _bits(~np.isin(GROUPS, NAMED_GROUPS))
+    return RegionFace(name, warp(image, matrix, CANVAS), _nearest(_pack(region), matrix, 0), (outside | empty).astype(np.uint8))
+
+
+def _bits(groups: npt.NDArray[np.bool_]) -> np.uint8:
+    return np.uint8(_pack(groups[:, None, None])[0, 0])
 
 
 def landmark_face(name: str, image: UInt8, landmarks: npt.NDArray[np.float64]) -> RegionFace:

@@ -87,7 +87,7 @@ def draw_batch(faces: RegionFaces, count: int, seed: tuple[int, int], jitter: Ji
 
 def as_input(images: npt.NDArray[np.uint8]) -> Tensor:
     """Return the region network's input (N,3,h,w) in -1..1 for RGB images (N,h,w,3) uint8."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def _planes(packed: Sequence[npt.NDArray[np.uint8]]) -> Tensor:

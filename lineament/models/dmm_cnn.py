@@ -144,7 +144,7 @@ class DmmCnn(nn.Module):
         maps = None if self.training else torch.stack(seen, dim=1)  # (N,2,h/32,w/32)
         if self.landmark_head is None:
             return TorchOutput(logits, maps)
-        return TorchOutput(logits, maps, self.landmark_head(feature).float().reshape(len(x), self.landmarks, 2))
+        return TorchOutput(logits, maps, self.landmark_head(feature).float().reshape(-1, self.landmarks, 2))
 
     def maps_of(self) -> dict[str, object]:
         """Return what the maps are, for the card."""

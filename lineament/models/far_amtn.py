@@ -66,7 +66,7 @@ class ConcatFusion(nn.Module):
 
     def __init__(self, channels: int, groups: int, size: int = 512) -> None:
         super().__init__()
-        self.mix = nn.Sequential(nn.Linear(channels * groups, size), nn.BatchNorm1d(size), nn.ReLU())
+        self.mix = nn.Sequential(nn.Linear(channels * groups, size, bias=False), nn.BatchNorm1d(size), nn.ReLU())
         self.out = channels + size
 
     def forward(self, v: Tensor) -> Tensor:

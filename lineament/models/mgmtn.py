@@ -109,7 +109,7 @@ class MGMTN(nn.Module):
         if self.use != "group":
             self.project_whole = nn.Linear(channels[-1], width)
             size += width
-        self.fuse = nn.Sequential(nn.Linear(size, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.fuse = nn.Sequential(nn.Linear(size, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout))
         self.heads = nn.ModuleList(nn.Linear(hidden, len(members)) for members in self.groups.values())
         self.order: Tensor
         flat = [name for members in self.groups.values() for name in members]
@@ -137,7 +137,7 @@ class MGMTN(nn.Module):
         if self.use == "global" or self.mask == "none":
             return None
         if self.mask == "mean":
-            region = self.mean_mask.expand(len(x), -1, -1, -1)
+            region = self.mean_mask.expand(x.shape[0], -1, -1, -1)
         chosen = (self.predict_region(x) if region is None else region)[:, self.region_rows]
         if not self.soft:
             chosen = (chosen >= 0.5).to(chosen.dtype)

@@ -22,10 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lineament.errors import ConfigError
 from lineament.models.layers import Preprocess
 
 PAPER_WIDTHS = (32, 64, 128, 256, 512)
 LIGHT_WIDTHS = (16, 32, 64, 96, 160)
+TOY_WIDTHS = (4, 8, 8)
 CROP_HW = (218, 178)
 
 
@@ -77,10 +79,15 @@ class RegionUNet(nn.Module):
 
 
 def region_unet(groups: Sequence[str], scale: str = "cpu") -> RegionUNet:
-    """Return the region network at `paper` scale (widths 32..512, full size) or `cpu` scale (at most 1 M parameters and 0.3 GMAC)."""
+    """Return the region network at `paper` scale (widths 32..512, full size), `cpu` scale (at most 1 M parameters and 0.3 GMAC) or `toy`.
+
+    Raises: ConfigError for another scale.
+    """
     if scale == "paper":
         return RegionUNet(groups, PAPER_WIDTHS, light=False, reduce=1)
-    return RegionUNet(groups)
+    if scale not in ("cpu", "toy"):
+        raise ConfigError(f"Unknown region scale {scale!r}. Use paper, cpu or toy.")
+    return RegionUNet(groups) if scale == "cpu" else RegionUNet(groups, TOY_WIDTHS, reduce=4)
 
 
 def rgb_of(x: Tensor, preprocess: Preprocess) -> Tensor:

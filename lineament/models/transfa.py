@@ -38,7 +38,7 @@ LOCATIONS: Mapping[str, tuple[str, ...]] = {
 def _branch(channels: int, widths: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for cin, cout in zip((channels, *widths[:-1]), widths, strict=True):
-        layers += [nn.Linear(cin, cout), nn.BatchNorm1d(cout), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(cin, cout, bias=False), nn.BatchNorm1d(cout), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
 
 
