@@ -1,0 +1,95 @@
+"""Where a network looks: its maps over example faces, and the share of their energy inside the region an attribute belongs to.
+
+    crops -> network -> maps (N,M,h,w) -> positive part, resized to the crop -> share inside the expected region
+
+Convention: a class-activation map is cut at 0 (what speaks for yes); a region mask is taken as it is. The expected region is MGMTN's group of
+the attribute, drawn from the template's five points (`data.regions`): reconstructed, the same for every face. Source of the measure: Guenther
+et al., arXiv 2403.14435 (their acceptable mask ratio); what differs is the regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lineament import geometry
+from lineament.data.regions import GROUPS, region_from_landmarks
+from lineament.schema import MGMTN_GROUPS
+from lineament.types import Crops, ModelOutput, UInt8
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """For one attribute: the mean share of energy inside its region (NaN without examples), and the chance share, the region's area."""
+
+    share: float
+    chance: float
+    examples: int
+    overlay: UInt8 | None
+
+
+@lru_cache(maxsize=1)
+def _regions() -> npt.NDArray[np.bool_]:
+    return region_from_landmarks(geometry.TEMPLATE, geometry.CROP_SIZE)[0]
+
+
+def expected_region(attribute: str) -> npt.NDArray[np.bool_] | None:
+    """Return where an attribute is expected in the crop, (218,178) bool; None for names of no group."""
+    for group, members in MGMTN_GROUPS.items():
+        if attribute in members:
+            return np.asarray(_regions()[list(GROUPS).index(group)])
+    return None
+
+
+def energy(single_map: npt.ArrayLike) -> Float:
+    """Return a map (h,w) as non-negative energy on the crop, (218,178)."""
+    positive = np.maximum(np.asarray(single_map, np.float32), 0)
+    height, width = geometry.CROP_SIZE
+    return np.asarray(Image.fromarray(positive).resize((width, height), Image.Resampling.BILINEAR), np.float64)
+
+
+def share_inside(energies: Float, region: npt.NDArray[np.bool_]) -> float:
+    """Return the share of energy (218,178) that lies inside a region; NaN without energy.
+
+    >>> share_inside(np.ones((218, 178)), np.ones((218, 178), bool))
+    1.0
+    """
+    total = float(energies.sum())
+    return float(energies[region].sum()) / total if total > 0 else float("nan")
+
+
+def overlay(pixels: UInt8, energies: Float) -> UInt8:
+    """Return a crop (3,218,178) with its energy painted over it, (218,178,3)."""
+    heat = energies / max(float(energies.max()), 1e-9)
+    paint = np.stack([255 * heat, 80 * heat, 255 * (1 - heat)], -1)
+    strength = 0.55 * heat[..., None]
+    return np.asarray(pixels.transpose(1, 2, 0) * (1 - strength) + paint * strength, np.uint8)
+
+
+def look(crops: Sequence[Crops], network: Callable[[Crops], ModelOutput], of: Sequence[str], attributes: Sequence[str]) -> dict[str, Looked]:
+    """Return for each attribute where the network looks on the crops it says yes to.
+
+    Args: of: what the network's maps are of (the card's `maps.of`): attributes, or groups, whose map then serves each member.
+    """
+    outputs = [(one.pixels[0], network(one)) for one in crops]
+    found = {}
+    for column, name in enumerate(attributes):
+        region = expected_region(name)
+        groups = [group for group, members in MGMTN_GROUPS.items() if name in members]
+        place = next((list(of).index(key) for key in (name, *groups) if key in of), None)
+        if region is None or place is None:
+            continue
+        said_yes = [(pixels, out) for pixels, out in outputs if out.maps is not None and out.logits[0, column] >= 0]
+        yes = [(float(out.logits[0, column]), pixels, energy(out.maps[0, place])) for pixels, out in said_yes if out.maps is not None]
+        shares = [share for _, _, energies in yes if not np.isnan(share := share_inside(energies, region))]
+        best = max(yes, key=lambda one: one[0], default=None)
+        mean = float(np.mean(shares)) if shares else float("nan")
+        found[name] = Looked(mean, float(region.mean()), len(shares), overlay(best[1], best[2]) if best else None)
+    return found
