@@ -64,7 +64,7 @@ def command(
     from lineament.api import load, make_settings
     from lineament.pipeline.analyze import Settings
     from lineament.pipeline.run import parse_max_failed, run
-    from lineament.pipeline.sources import items, parse_shard
+    from lineament.pipeline.sources import check_inputs, items, parse_shard
 
     if engine != "local":
         raise UsageError(f"--engine {engine} is not available in this version. Use --engine local, and --shard I/N for several machines.")
@@ -76,6 +76,7 @@ def command(
     }  # fmt: skip
     settings = make_settings(Settings(), asked)
     settings.visible()
+    check_inputs(inputs)
     given = _given_faces(boxes, faces)
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say)
     sinks = make_sinks({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet}, settings.visible(loaded.card.attributes), consistent)

@@ -42,13 +42,9 @@ def parquet_items(path: Path) -> Iterator[Item]:
 
     The source is FILE::ROW, rows counted from 0.
     """
+    pyarrow, parquet = arrow()
     try:
-        import pyarrow
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise MissingExtraError("PyArrow", "parquet") from error
-    try:
-        table = ParquetFile(path)
+        table = parquet.ParquetFile(path)
         column = _image_column(table.schema_arrow)
         if column is None:
             yield Item(str(path), error=UnreadableError(f"No column of pictures: one of {', '.join(_IMAGE_COLUMNS)} must hold bytes."))
@@ -63,6 +59,16 @@ def parquet_items(path: Path) -> Iterator[Item]:
         yield Item(str(path), error=UnreadableError(f"Not a Parquet file, or damaged: {error}"))
     except OSError as error:
         yield Item(str(path), error=_of_os_error(path, error))
+
+
+def arrow() -> tuple[Any, Any]:
+    """Return pyarrow and pyarrow.parquet. Raises: MissingExtraError."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("PyArrow", "parquet") from error
+    return pyarrow, pyarrow.parquet
 
 
 def _image_column(schema: Any) -> str | None:

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from lineament.errors import DataError, ImageError, MissingExtraError
+from lineament.errors import DataError, ImageError
 from lineament.geometry import keypoints_from_boxes
+from lineament.pipeline.archives import arrow
 from lineament.pipeline.rows import POINTS
 from lineament.types import Faces, Float, UInt8
 
@@ -138,13 +139,9 @@ def _read_jsonl(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+    pyarrow, parquet = arrow()
     try:
-        import pyarrow
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise MissingExtraError("PyArrow", "parquet") from error
-    try:
-        for batch in ParquetFile(path).iter_batches():
+        for batch in parquet.ParquetFile(path).iter_batches():
             yield from batch.to_pylist()
     except pyarrow.ArrowInvalid as error:
         raise DataError(f"{path} is not a Parquet file: {error}") from error

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lineament.errors import MissingExtraError, ResumeError, UsageError
+from lineament.errors import ResumeError, UsageError
+from lineament.pipeline.archives import arrow
 from lineament.pipeline.rows import COUNT_COLUMNS, TEXT_COLUMNS, columns, rows
 from lineament.pipeline.sinks import STDOUT, JsonlSink, Keep, Written
 from lineament.types import Report
@@ -27,7 +28,7 @@ class ParquetSink:
     def __init__(self, path: str, attributes: Sequence[str], *, consistent: bool = False) -> None:
         if path == STDOUT:
             raise UsageError("--parquet cannot write to stdout. Name a file.")
-        _arrow()
+        arrow()
         self.path, self._columns = path, columns(attributes, consistent=consistent)
         self._journal = _RowJournal(path + ".journal")
         self._resume = False
@@ -68,7 +69,7 @@ class ParquetSink:
             Path(self._journal.path).unlink()
 
     def _convert(self) -> None:
-        pa, pq = _arrow()
+        pa, pq = arrow()
         schema = pa.schema([(name, _type(pa, name)) for name in self._columns])
         partial = Path(self.path + ".part")
         with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
@@ -80,7 +81,7 @@ class ParquetSink:
     def _old_rows(self) -> Iterator[dict[str, Any]]:
         if not Path(self.path).is_file() or Path(self.path).stat().st_size == 0:
             return
-        pa, pq = _arrow()
+        pa, pq = arrow()
         try:
             file = pq.ParquetFile(self.path)
         except pa.ArrowInvalid:  # torn: its records are in the journal, or are done again
@@ -121,15 +122,6 @@ class _RowJournal(JsonlSink):
                 if last is not None:
                     yield last
                 last = Written(row["source"], row["status"], row["model"], row["profile"])
-
-
-def _arrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("PyArrow", "parquet") from error
-    return pyarrow, pyarrow.parquet
 
 
 def _type(pa: Any, column: str) -> Any:

@@ -75,6 +75,18 @@ def in_shard(source: str, shard: tuple[int, int]) -> bool:
     return int.from_bytes(source_hash(source)[:8], "big") % shard[1] == shard[0] % shard[1]
 
 
+def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise what would stop a run halfway, before any output is touched: a list that cannot be read, a missing extra."""
+    for given in inputs:
+        text = os.fspath(given)
+        if text.startswith("@") and not os.path.lexists(text):
+            _read_list(text[1:])
+        if text.lower().endswith(".parquet"):
+            from lineament.pipeline.archives import arrow
+
+            arrow()
+
+
 def items(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Item]:
     """Yield the photos that inputs name.
 
