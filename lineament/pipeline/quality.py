@@ -13,6 +13,9 @@ _CENTRE = (slice(84, 168), slice(50, 128))
 
 _HALF_SHARP = 1.2
 _NOISE = 1.0
+_ROUNDING = 20 * (0.299**2 + 0.587**2 + 0.114**2) / 12
+"""Mean squared Laplacian that rounding each channel to 8 bits adds by itself (20 times the variance of the grey value's rounding error)."""
+
 
 _DEPTH = np.array([0.0, 0.0, -0.636, -0.130, -0.130])
 """How far nose tip and mouth corners stand out before the eyes, in eye distances (z points away from the camera).
@@ -60,15 +63,15 @@ def sharpness(crop: UInt8) -> float:
     Convention: r = mean squared Laplacian / mean squared gradient (sum of both directions): the mean squared frequency of the grey edges;
     sharpness = r^2 / (r^2 + 1.2^2). A Gaussian blur lowers it (it weighs high frequencies down); brightness and contrast cancel out. A flat
     picture is 0, white noise 0.95. Small faces enlarged into the crop are unsharp, and score so. On the official validation crops the
-    median is 0.67, 0.36 where CelebA's annotators said Blurry; it ranks the two with an area under the curve of 0.88
+    median is 0.67, 0.35 where CelebA's annotators said Blurry; it ranks the two with an area under the curve of 0.88
     (`benchmarks/detection.py`).
     """
     red, green, blue = (crop[(channel, *_CENTRE)].astype(np.float64) for channel in range(3))
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
     gradient = (np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean()
     laplacian = 4 * grey[1:-1, 1:-1] - grey[2:, 1:-1] - grey[:-2, 1:-1] - grey[1:-1, 2:] - grey[1:-1, :-2]
-    ratio = (laplacian**2).mean() / (gradient + _NOISE)
-    return float(ratio**2 / (ratio**2 + _HALF_SHARP**2))
+    ratio = max(0.0, float((laplacian**2).mean()) - _ROUNDING) / (float(gradient) + _NOISE)
+    return ratio**2 / (ratio**2 + _HALF_SHARP**2)
 
 
 def head_angles(keypoints: Real) -> npt.NDArray[np.float64]:

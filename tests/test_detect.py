@@ -1,0 +1,307 @@
+"""detect: anchors, decoding and suppression against slow loops; the detector on a portrait, turned, shrunk, cut and in company."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lineament.errors import ModelFileError, UsageError
+from lineament.pipeline import finds
+from lineament.pipeline.detect import WEIGHTS, Detector, RetinaFace
+from lineament.pipeline.finds import Found, anchors, decode, iou_matrix, merge, nms, to_faces, unturn
+
+POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
+"""The portrait's five points: value of `RetinaFace().detect(skimage.data.astronaut())`, ONNX Runtime 1.31; seen to sit right on the picture."""
+BOX = np.array([177.5, 56.4, 270.1, 176.4])
+
+
+@pytest.fixture(scope="module")
+def detector() -> RetinaFace:
+    return RetinaFace(threads=1)
+
+
+def error(keypoints: np.ndarray, expected: np.ndarray) -> float:
+    """Return the mean point distance over the eye distance."""
+    return float(np.linalg.norm(keypoints - expected, axis=1).mean() / np.linalg.norm(expected[1] - expected[0]))
+
+
+# --- parts, against oracles ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (96, 32)])
+def test_anchors_stand_where_the_paper_puts_them(height: int, width: int) -> None:
+    expected = []
+    for stride, sizes in ((8, (16, 32)), (16, (64, 128)), (32, (256, 512))):
+        for row in range(height // stride):
+            for column in range(width // stride):
+                for size in sizes:
+                    expected.append([(column + 0.5) * stride, (row + 0.5) * stride, size, size])
+    np.testing.assert_array_equal(anchors(height, width), np.array(expected, np.float32))
+
+
+def test_anchors_cannot_be_written_to() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        anchors(32, 32)[0, 0] = 5
+
+
+def test_decode_is_the_papers() -> None:
+    rng = np.random.default_rng(0)
+    boxes, points = rng.normal(size=(20, 4)).astype(np.float32), rng.normal(size=(20, 10)).astype(np.float32)
+    priors = anchors(64, 64)[:20]
+    got_boxes, got_points = decode(boxes, points, priors)
+    for i in range(20):
+        cx, cy, w, h = (float(v) for v in priors[i])
+        x, y = cx + boxes[i, 0] * 0.1 * w, cy + boxes[i, 1] * 0.1 * h
+        dw, dh = w * np.exp(boxes[i, 2] * 0.2), h * np.exp(boxes[i, 3] * 0.2)
+        np.testing.assert_allclose(got_boxes[i], [x - dw / 2, y - dh / 2, x + dw / 2, y + dh / 2], rtol=1e-4, atol=1e-3)
+        for k in range(5):
+            expected = [cx + points[i, 2 * k] * 0.1 * w, cy + points[i, 2 * k + 1] * 0.1 * h]
+            np.testing.assert_allclose(got_points[i, k], expected, rtol=1e-4, atol=1e-3)
+
+
+def slow_iou(a: np.ndarray, b: np.ndarray) -> float:
+    inter = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    return inter / union if union > 0 else 0.0
+
+
+def slow_nms(boxes: np.ndarray, probs: np.ndarray, limit: float) -> list[int]:
+    kept: list[int] = []
+    for i in sorted(range(len(probs)), key=lambda i: (-probs[i], i)):
+        if all(slow_iou(boxes[i], boxes[j]) <= limit for j in kept):
+            kept.append(i)
+    return kept
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60))
+def test_suppression_is_greedy(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    low = rng.integers(0, 40, (count, 2))
+    boxes = np.concatenate([low, low + rng.integers(0, 30, (count, 2))], 1).astype(np.float64)
+    probs = rng.integers(0, 10, count) / 10  # ties on purpose
+    assert nms(boxes, probs, 0.4).tolist() == slow_nms(boxes, probs, 0.4)
+
+
+def test_iou_of_empty_boxes_is_zero() -> None:
+    assert iou_matrix(np.zeros((1, 4), np.float32), np.zeros((1, 4), np.float32)).tolist() == [[0.0]]
+
+
+def test_merging_passes_keeps_each_face_once() -> None:
+    one = Found(np.array([[0, 0, 10, 10.0]]), np.array([0.7]), np.zeros((1, 5, 2)))
+    other = Found(np.array([[0, 0, 10, 11.0], [50, 50, 60, 60]]), np.array([0.9, 0.8]), np.ones((2, 5, 2)))
+    merged = merge([one, other], 0.4)
+    assert merged.probs.tolist() == [0.9, 0.8]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_turning_back_undoes_rot90(turns: int) -> None:
+    """A pixel's value stays under its centre: the picture itself is the oracle."""
+    view = np.arange(5 * 7).reshape(5, 7)
+    turned = np.rot90(view, turns)
+    rows, columns = np.mgrid[0 : turned.shape[0], 0 : turned.shape[1]]
+    centres = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], -1)
+    corners = np.concatenate([centres - 0.5, centres + 0.5], 1)
+    back = unturn(Found(corners, np.ones(35), np.repeat(centres[:, None], 5, 1)), turns, (5, 7))
+    x, y = back.points[:, 0].T
+    np.testing.assert_array_equal(view[y.astype(int), x.astype(int)], turned.ravel())
+    np.testing.assert_allclose(back.boxes, np.concatenate([back.points[:, 0] - 0.5, back.points[:, 0] + 0.5], 1))
+
+
+def test_faces_are_clipped_sorted_and_of_a_size() -> None:
+    boxes = np.array([[10, 10, 20, 20], [-10, -10, 40, 30], [95, 40, 130, 60], [1, 1, 5, 6]], np.float32)
+    faces = to_faces(Found(boxes, np.full(4, 0.9), np.zeros((4, 5, 2))), (50, 100), min_face=8)
+    assert faces.boxes_xyxy.tolist() == [[0, 0, 40, 30], [10, 10, 20, 20]]
+
+
+# --- the detector -------------------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_a_detector(detector: RetinaFace) -> None:
+    assert isinstance(detector, Detector)
+
+
+def test_the_portrait_has_one_face(detector: RetinaFace, astronaut: np.ndarray) -> None:
+    faces = detector.detect(astronaut)
+    assert len(faces) == 1
+    np.testing.assert_allclose(faces.boxes_xyxy[0], BOX, atol=2)
+    np.testing.assert_allclose(faces.keypoints[0], POINTS, atol=1.5)
+    assert faces.detection_probs[0] > 0.99
+    again = detector.detect(astronaut)
+    np.testing.assert_array_equal(again.keypoints, faces.keypoints)
+    np.testing.assert_array_equal(again.boxes_xyxy, faces.boxes_xyxy)
+
+
+def turned_points(points: np.ndarray, turns: int, width: float, height: float) -> np.ndarray:
+    """Return where points of a picture lie after `np.rot90(picture, turns)`."""
+    for _ in range(turns):
+        points = np.stack([points[:, 1], width - points[:, 0]], -1)
+        width, height = height, width
+    return points
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_portrait_gives_the_turned_points(detector: RetinaFace, astronaut: np.ndarray, turns: int) -> None:
+    faces = detector.detect(np.ascontiguousarray(np.rot90(astronaut, turns)))
+    assert len(faces) == 1
+    assert error(faces.keypoints[0], turned_points(POINTS, turns, 512, 512)) < 0.06
+
+
+def test_a_mosaic_of_four_turned_portraits(detector: RetinaFace, astronaut: np.ndarray) -> None:
+    tiles = [np.rot90(astronaut[:256, 96:352], turns) for turns in range(4)]
+    mosaic = np.concatenate([np.concatenate(tiles[:2], 1), np.concatenate(tiles[2:], 1)], 0)
+    faces = detector.detect(np.ascontiguousarray(mosaic))
+    assert len(faces) == 4
+    for turns, origin in enumerate([(0, 0), (256, 0), (0, 256), (256, 256)]):
+        expected = turned_points(POINTS - [96, 0], turns, 256, 256) + origin
+        assert min(error(found, expected) for found in faces.keypoints) < 0.08
+
+
+@pytest.mark.parametrize("scale", [0.12, 0.3, 0.7, 2.0, 4.5])
+def test_points_follow_the_size_of_the_photo(detector: RetinaFace, astronaut: np.ndarray, scale: float) -> None:
+    side = round(512 * scale)
+    faces = detector.detect(np.asarray(Image.fromarray(astronaut).resize((side, side), Image.Resampling.LANCZOS)))
+    assert len(faces) == 1
+    assert error(faces.keypoints[0], POINTS * side / 512) < (0.12 if scale < 0.2 else 0.06)
+
+
+def test_points_follow_a_shift(detector: RetinaFace, astronaut: np.ndarray) -> None:
+    canvas = np.full((700, 900, 3), 90, np.uint8)
+    canvas[131:643, 277:789] = astronaut
+    faces = detector.detect(canvas)
+    assert len(faces) == 1
+    assert error(faces.keypoints[0], POINTS + np.array([277, 131])) < 0.05
+
+
+def test_a_face_that_fills_the_frame_is_found(detector: RetinaFace, astronaut: np.ndarray) -> None:
+    tight = np.ascontiguousarray(astronaut[75:165, 185:265])
+    for picture in (tight, np.asarray(Image.fromarray(tight).resize((1600, 1800)))):
+        faces = detector.detect(picture)
+        assert len(faces) == 1
+        assert error(faces.keypoints[0] * 80 / picture.shape[1], POINTS - [185, 75]) < 0.12
+
+
+def test_a_small_face_in_a_large_photo_is_found(detector: RetinaFace, astronaut: np.ndarray) -> None:
+    canvas = np.full((1500, 2000, 3), 100, np.uint8)
+    canvas[1100:1292, 1500:1692] = np.asarray(Image.fromarray(astronaut).resize((192, 192), Image.Resampling.LANCZOS))
+    faces = detector.detect(canvas)
+    assert len(faces) == 1
+    assert error(faces.keypoints[0], POINTS * 192 / 512 + [1500, 1100]) < 0.1
+    assert not len(RetinaFace(threads=1, min_face=60).detect(canvas))
+
+
+@pytest.mark.parametrize("value", [0, 123, 255])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (64, 64), (3000, 10), (10, 3000), (480, 640)])
+def test_nothing_is_found_in_nothing(detector: RetinaFace, size: tuple[int, int], value: int) -> None:
+    assert len(detector.detect(np.full((*size, 3), value, np.uint8))) == 0
+
+
+def test_nothing_is_found_in_noise(detector: RetinaFace) -> None:
+    assert len(detector.detect(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))) == 0
+
+
+@pytest.mark.parametrize("name", ["coffee", "chelsea", "coins", "moon", "gravel", "clock", "retina"])
+def test_nothing_is_found_in_pictures_of_other_things(detector: RetinaFace, name: str) -> None:
+    data = pytest.importorskip("skimage.data")
+    try:
+        picture = np.asarray(getattr(data, name)())
+    except Exception as error:  # noqa: BLE001  scikit-image fetches some pictures on demand and fails in its own ways
+        pytest.skip(f"scikit-image has no {name} here: {error}")
+    picture = np.stack([picture] * 3, 2) if picture.ndim == 2 else picture
+    assert len(detector.detect(np.ascontiguousarray(picture[..., :3]))) == 0
+
+
+class Watched(RetinaFace):
+    """Writes down the long side of every pass of the search (not the second looks)."""
+
+    def _scan(self, view: Any, scale: float, *, border: int = 0) -> Found:
+        if view.shape[:2] != (256, 224):
+            self.sides.append(round(max(view.shape[:2]) * scale))
+        return super()._scan(view, scale, border=border)
+
+    def detect(self, pixels: Any) -> Any:
+        self.sides: list[int] = []
+        return super().detect(pixels)
+
+
+def test_a_portrait_pays_for_one_pass_and_a_crowd_for_more(astronaut: np.ndarray) -> None:
+    watched = Watched(threads=1)
+    watched.detect(np.asarray(Image.fromarray(astronaut).resize((2000, 2000))))
+    assert watched.sides == [640]
+    canvas = np.full((3000, 3000, 3), 100, np.uint8)
+    canvas[:512, :512] = astronaut
+    watched.detect(canvas)
+    assert watched.sides == [640, 1280]
+    canvas[:] = 100
+    canvas[:256, :256] = astronaut[::2, ::2]
+    watched.detect(canvas)
+    assert watched.sides == [640, 1280, 2560]
+
+
+def test_rescue_is_only_where_nothing_is_found(astronaut: np.ndarray) -> None:
+    watched = Watched(threads=1)
+    watched.detect(astronaut)
+    assert watched.sides == [512]
+    watched.detect(np.zeros((400, 300, 3), np.uint8))
+    assert watched.sides == [400, 320, 400, 400, 400, 400]
+    plain = Watched(threads=1, rescue=False)
+    plain.detect(np.zeros((400, 300, 3), np.uint8))
+    assert plain.sides == [400, 320]
+
+
+def test_rescue_turns_the_photo(astronaut: np.ndarray) -> None:
+    """A detector that knows only upright faces (its network is made blind to others) finds them all by turning."""
+
+    class Upright(RetinaFace):
+        def _scan(self, view: Any, scale: float, *, border: int = 0) -> Found:
+            found = super()._scan(view, scale, border=border)
+            upright = (found.points[:, 3:, 1].min(1) - found.points[:, :2, 1].max(1)) > np.abs(found.points[:, 0, 1] - found.points[:, 1, 1])
+            return found.take(np.flatnonzero(upright & (found.probs > 0.99)))
+
+    blind = Upright(threads=1)
+    for turns in range(4):
+        faces = blind.detect(np.ascontiguousarray(np.rot90(astronaut, turns)))
+        assert len(faces) == 1
+        assert error(faces.keypoints[0], turned_points(POINTS, turns, 512, 512)) < 0.06
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), [[1, 2, 3]], None],
+)
+def test_other_input_is_refused(detector: RetinaFace, pixels: Any) -> None:
+    with pytest.raises(UsageError, match=r"uint8 RGB pixels \(H,W,3\)"):
+        detector.detect(pixels)
+
+
+def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="No detector at"):
+        RetinaFace(weights=tmp_path / "none.onnx")
+    (tmp_path / "junk.onnx").write_bytes(b"this is no network" * 10)
+    with pytest.raises(ModelFileError, match="cannot be opened"):
+        RetinaFace(weights=tmp_path / "junk.onnx")
+
+
+def test_the_file_carries_its_contract() -> None:
+    session = finds.open_session(WEIGHTS, 1)
+    contract = json.loads(session.get_modelmeta().custom_metadata_map["lineament_detector"])
+    assert contract["anchors"] == {"strides": list(finds.STRIDES), "sizes": [list(pair) for pair in finds.ANCHOR_SIZES]}
+    assert contract["licence"] == "MIT"
+    assert [output.name for output in session.get_outputs()] == ["boxes", "logits", "points"]
+
+
+@pytest.mark.data
+def test_official_images_are_found_whole(detector: RetinaFace, data_dir: Path) -> None:
+    from lineament.geometry import TEMPLATE
+
+    files = sorted((data_dir / "celeba" / "official" / "img_align_celeba").glob("*.jpg"))[::400]
+    for path in files:
+        faces = detector.detect(np.asarray(Image.open(path).convert("RGB")))
+        assert len(faces) >= 1, path.name
+        assert error(faces.keypoints[0], TEMPLATE) < 0.3, path.name
