@@ -63,8 +63,14 @@ def _eye_hulls(classes: npt.NDArray[np.uint8]) -> Bool | None:
         eye, brow = (p[sign * (p[:, 0] - middle) > 0] for p in (eyes, brows))
         if len(eye) < 8 or len(brow) < 8:
             return None
-        out |= rasterize([hull(np.concatenate([eye, brow]))], (classes.shape[0], classes.shape[1]))
+        out |= rasterize([hull(_corners(np.concatenate([eye, brow])))], (classes.shape[0], classes.shape[1]))
     return out
+
+
+def _corners(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the corners (4P,2) of the pixels with these centres (P,2), so that a hull holds whole pixels."""
+    around = np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])
+    return (centres[:, None] + around).reshape(-1, 2)
 
 
 def _points(mask: Bool) -> npt.NDArray[np.float64]:

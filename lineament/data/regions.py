@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
 
 from lineament.errors import UsageError
 from lineament.schema import MGMTN_GROUPS
@@ -34,7 +33,7 @@ class FaceParts:
     contour: Float
     brow_right: Float
     brow_left: Float
-    eye_right: Float  # first point: outer corner; middle point: inner corner; 3/4 of the way round: middle of the lower lid
+    eye_right: Float  # first point: outer corner; middle point: inner corner; then the lower lid
     eye_left: Float  # first point: inner corner; middle point: outer corner
     bridge: Float
     base: Float  # the subject's right wing to the left one
@@ -172,7 +171,7 @@ def _tight(p: FaceParts) -> dict[str, list[Float]]:
 
 def _cheeks(p: FaceParts) -> list[Float]:
     corner_right, corner_left = p.lips[0], p.lips[len(p.lips) // 2]
-    lower_right, lower_left = p.eye_right[(3 * len(p.eye_right)) // 4], p.eye_left[(3 * len(p.eye_left)) // 4]
+    lower_right, lower_left = (eye[len(eye) // 2 + 1 :].mean(0) for eye in (p.eye_right, p.eye_left))
     outer_right, outer_left = p.eye_right[0], p.eye_left[len(p.eye_left) // 2]
     return [
         hull(np.concatenate([p.contour[3:11], [corner_right, p.base[0], outer_right, lower_right]])),
@@ -219,13 +218,26 @@ def _hair(p: FaceParts) -> Float:
 
 
 def rasterize(polygons: Sequence[Float], size: tuple[int, int]) -> Bool:
-    """Return the union of polygons as a mask (h,w): a pixel is in when its centre is (pixel centres at +0.5)."""
-    canvas = Image.new("1", (size[1], size[0]))
-    draw = ImageDraw.Draw(canvas)
+    """Return the union of polygons as a mask (h,w): a pixel is in exactly when its centre is (even-odd rule, any polygon)."""
+    mask = np.zeros(size, np.bool_)
     for polygon in polygons:
         if len(polygon) > 2:
-            draw.polygon([(x - 0.5, y - 0.5) for x, y in polygon], fill=1)
-    return np.array(canvas, np.bool_)
+            mask |= _fill(polygon, size)
+    return mask
+
+
+def _fill(polygon: Float, size: tuple[int, int]) -> Bool:
+    """Count, for every pixel centre, the edges crossed on the way from the left: odd is inside."""
+    h, w = size
+    (ax, ay), (bx, by) = polygon.T[..., None], np.roll(polygon, -1, 0).T[..., None]
+    rows = np.arange(h) + 0.5
+    crosses = (ay <= rows) != (by <= rows)  # (edges, h)
+    edge, row = np.nonzero(crosses)
+    slope = (bx - ax)[edge, 0] / (by - ay)[edge, 0]
+    column = np.ceil(ax[edge, 0] + (rows[row] - ay[edge, 0]) * slope - 0.5)
+    turns = np.zeros((h, w + 1), np.int64)
+    np.add.at(turns, (row, np.clip(column, 0, w).astype(np.intp)), 1)
+    return np.asarray(np.cumsum(turns, axis=1)[:, :w] % 2 == 1)
 
 
 def region_from_landmarks(landmarks: npt.ArrayLike, size: tuple[int, int], style: str = "paper") -> tuple[Bool, Bool]:
