@@ -1,0 +1,177 @@
+"""Pages: complete in themselves, escaped, the same for the same numbers; charts follow the page's colours; energy shares are right."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_predictions import simulated
+
+from lineament.engine.calibrate import Plan, fit_decision
+from lineament.engine.compare import compare
+from lineament.report.html import Extras, report_page
+from lineament.report.overlays import energy, expected_region, look, overlay, share_inside
+from lineament.report.pages import comparison_page, table
+from lineament.report.sheet import TILE, Tile, contact_sheet
+from lineament.schema import CELEBA_40
+from lineament.types import Crops, ModelOutput
+
+SOME = CELEBA_40[18:22]
+VOID = {"meta", "img", "br", "link", "input", "path", "use", "line", "rect", "circle"}
+
+
+class Checker(HTMLParser):
+    """Collects ids, references, sources, headings; fails on tags that are closed out of order."""
+
+    def __init__(self):
+        super().__init__()
+        self.stack, self.ids, self.references, self.sources, self.images_without_text = [], [], [], [], 0
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.ids += [found["id"]] if "id" in found else []
+        self.references += [v[1:] for k, v in attrs if k in ("href", "xlink:href") and v.startswith("#")]
+        self.references += re.findall(r"url\(#([^)]+)\)", " ".join(v or "" for _, v in attrs))
+        self.sources += [v for k, v in attrs if k in ("src", "href", "xlink:href") and not v.startswith("#")]
+        self.images_without_text += tag == "img" and not found.get("alt")
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.stack.pop() == tag
+
+
+def checked(text):
+    checker = Checker()
+    checker.feed(text)
+    assert checker.stack == []
+    assert len(set(checker.ids)) == len(checker.ids)
+    assert set(checker.references) <= set(checker.ids)
+    assert all(source.startswith("data:") for source in checker.sources)
+    assert checker.images_without_text == 0
+    assert not re.search(r"https?://(?!www\.w3\.org)", text)
+    assert "@import" not in text
+    return text
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    from dataclasses import replace
+
+    from lineament.metrics.calibration import logit
+
+    found = simulated(300, SOME, distortion=1.5)
+    layer = fit_decision(found, Plan(method="platt"))
+    probs = layer.probs(logit(found.raw), found.attributes)
+    return replace(found, probs=probs, meta={"model": "toy@1", "decision": layer.to_dict()})
+
+
+def test_the_report_is_complete_in_itself_and_says_the_same_twice(tmp_path, calibrated):
+    pytest.importorskip("matplotlib")
+    for name in calibrated.files[:100]:
+        Image.new("RGB", (178, 218), (90, 60, 30)).save(tmp_path / name)
+    extras = Extras(by=["Male"], images=tmp_path, examples=1, card={"name": "<toy>"})
+    text = checked(report_page([("a.parquet", calibrated), ("b.parquet", simulated(50, SOME))], extras))
+    assert text == report_page([("a.parquet", calibrated), ("b.parquet", simulated(50, SOME))], extras)
+    for section in ("summary", "attributes", "calibration", "abstaining", "consistency", "cohorts", "examples", "protocol"):
+        assert f'<section id="{section}"' in text
+    assert "var(--c1)" in text
+    assert "#020201" not in text
+    assert 'lang="en"' in text
+    assert "prefers-color-scheme: dark" in text
+    assert "&lt;toy&gt;" in text
+
+
+def test_a_report_without_labels_has_no_accuracy_to_tell(calibrated):
+    pytest.importorskip("matplotlib")
+    from dataclasses import replace
+
+    text = checked(report_page([("a", replace(calibrated, known=np.zeros(calibrated.raw.shape, bool)))]))
+    assert '<section id="calibration"' not in text
+
+
+def test_the_comparison_page_is_complete_in_itself(calibrated):
+    pytest.importorskip("matplotlib")
+    document = compare(calibrated, simulated(300, SOME, distortion=1.5), draws=100) | {"a": "one", "b": "<two>"}
+    assert "&lt;two&gt;" in checked(comparison_page(document))
+
+
+def test_cells_are_escaped_and_tables_have_headers():
+    text = checked(table("a & b", ("name", "value"), [("<x>", "1")]))
+    assert "<x>" not in text
+    assert text.count('scope="col"') == 2
+    assert text.count('scope="row"') == 1
+
+
+def test_energy_shares():
+    region = expected_region("Eyeglasses")
+    assert region.shape == (218, 178)
+    assert expected_region("Tattoo") is None
+    assert share_inside(region.astype(float), region) == 1.0
+    assert share_inside((~region).astype(float), region) == 0.0
+    assert np.isnan(share_inside(np.zeros((218, 178)), region))
+    assert energy(np.array([[-1.0, 2.0]])).min() == 0.0
+    painted = overlay(np.zeros((3, 218, 178), np.uint8), region.astype(float))
+    assert painted[region][:, 0].min() > 100
+    assert painted[~region].max() == 0
+
+
+def test_looking_only_counts_faces_that_are_answered_yes():
+    crops = [Crops(np.zeros((1, 3, 218, 178), np.uint8), np.zeros((1, 2, 3), np.float32)) for _ in range(4)]
+    answers = iter([1.0, -1.0, 2.0, -3.0])
+    inside = expected_region("Eyeglasses").astype(np.float32)[None, None]
+
+    def network(one):
+        return ModelOutput(np.array([[next(answers)]], np.float32), ("Eyeglasses",), inside)
+
+    found = look(crops, network, ["Eyeglasses"], ("Eyeglasses",))["Eyeglasses"]
+    assert found.examples == 2
+    assert found.share == 1.0
+    assert 0 < found.chance < 0.5
+
+
+def test_sheets_hold_every_tile_and_survive_what_cannot_be_read(tmp_path):
+    Image.new("RGB", (50, 80), "red").save(tmp_path / "a.png")
+    tiles = [Tile(tmp_path / "a.png", "one"), Tile(b"no picture", "two"), Tile(tmp_path / "none.png", "three")]
+    sheet = contact_sheet(tiles, columns=2)
+    assert sheet.width > 2 * TILE[0]
+    assert sheet.height > 2 * TILE[1]
+    assert sheet.getpixel((6 + TILE[0] // 2, 6 + TILE[1] // 2))[0] > 200
+    assert contact_sheet([]).height > TILE[1]
+
+
+@pytest.mark.slow
+def test_the_report_opens_in_a_real_browser_without_errors_or_requests(tmp_path, calibrated):
+    sync = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    path = tmp_path / "report.html"
+    path.write_text(report_page([("a", calibrated)], Extras(by=["Male"])), encoding="utf-8")
+    with sync.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(color_scheme="dark")
+        troubles = []
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or troubles.append(request.url))
+        page.goto(path.as_uri())
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        head = page.locator("#attributes thead button").nth(1)
+        head.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("#attributes th[aria-sort=ascending]").count() == 1
+        shown = [float(text) for text in page.locator("#attributes tbody tr td:nth-of-type(1)").all_inner_texts()]
+        assert shown == sorted(shown)
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 22, 24)"
+        assert troubles == []
+        browser.close()
