@@ -44,12 +44,11 @@ def network_class(name: str) -> type[nn.Module]:
 def build_network(config: ModelConfig, attributes: Sequence[str], *, random_trunk: bool = False) -> nn.Module:
     """Build the network a config describes.
 
-    Args: random_trunk: skip pretrained files, the trunk's and any option named `..._weights` (a checkpoint is about to overwrite them); norms fold
-    all the same.
+    Args: random_trunk: skip the trunk's pretrained file (its tensors are about to be overwritten by a checkpoint), folding norms all the same.
     """
     weights = None if config.weights is None or random_trunk else expand(config.weights)
     folded = config.backbone == "mobilenetv1_100" and config.weights is not None
     backbone = create_backbone(config.backbone, weights, config.frozen_stages, fold_norms=folded, input_size=config.input_size)
     preprocess = create_preprocess(config.backbone, config.input_size)
-    options = {key: None if random_trunk and key.endswith("weights") else value for key, value in config.options.items()}
+    options = dict(config.options)
     return network_class(config.name)(backbone, preprocess, tuple(attributes), groups_for(attributes), **options)

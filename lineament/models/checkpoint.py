@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def load_network_file(path: str | os.PathLike[str]) -> tuple[nn.Module, TrainCon
     """Rebuild a network written by `save_network`, in eval mode, fp32. Raises: ModelFileError."""
     tensors, header = load_tensors(path)
     config = from_dict(header["config"])
-    network = build_network(config.model, header["attributes"], random_trunk=True)
+    # The checkpoint holds every tensor, so no pretrained file is needed: neither the trunk's nor one named by an option `..._weights`.
+    options = {key: None if key.endswith("weights") else value for key, value in config.model.options.items()}
+    network = build_network(replace(config.model, options=options), header["attributes"], random_trunk=True)
     try:
         network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
     except RuntimeError as error:
