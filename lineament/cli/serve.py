@@ -27,6 +27,7 @@ def command(
     allowed_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Host names to serve; repeat. Default: this machine's on loopback, else any.")
     ] = None,
+    db: Annotated[Path | None, typer.Option("--db", metavar="FILE", help="An index made by `lineament index`, to search under /search.")] = None,
     trusted_proxy: Annotated[str | None, typer.Option(metavar="IP", help="Believe X-Forwarded-For from this reverse proxy.")] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Most pixels in a photo; the same as --limit pixels=N.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds of work on one photo; the same as --limit photo_seconds=S.")] = None,
@@ -56,7 +57,7 @@ def command(
     hosts = (*(allowed_host or ()), *(LOOPBACK_NAMES if local else ())) if local or allowed_host else ()
     app = create_app(
         ModelSource(model, runtime, precision), limits=limits, workers=threads, api_key=key, hosts=hosts,
-        batching=Batching(batch_size, batch_wait_ms / 1000),
+        batching=Batching(batch_size, batch_wait_ms / 1000), db=db,
     )  # fmt: skip
     run(app, host, port, limits, quiet=quiet, trusted_proxy=trusted_proxy)
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query
@@ -29,6 +30,7 @@ from lineament.serve.metrics import Metrics
 from lineament.serve.options import Options, Profile
 from lineament.serve.pages import Asset, load_assets, load_example
 from lineament.serve.refusing import add_handlers
+from lineament.serve.searching import SearchDesk
 from lineament.serve.workers import Answer, Load, Worker
 
 T = TypeVar("T")
@@ -44,6 +46,18 @@ class Service:
     buffer: Buffer
     assets: dict[str, Asset] = field(default_factory=load_assets)
     example: Asset | None = field(default_factory=load_example)
+    desk: SearchDesk | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start the workers; at the end, when every accepted request is answered, end them. Raises: the model's own error."""
+        try:
+            await self.pool.start()
+            yield
+        finally:
+            await self.pool.close()
+            if self.desk is not None:
+                self.desk.close()
 
     async def analyze(self, request: Request, options: Annotated[Options, Query()]) -> Response:
         """Answer the attributes of every face in one photo (raw body) or several (form field `files`, repeated)."""
@@ -95,7 +109,8 @@ class Service:
 
     async def about(self) -> Response:
         """Return what this service accepts: its limits by name, and which optional parts it has."""
-        return JSONResponse({"version": __version__, "limits": self.limits.to_dict(), "example": self.example is not None, "search": False})
+        parts = {"example": self.example is not None, "search": self.desk is not None}
+        return JSONResponse({"version": __version__, "limits": self.limits.to_dict(), **parts})
 
     async def health(self) -> Response:
         """Say that the process lives."""
@@ -114,6 +129,12 @@ class Service:
     async def page(self, request: Request) -> Response:
         """Return the page."""
         return self.assets["index.html"].response(request)
+
+    async def search_page(self, request: Request) -> Response:
+        """Return the search page."""
+        if self.desk is None:
+            raise RefusedError(404, "not_found", "This service has no index to search: start it with --db FILE.")
+        return self.assets["search.html"].response(request)
 
     async def static(self, request: Request, name: str) -> Response:
         """Return one of the page's files."""
@@ -136,26 +157,29 @@ def create_app(
     batching: Batching | None = None,
     api_key: str | None = None,
     hosts: Iterable[str] = (),
+    db: Path | None = None,
     answer: Answer = answer,
 ) -> FastAPI:
     """Make the application.
 
     Args: source: loads the model in each worker process; it is sent there, so it must be picklable (`answering.ModelSource`); None is the
         shipped default. workers: processes; None is the CPUs this process may use. api_key: what a client must show; None asks for none.
-        hosts: names in the Host header that are served; any where empty. answer: what a worker does with a photo.
-    Raises: UsageError for an empty key. A model that cannot be loaded raises its own error when the application starts.
+        hosts: names in the Host header that are served; any where empty. db: an index to search, open while the application lives.
+        answer: what a worker does with a photo.
+    Raises: UsageError for an empty key; DataError for a file that is no index. A model that cannot be loaded raises its own error when the
+        application starts.
     """
     if api_key is not None and not api_key.strip():
         raise UsageError("The API key is empty. Put a key into the file or LINEAMENT_API_KEY, or leave it out.")
     limits, metrics = limits or Limits(), Metrics()
     crew = [Worker(source or ModelSource(), answer) for _ in range(workers or default_threads())]
-    service = Service(Pool(crew, limits, batching or Batching(), metrics), limits, metrics, Buffer(limits, metrics))
+    pool, desk = Pool(crew, limits, batching or Batching(), metrics), None if db is None else SearchDesk(db, limits)
+    service = Service(pool, limits, metrics, Buffer(limits, metrics), desk=desk)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await service.pool.start()
-        yield
-        await service.pool.close()
+        async with service.running():
+            yield
 
     app = FastAPI(title="Lineament", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service

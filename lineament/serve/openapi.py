@@ -14,6 +14,7 @@ from lineament.serve.body import FIELD
 
 if TYPE_CHECKING:
     from lineament.serve.app import Service
+    from lineament.serve.searching import SearchDesk
 
 _WHY = {
     400: "A body that is empty, malformed, too slow, or sent to another host name.",
@@ -114,9 +115,28 @@ def add_routes(app: FastAPI, service: Service) -> None:
             responses={200: success, **{status: _refusal(status) for status in statuses}},
             openapi_extra=_BODY if method == "POST" else None,
         )  # fmt: skip
-    for path, endpoint in (("/", service.page), ("/static/{name}", service.static), ("/example", service.example_photo)):
+    if service.desk is not None:
+        _add_search(app, service.desk)
+    for path, endpoint in (
+        ("/", service.page),
+        ("/search", service.search_page),
+        ("/static/{name}", service.static),
+        ("/example", service.example_photo),
+    ):
         app.add_api_route(path, endpoint, methods=["GET"], include_in_schema=False, response_model=None)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+
+
+def _add_search(app: FastAPI, desk: SearchDesk) -> None:
+    refusals: dict[int | str, dict[str, Any]] = {status: _refusal(status) for status in (400, 401, 422, 503)}
+    app.add_api_route(
+        "/v1/search", desk.search, methods=["GET"], summary="Search the index by attributes", response_model=None,
+        responses={200: _json(), **refusals},
+    )  # fmt: skip
+    app.add_api_route(
+        "/v1/search/pictures/{name}", desk.picture, methods=["GET"], summary="The face of a hit", response_model=None,
+        responses={200: _content("image/jpeg"), 404: _refusal(404), **refusals},
+    )  # fmt: skip
 
 
 def _content(media_type: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -116,15 +116,11 @@ class _Server(uvicorn.Server):
 
 async def _serve(app: FastAPI, server: _Server, listener: socket.socket) -> None:
     """Run the server inside the application's own start and end, so that an error of the model reaches the caller as it is."""
-    pool: Any = app.state.service.pool
-    try:
-        await pool.start()
+    async with app.state.service.running():
         address = listener.getsockname()
         name = f"[{address[0]}]" if ":" in address[0] else address[0]
         logging.getLogger("uvicorn.error").info("Lineament answers at http://%s:%d/", name, address[1])
         await server.serve(sockets=[listener])
-    finally:
-        await pool.close()
 
 
 def _listening(host: str, port: int) -> socket.socket:

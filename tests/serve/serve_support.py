@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
+import subprocess
+import sys
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -34,3 +40,30 @@ class Running:
 
 def form(*photos: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes, str]]]:
     return [("files", (name, data, "image/png")) for name, data in photos]
+
+
+class Server(NamedTuple):
+    process: subprocess.Popen[str]
+    port: int
+    model: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def workers(self) -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
+
+
+def start(model: Path, *options: str) -> Server:
+    command = [sys.executable, "-m", "lineament", "serve", "--model", str(model), "--port", "0", "--threads", "1", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ | {"LINEAMENT_API_KEY": ""})
+    assert process.stderr is not None
+    for line in process.stderr:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        if found:
+            return Server(process, int(found[1]), model)
+    raise AssertionError("the service did not start")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from toy_model import toy_card
 
 from lineament.api import Model
+from lineament.pipeline.analyze import Settings
 from lineament.runtime.card import CARD_KEY, Card
 from lineament.runtime.onnx import OnnxNetwork
 from lineament.schema import CELEBA_40
@@ -119,3 +120,14 @@ def toy_photo(faces: int = 1, *, seed: int = 0, size: tuple[int, int] = (120, 16
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind, **options)
     return stream.getvalue()
+
+
+def toy_index(folder: Path, model: Model, photos: int = 8) -> Path:
+    """Index `photos` toy photos with one to three faces each, kept in folder/photos."""
+    from lineament.search.index import build_index
+
+    (folder / "photos").mkdir()
+    for seed in range(photos):
+        (folder / "photos" / f"photo{seed}.png").write_bytes(toy_photo(1 + seed % 3, seed=seed))
+    build_index(folder / "photos", folder / "faces.duckdb", replace(model, settings=Settings(profile="all")), threads=1)
+    return folder / "faces.duckdb"

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import pytest
+from serve_support import Server, start
 from serve_toys import map_model
 
 from lineament.api import load
@@ -25,33 +25,6 @@ from lineament.pipeline.sinks import record_line
 
 ASTRONAUT = Path(__file__).resolve().parents[2] / "lineament" / "weights" / "astronaut.jpg"
 LIMITS = {"body_seconds": 1.5, "header_seconds": 1.0, "body_bytes": 500_000, "connections": 40}
-
-
-class Server(NamedTuple):
-    process: subprocess.Popen[str]
-    port: int
-    model: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def open(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
-
-    def workers(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
-
-
-def start(model: Path, *options: str) -> Server:
-    command = [sys.executable, "-m", "lineament", "serve", "--model", str(model), "--port", "0", "--threads", "1", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ | {"LINEAMENT_API_KEY": ""})
-    assert process.stderr is not None
-    for line in process.stderr:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        if found:
-            return Server(process, int(found[1]), model)
-    raise AssertionError("the service did not start")
 
 
 @pytest.fixture(scope="module")
