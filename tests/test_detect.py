@@ -220,10 +220,10 @@ def test_nothing_is_found_in_pictures_of_other_things(detector: RetinaFace, name
 class Watched(RetinaFace):
     """Writes down the long side of every pass of the search (not the second looks)."""
 
-    def _scan(self, view: Any, scale: float, *, border: int = 0) -> Found:
+    def _scan(self, view: Any, scale: float, **how: Any) -> Found:
         if view.shape[:2] != (256, 224):
             self.sides.append(round(max(view.shape[:2]) * scale))
-        return super()._scan(view, scale, border=border)
+        return super()._scan(view, scale, **how)
 
     def detect(self, pixels: Any) -> Any:
         self.sides: list[int] = []
@@ -259,8 +259,8 @@ def test_rescue_turns_the_photo(astronaut: np.ndarray) -> None:
     """A detector that knows only upright faces (its network is made blind to others) finds them all by turning."""
 
     class Upright(RetinaFace):
-        def _scan(self, view: Any, scale: float, *, border: int = 0) -> Found:
-            found = super()._scan(view, scale, border=border)
+        def _scan(self, view: Any, scale: float, **how: Any) -> Found:
+            found = super()._scan(view, scale, **how)
             upright = (found.points[:, 3:, 1].min(1) - found.points[:, :2, 1].max(1)) > np.abs(found.points[:, 0, 1] - found.points[:, 1, 1])
             return found.take(np.flatnonzero(upright & (found.probs > 0.99)))
 

@@ -119,23 +119,26 @@ class RetinaFace:
             scale = min(1.0, next_side / long)
             found = merge([found, self._scan(pixels, scale)], self.MAX_IOU)
         if not len(found.probs):
-            found = self._scan(pixels, self.LEAST / max(long, self.LEAST), border=self.LEAST // 4)
+            found = self._scan(pixels, self.LEAST / max(long, self.LEAST), border=self.LEAST // 4, late=True)
         return found
 
     def _turned(self, pixels: UInt8) -> Found:
         """Return the finds of one pass over the turned photo that has the most probable face, in the unturned photo's pixels."""
         view = shrunk(pixels, self.PASSES[0][0])
-        best, quarter = self._scan(view, 1.0), 0
+        best, quarter = self._scan(view, 1.0, late=True), 0
         for turns in (1, 2, 3):
-            found = self._scan(np.ascontiguousarray(np.rot90(view, turns)), 1.0)
+            found = self._scan(np.ascontiguousarray(np.rot90(view, turns)), 1.0, late=True)
             if found.probs.max(initial=0) > best.probs.max(initial=0):
                 best, quarter = found, turns
         best = unturn(best, quarter, (view.shape[0], view.shape[1]))
         back = np.array([pixels.shape[1] / view.shape[1], pixels.shape[0] / view.shape[0]], np.float32)
         return Found(best.boxes * np.tile(back, 2), best.probs, best.points * back)
 
-    def _scan(self, view: UInt8, scale: float, *, border: int = 0) -> Found:
-        """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's pixels."""
+    def _scan(self, view: UInt8, scale: float, *, border: int = 0, late: bool = False) -> Found:
+        """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's pixels.
+
+        late: nothing was found in the ordinary passes. A find must then be surer: probability halfway between `min_prob` and 1.
+        """
         height, width = view.shape[:2]
         small_h, small_w = max(1, round(height * scale)), max(1, round(width * scale))
         picture = resized(view, small_h, small_w)
@@ -144,7 +147,7 @@ class RetinaFace:
         canvas[0, border : border + small_h, border : border + small_w] = picture
         boxes, logits, points = self._session.run(None, {"image": canvas})
         probs = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-        kept = np.flatnonzero(probs >= self.min_prob)
+        kept = np.flatnonzero(probs >= ((1 + self.min_prob) / 2 if late else self.min_prob))
         boxes, points = decode(boxes[kept], points[kept], anchors(canvas.shape[1], canvas.shape[2])[kept])
         back = np.array([width / small_w, height / small_h], np.float32)
         found = Found((boxes - border) * np.tile(back, 2), probs[kept], (points - border) * back)
