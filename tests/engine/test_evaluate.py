@@ -174,9 +174,8 @@ def test_calibrate_writes_a_model_whose_scorecard_has_calibration_and_fitted_thr
     found = replace(simulated(400, CELEBA_40, distortion=2.0), meta={"model": "toy@00000000", "data": "made/val@1"})
     save(found, tmp_path / "p.parquet")
     out = tmp_path / "calibrated.onnx"
-    result = run(
-        "calibrate", "--predictions", tmp_path / "p.parquet", "--model", model, "--out", out, "--json", tmp_path / "c.json", "--method", "platt"
-    )
+    flags = ("--predictions", tmp_path / "p.parquet", "--method", "platt")
+    result = run("calibrate", "--model", model, "--out", out, "--json", tmp_path / "c.json", *flags)
     assert result.exit_code == 0, result.output
     card = read_card(out)
     assert card.document["fitted_on"] == "made/val@1"
