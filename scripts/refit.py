@@ -1,0 +1,127 @@
+"""Everything that depends on the default weights, again: `make refit`.
+
+    default.onnx + official validation images
+      -> predictions (runs/refit/val.parquet, not kept in git: it holds CelebA's labels)
+      -> accuracy against face size -> decision layer with held-out evidence -> card inside default.onnx and default.card.json
+      -> golden answers for `lineament doctor` -> docs/benchmarks/decision.{json,md} and rules.md -> docs/benchmarks/refit.json (hashes)
+
+    python scripts/refit.py [--data ../shared/data] [--goal keep] [--threads N]
+
+Running it twice changes nothing: the network's answers do not depend on the card, and nothing written holds a time.
+`tests/test_refit_fresh.py` fails where a stored hash is stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import check_rules
+import measure_size
+from decision_page import decision_page
+
+from lineament import predictions
+from lineament.data.celeba import Official
+from lineament.engine.calibrate import Fitted, Plan, calibrate
+from lineament.engine.evaluate import predict
+from lineament.engine.recard import with_decision, write_card_beside
+from lineament.engine.scorecard import scorecard
+from lineament.runtime.card import Card, sha256_of
+from lineament.runtime.onnx_file import read_card, with_card
+from lineament.runtime.registry import load_network
+from lineament.runtime.threads import default_threads
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "lineament" / "weights"
+BENCHMARKS = ROOT / "docs" / "benchmarks"
+STAMP = BENCHMARKS / "refit.json"
+FILES = ("lineament/weights/default.onnx", "lineament/weights/default.card.json", "lineament/weights/golden.json",
+         "docs/benchmarks/decision.json", "docs/benchmarks/decision.md", "docs/benchmarks/rules.md")  # fmt: skip
+
+
+def network_sha256(path: Path) -> str:
+    """Return the SHA-256 of an ONNX file with an empty card: of the network alone, whatever its decision layer."""
+    with tempfile.TemporaryDirectory() as folder:
+        bare = Path(folder) / "bare.onnx"
+        with_card(path, Card({}), bare)
+        return sha256_of(bare)
+
+
+def text_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, line ends as in the repository, so that a checkout on Windows agrees."""
+    data = path.read_bytes()
+    return hashlib.sha256(data if path.suffix == ".onnx" else data.replace(b"\r\n", b"\n")).hexdigest()
+
+
+def stamp(model: Path) -> dict[str, Any]:
+    """Return what the stored hashes must be."""
+    return {"network_sha256": network_sha256(model), "files": {name: text_sha256(ROOT / name) for name in FILES}}
+
+
+def refit(data: Path, goal: str, threads: int, every: int) -> None:
+    """Fit and write everything. Prints what it does; returns nothing."""
+    model = WEIGHTS / "default.onnx"
+    network = load_network(str(model), threads=threads)
+    source = Official(data / "celeba" / "official", "val")
+    print(f"{network.id}: scoring {len(source.table)} official validation images", flush=True)
+    outcome = predict(source, network, network.card.attributes, threads=threads)
+    found = replace(outcome.predictions, meta={"model": network.id.partition("@")[0], "data": "official/val"})
+    predictions.save(found, ROOT / "runs" / "refit" / "val.parquet")
+    print("accuracy against face size", flush=True)
+    sizes = measure_size.measure(measure_size.sample(data, every), network, network.card.attributes)
+    print("decision layer", flush=True)
+    fitted = calibrate(found, Plan(goal=goal, min_eye_distance={"*": sizes["min_eye_distance"]}))
+    where = f"official/val@{found.fingerprint()}"
+    card = scorecard(found, missing=source.table.missing)
+    embed(model, fitted, where, card)
+    document = {"network_sha256": network_sha256(model), "fitted_on": where, "scorecard": headline(card), "sizes": sizes, **fitted.evidence}
+    (BENCHMARKS / "decision.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    (BENCHMARKS / "decision.md").write_text(decision_page(document, network.card.name), encoding="utf-8")
+    check_rules.PAGE.write_text(check_rules.measure(data), encoding="utf-8")
+    golden(model)
+    STAMP.write_text(json.dumps(stamp(model), indent=1) + "\n", encoding="utf-8")
+    print((BENCHMARKS / "decision.md").read_text(encoding="utf-8").split("## Per attribute")[0])
+
+
+def headline(card: dict[str, Any]) -> dict[str, Any]:
+    """Return the means of a scorecard, without the rows."""
+    keys = ("images", "missing", "mean_accuracy", "majority_accuracy", "balanced_accuracy", "macro_f1", "mean_ap",
+            "mean_accuracy_high_agreement", "mean_accuracy_low_agreement")  # fmt: skip
+    return {key: card[key] for key in keys}
+
+
+def embed(model: Path, fitted: Fitted, where: str, scored: dict[str, Any]) -> None:
+    """Write the decision layer and the measured accuracy into the card, inside the ONNX file and beside it."""
+    card = with_decision(read_card(model), fitted, where)
+    measured = {**dict(card.document.get("metrics") or {}), "official_val": headline(scored)}
+    with_card(model, Card({**card.document, "metrics": measured}), model)
+    write_card_beside(model, read_card(model))
+
+
+def golden(model: Path) -> None:
+    """Write the answers on the bundled portrait that `lineament doctor` compares with."""
+    import lineament
+    from lineament.doctor import GOLDEN_FILE, make_golden
+
+    document = make_golden(lineament.load(str(model)))
+    (WEIGHTS / GOLDEN_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data"))
+    parser.add_argument("--goal", default="keep", help="see lineament calibrate --goal")
+    parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--every", type=int, default=10, help="for the sizes: every n-th image")
+    arguments = parser.parse_args()
+    refit(arguments.data, arguments.goal, arguments.threads, arguments.every)
+
+
+if __name__ == "__main__":
+    main()
