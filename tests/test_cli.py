@@ -90,7 +90,7 @@ def test_wrong_usage_is_status_2_and_one_line(analyze: Any) -> None:
         ("in", "--faces", "guess"),
         ("in", "--resume"), ("in", "--resume", "--jsonl", "-"), ("in", "--jsonl", "-", "--csv", "-"), ("in", "--parquet", "-"), ("@gone.txt",),
         ("in", "--boxes", "gone.csv"), ("in", "--timeout", "0"), ("in", "--engine", "slurm"), ("in", "--jsonl", "in/000.png/out.jsonl"),
-        ("in", "--attributes", "Young"),
+        ("in", "--attributes", "Young"), ("in", "--draw", "in/000.png/d"), ("in", "--crops", "in/000.png"),
     ]  # fmt: skip
     for arguments in wrong:
         done = analyze(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -166,12 +167,13 @@ def make_work(
 
 @contextmanager
 def _stop_on_signal() -> Iterator[Event]:
-    """Yield an event that the first Ctrl-C (or SIGTERM) sets: what is begun is finished and written. A second one ends at once."""
+    """Yield an event that the first Ctrl-C (or SIGTERM) sets: what is begun is finished and written. A second one ends at once, even where a
+    photo hangs; records are written whole, so nothing is lost then either."""
     stop = Event()
 
     def handle(number: int, frame: Any) -> None:
         if stop.is_set():
-            raise KeyboardInterrupt
+            os._exit(EXIT_INTERRUPTED)
         stop.set()
         _say("interrupted: finishing what was begun")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lineament.errors import UsageError
 from lineament.pipeline.sources import source_hash
 from lineament.types import Report
 
@@ -24,8 +25,7 @@ class DrawFolder:
     """Annotated photos as JPEG, one per photo with pixels."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = made(folder)
 
     def __call__(self, report: Report) -> None:
         if report.pixels is not None:
@@ -36,14 +36,22 @@ class CropFolder:
     """Aligned faces as PNG (178x218), so that feeding them back with `--faces aligned` gives the same answers."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = made(folder)
 
     def __call__(self, report: Report) -> None:
         if report.pixels is None or not report.faces:
             return
         for index, crop in enumerate(report.crops()):
             _save(Image.fromarray(crop.transpose(1, 2, 0).copy()), self._folder / f"{name_of(report.source)}-{index}.png")
+
+
+def made(folder: Path) -> Path:
+    """Return the folder, made if need be. Raises: UsageError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Cannot make the folder {folder}: {error.strerror}. Name one where you may write.") from error
+    return folder
 
 
 def name_of(source: str) -> str:

@@ -78,7 +78,7 @@ def in_shard(source: str, shard: tuple[int, int]) -> bool:
 def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
     """Raise what would stop a run halfway, before any output is touched: a list that cannot be read, a missing extra."""
     for given in inputs:
-        text = os.fspath(given)
+        text = os.fsdecode(given)
         if text.startswith("@") and not os.path.lexists(text):
             _read_list(text[1:])
         if text.lower().endswith(".parquet"):
@@ -94,7 +94,7 @@ def items(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Item]:
         paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar archive; a Parquet file with pictures.
     """
     for given in inputs:
-        text = os.fspath(given)
+        text = os.fsdecode(given)
         if text == "-":
             yield from _stdin()
         elif text.startswith("@") and not os.path.lexists(text):

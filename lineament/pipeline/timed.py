@@ -75,7 +75,10 @@ class _Child:
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[2])
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
-        self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+            start_new_session=True,  # Ctrl-C is for the parent, which lets what is begun be finished
+        )  # fmt: skip
         self._answers: SimpleQueue[tuple[dict[str, Any], bytearray] | None] = SimpleQueue()
         Thread(target=self._read, name="decoder answers", daemon=True).start()
         if self._wait(_START_SECONDS) is None:
