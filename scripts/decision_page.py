@@ -19,7 +19,8 @@ def _head(document: dict[str, Any], name: str) -> list[str]:
         f"# The decision layer of `{name}`: what it is worth on people it was not fitted on",
         "",
         f"Written by `make refit` on {images} official validation images of {people} people ({document['fitted_on']}).",
-        f"Every figure is cross-fitted by identity, {document['plan']['folds']} folds: a person's images are judged by a layer fitted without them. Percent.",
+        f"Every figure is cross-fitted by identity, {document['plan']['folds']} folds: a person's images are judged by a layer fitted without",
+        "them. Percent.",
         "",
     ]
 
@@ -30,15 +31,12 @@ def _figures(document: dict[str, Any]) -> list[str]:
     verdict = "inside the noise" if thresholds["inside_the_noise"] else "outside the noise"
     agreement = f"{pc(scored['mean_accuracy_high_agreement'])} / {pc(scored['mean_accuracy_low_agreement'])}"
     other = f"{pc(scored['balanced_accuracy'])}, {pc(scored['macro_f1'])}, {pc(scored['mean_ap'])}"
+    beside = f"uncalibrated {pc(errors['ece_raw'])}, simulated floor {pc(errors['ece_floor'])}"
     rows = [
         ("mean accuracy, raw sigmoid at 0.5", pc(scored["mean_accuracy"]), f"majority {pc(scored['majority_accuracy'])}"),
         ("the same without / only low-agreement attributes", agreement, ""),
         ("balanced accuracy, macro F1, mean AP", other, ""),
-        (
-            "calibration error, mean over attributes",
-            pc(errors["ece"]),
-            f"uncalibrated {pc(errors['ece_raw'])}, simulated floor {pc(errors['ece_floor'])}",
-        ),
+        ("calibration error, mean over attributes", pc(errors["ece"]), beside),
         ("Brier score (times 100)", pc(errors["brier"]), f"uncalibrated {pc(errors['brier_raw'])}"),
         (
             f"accuracy at the shipped thresholds (goal `{document['plan']['goal']}`)",
