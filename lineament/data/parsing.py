@@ -70,7 +70,8 @@ def _eye_hulls(classes: npt.NDArray[np.uint8]) -> Bool | None:
 def _corners(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the corners (4P,2) of the pixels with these centres (P,2), so that a hull holds whole pixels."""
     around = np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])
-    return (centres[:, None] + around).reshape(-1, 2)
+    corners: npt.NDArray[np.float64] = (centres[:, None] + around).reshape(-1, 2)
+    return corners
 
 
 def _points(mask: Bool) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 @dataclass
 class TorchOutput:
-    """What a network returns: logits (N,A) float32; optional region (N,M,h,w), the maps that explain it; optional landmarks (N,L,2) in 0..1 of `x`."""
+    """A network's answer: logits (N,A) float32; optional region (N,M,h,w), the maps that explain it; optional landmarks (N,L,2) in 0..1 of `x`."""
 
     logits: Tensor
     region: Tensor | None = None
