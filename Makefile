@@ -69,6 +69,7 @@ check: lint type imports
 
 refit: setup
 	$(BIN)/python scripts/refit.py
+	$(BIN)/python scripts/snippets.py
 	$(BIN)/python scripts/third_party.py
 
 bench: setup
