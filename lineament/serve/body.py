@@ -164,7 +164,9 @@ class _Form:
             name = options.get(b"name", b"").decode("utf-8", "replace")
             if name != FIELD:
                 raise RefusedError(422, "field", f"Unknown form field {name[:80]!r}. Put each photo in a field called {FIELD!r}.")
-            given = options.get(b"filename", b"").decode("utf-8", "surrogateescape")
+            if b"filename" not in options:
+                raise RefusedError(422, "field", f"The field {FIELD!r} holds text. Send each photo as a file, with a file name.")
+            given = options[b"filename"].decode("utf-8", "surrogateescape")
             self._source = given[:_SOURCE_CHARACTERS] or f"{FIELD}[{len(self.uploads)}]"
         self._name.clear()
         self._value.clear()

@@ -94,6 +94,7 @@ def test_forms_with_too_many_photos_or_another_field(running: Running) -> None:
     many = form(*((f"{i}.png", b"x") for i in range(5)))
     refused(running.client.post("/v1/analyze", files=many), 413, "files", "files")
     refused(running.client.post("/v1/analyze", files=[("photo", ("a.png", b"x"))]), 422, "field", None)
+    refused(running.client.post("/v1/analyze", files=[("files", (None, b"text"))]), 422, "field", None)
     refused(running.client.post("/v1/analyze", files=[("files", ("a.png", b"x" * 310_000))]), 413, "body_bytes", "body_bytes")
 
 
