@@ -1,4 +1,7 @@
-"""Train the region network: python scripts/train_regions.py --config configs/cpu/regions.yaml --out results/regions [--sheet FILE.png]."""
+"""Train the region network: python scripts/train_regions.py --config configs/cpu/regions.yaml --out results/regions [--sheet FILE.png].
+
+--score-only measures the weights already in --out again and rewrites scores.json.
+"""
 
 import argparse
 import json
@@ -13,7 +16,7 @@ from PIL import Image
 from lineament.config import load_settings
 from lineament.data.regions import GROUPS
 from lineament.engine.region_data import PLAIN, sample, unpack
-from lineament.engine.regions import WEIGHTS_NAME, RegionConfig, load_faces, load_region_network, predict, train_regions
+from lineament.engine.regions import WEIGHTS_NAME, RegionConfig, load_faces, load_region_network, predict, score, train_regions
 
 
 def sheet(network, faces, path):
@@ -56,6 +59,10 @@ def main():
     if not arguments.score_only:
         scores = train_regions(config, faces, arguments.out, progress)
         shutil.copy(arguments.config, Path(arguments.out) / "config.yaml")
+        print(json.dumps({part: scores[part] for part in ("parsing", "landmarks")}, indent=1))
+    if arguments.score_only:
+        scores = score(load_region_network(Path(arguments.out) / WEIGHTS_NAME), faces)
+        (Path(arguments.out) / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", "utf-8")
         print(json.dumps({part: scores[part] for part in ("parsing", "landmarks")}, indent=1))
     if arguments.sheet:
         network = load_region_network(Path(arguments.out) / WEIGHTS_NAME)

@@ -95,8 +95,8 @@ def _planes(packed: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
 
 
 def learning_rate(config: RegionConfig, step: int) -> float:
-    """Return the rate of a step: 50 steps of warm-up, then a cosine to zero."""
-    warm = min(1.0, (step + 1) / 50)
+    """Return the rate of a step: 50 steps of warm-up (a tenth of a short run), then a cosine to zero."""
+    warm = min(1.0, (step + 1) / max(1, min(50, config.steps // 10)))
     return config.lr * warm * 0.5 * (1 + math.cos(math.pi * step / max(1, config.steps)))
 
 

@@ -1,0 +1,189 @@
+"""The papers' modules against slow NumPy, and the switches that must (or must not) change the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from lineament.data.regions import GROUPS  # noqa: E402
+from lineament.models.backbone import create_backbone, create_preprocess  # noqa: E402
+from lineament.models.build import network_class  # noqa: E402
+from lineament.models.dmm_cnn import PyramidPooling  # noqa: E402
+from lineament.models.far_amtn import ConcatFusion, GateFusion, GroupGates, residual_branch  # noqa: E402
+from lineament.models.layers import masked_average  # noqa: E402
+from lineament.models.region_unet import CROP_HW, region_unet, rgb_of  # noqa: E402
+from lineament.schema import CELEBA_40, MGMTN_GROUPS, OBJECTIVE_23, SUBJECTIVE_17  # noqa: E402
+
+SIZE = (110, 90)
+
+
+def toy(name: str, **options: Any) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return network_class(name)(create_backbone("toy"), create_preprocess("toy", SIZE), CELEBA_40, MGMTN_GROUPS, **options).eval()
+
+
+def crops(n: int = 2) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n, 3, 218, 178), np.uint8))
+
+
+def test_masked_average_is_the_weighted_mean() -> None:
+    rng = np.random.default_rng(0)
+    feature, masks = rng.normal(size=(2, 3, 4, 5)), rng.random((2, 6, 4, 5))
+    expected = np.array([[[(f * m).sum() / m.sum() for f in face] for m in regions] for face, regions in zip(feature, masks, strict=True)])
+    got = masked_average(torch.tensor(feature), torch.tensor(masks))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-4)
+    plain = masked_average(torch.tensor(feature), torch.tensor(masks), plain=True)
+    np.testing.assert_allclose(plain.numpy(), expected * masks.sum((2, 3))[..., None] / 20, rtol=1e-4)
+
+
+def test_masked_average_does_not_depend_on_area_and_empty_masks_are_zero() -> None:
+    feature = torch.rand(1, 3, 4, 4)
+    masks = torch.rand(1, 1, 4, 4)
+    torch.testing.assert_close(masked_average(feature, masks), masked_average(feature, masks * 0.01), rtol=1e-3, atol=1e-5)
+    assert (masked_average(feature, masks * 0) == 0).all()
+
+
+def test_a_group_sees_only_its_mask() -> None:
+    """Moving a group's mask changes that group's answers and no other's (use: group, no open Object)."""
+    network = toy("mgmtn", region_scale="toy", use="group", open_object=False, width=16, hidden=32)
+    x = network.preprocess(crops(1))
+    region = torch.zeros(1, 8, 28, 23)
+    region[:, :, :14] = 1
+    moved = region.clone()
+    nose = GROUPS.index("Nose")
+    moved[:, nose] = 1 - moved[:, nose]
+    with torch.no_grad():
+        changed = (network(x, region=region).logits != network(x, region=moved).logits)[0].numpy()
+    assert {name for name, differs in zip(CELEBA_40, changed, strict=True) if differs} == set(MGMTN_GROUPS["Nose"])
+
+
+def test_open_object_ignores_its_mask() -> None:
+    region = torch.rand(1, 8, 28, 23)
+    other = region.clone()
+    other[:, GROUPS.index("Object")] = torch.rand(1, 28, 23)
+    for open_object in (True, False):
+        network = toy("mgmtn", region_scale="toy", open_object=open_object, width=16, hidden=32)
+        x = network.preprocess(crops(1))
+        with torch.no_grad():
+            assert torch.equal(network(x, region=region).logits, network(x, region=other).logits) == open_object
+
+
+def test_hard_masks_are_the_soft_ones_binarised() -> None:
+    soft, hard = (toy("mgmtn", region_scale="toy", soft=soft, width=16, hidden=32) for soft in (True, False))
+    x, region = soft.preprocess(crops()), torch.rand(2, 8, 28, 23)
+    with torch.no_grad():
+        assert torch.equal(hard(x, region=region).logits, soft(x, region=(region >= 0.5).float()).logits)
+
+
+def test_region_network_is_frozen_unless_asked() -> None:
+    frozen, joint = toy("mgmtn", region_scale="toy").train(), toy("mgmtn", region_scale="toy", region_trainable=True).train()
+    assert not any(p.requires_grad for p in frozen.region_net.parameters())
+    assert not frozen.region_net.training, "norms of the frozen region network must not drift"
+    assert all(p.requires_grad for p in joint.region_net.parameters())
+    assert joint.region_net.training
+
+
+def test_region_network_sees_the_crop_at_its_own_scale() -> None:
+    preprocess = create_preprocess("mobilenetv1_100", (235, 192))
+    rgb = torch.rand(1, 3, *CROP_HW) * 255
+    seen = rgb_of(preprocess(rgb), preprocess)
+    assert seen.shape[-2:] == CROP_HW
+    assert (seen - (rgb / 127.5 - 1)).abs().mean() < 0.35  # resized there and back, so noise is smoothed
+    smooth = torch.linspace(0, 255, 178).expand(1, 3, 218, 178) * torch.tensor([1.0, 0.5, 0.2]).view(1, 3, 1, 1)
+    torch.testing.assert_close(rgb_of(preprocess(smooth), preprocess), smooth / 127.5 - 1, atol=0.02, rtol=0)
+    window = preprocess(smooth)[..., 10:226, 8:184]
+    assert rgb_of(window, preprocess).shape[-2:] == (200, 163)
+
+
+def test_region_network_sizes() -> None:
+    """The CPU-scale net's limits of the plan: at most 1 M parameters and 0.3 GMAC per crop; the paper-scale net has widths 32 to 512."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = region_unet(GROUPS).eval()
+    assert sum(p.numel() for p in network.parameters()) <= 1_000_000
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        assert network(torch.zeros(1, 3, *CROP_HW)).shape == (1, 8, 109, 89)
+    assert counter.get_total_flops() / 2 <= 0.3e9
+    assert 7.5e6 < sum(p.numel() for p in region_unet(GROUPS, "paper").parameters()) < 8.5e6
+
+
+def test_gates_are_the_paper_s_formula() -> None:
+    torch.manual_seed(0)
+    gates, z = GroupGates(32, 3, reduction=4), torch.randn(2, 32)
+    for g in range(3):
+        expected = torch.sigmoid(gates.up[g](torch.relu(gates.down[g](z))))
+        torch.testing.assert_close(gates(z)[:, g], expected)
+    assert gates.down[0].weight.shape == (8, 32)
+
+
+def test_gate_fusion_attends_to_other_groups_only() -> None:
+    torch.manual_seed(0)
+    fusion, v = GateFusion(16, 4, size=8), torch.randn(1, 4, 16)
+    out = fusion(v).detach().numpy()[0]
+    q, k, u = (layer(v)[0].detach().numpy() for layer in (fusion.query, fusion.key, fusion.value))
+    for g in range(4):
+        others = [h for h in range(4) if h != g]
+        score = np.array([q[g] @ k[h] / np.sqrt(8) for h in others])
+        weight = np.exp(score - score.max()) / np.exp(score - score.max()).sum()
+        np.testing.assert_allclose(out[g, 16:], (weight[:, None] * u[others]).sum(0), rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(out[g, :16], v[0, g].numpy())
+
+
+def test_concat_fusion_gives_one_mixture_to_all() -> None:
+    fusion = ConcatFusion(16, 4, size=8).eval()
+    out = fusion(torch.randn(2, 4, 16))
+    assert out.shape == (2, 4, 24)
+    assert all(torch.equal(out[:, 0, 16:], out[:, g, 16:]) for g in range(4))
+
+
+def test_without_residual_groups_differ_by_a_channel_scale_only() -> None:
+    """The remark of the plan: GAP(Psi f(X)) = Psi GAP(f(X)); with residual and ReLU that is no longer so."""
+    for residual in (False, True):
+        network = toy("far-amtn", residual=residual, fusion="none", reduction=2)
+        with torch.no_grad():
+            feature = torch.randn(1, 32, 4, 3)  # signed, as X is at a bottleneck trunk's f
+            v, _ = network.attend(feature)
+            scaled = network.gates(feature.mean((2, 3))) * network.shared(feature).mean((2, 3)).unsqueeze(1)
+        assert torch.allclose(v, scaled, atol=1e-5) == (not residual)
+
+
+def test_residual_branch_rebuilds_the_trunk_s_own_block() -> None:
+    """relu(X + f(X)) is the original bottleneck: nothing pretrained is lost."""
+    for name in ("resnet18", "resnet50", "resnest50d"):
+        torch.manual_seed(0)
+        block = create_backbone(name).detach_last_block().eval()
+        channels = {"resnet18": 512}.get(name, 2048)
+        x = torch.rand(1, channels, 4, 4)
+        with torch.no_grad():
+            torch.testing.assert_close(torch.relu(x + residual_branch(block)(x)), block(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (8, 6), (3, 2), (1, 1)])
+def test_pyramid_pooling(size: tuple[int, int]) -> None:
+    feature = torch.randn(2, 3, *size)
+    got = PyramidPooling()(feature)
+    assert got.shape == (2, 21 * 3)
+    expected = torch.cat([torch.nn.functional.adaptive_max_pool2d(feature, n).flatten(2).transpose(1, 2).flatten(1) for n in (1, 2, 4)], 1)
+    torch.testing.assert_close(got, expected)
+
+
+def test_objective_and_subjective_answers_come_from_their_branches() -> None:
+    network = toy("dmm-cnn", inner=16, hidden=32)
+    x = network.preprocess(crops(1))
+    with torch.no_grad():
+        before = network(x).logits
+        network.branches["subjective"].answer[-1].bias += 1
+        changed = (network(x).logits != before)[0].numpy()
+    assert {name for name, differs in zip(CELEBA_40, changed, strict=True) if differs} == set(SUBJECTIVE_17)
+    assert set(OBJECTIVE_23) | set(SUBJECTIVE_17) == set(CELEBA_40)
+
+
+def test_landmarks_start_in_the_middle() -> None:
+    network = toy("dmm-cnn", inner=16, hidden=32, landmarks=68)
+    landmarks = network(network.preprocess(crops())).landmarks
+    assert landmarks.shape == (2, 68, 2)
+    assert (landmarks - 0.5).abs().max() < 0.1
