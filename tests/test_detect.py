@@ -15,7 +15,7 @@ from PIL import Image
 from lineament.errors import ModelFileError, UsageError
 from lineament.pipeline import finds
 from lineament.pipeline.detect import WEIGHTS, Detector, RetinaFace
-from lineament.pipeline.finds import Found, anchors, decode, iou_matrix, merge, nms, to_faces, unturn
+from lineament.pipeline.finds import Found, anchors, decode, distinct, iou_matrix, merge, nms, to_faces, unturn
 
 POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
 """The portrait's five points: value of `RetinaFace().detect(skimage.data.astronaut())`, ONNX Runtime 1.31; seen to sit right on the picture."""
@@ -98,6 +98,13 @@ def test_merging_passes_keeps_each_face_once() -> None:
     other = Found(np.array([[0, 0, 10, 11.0], [50, 50, 60, 60]]), np.array([0.9, 0.8]), np.ones((2, 5, 2)))
     merged = merge([one, other], 0.4)
     assert merged.probs.tolist() == [0.9, 0.8]
+
+
+def test_finds_that_turn_out_to_be_one_face_are_one() -> None:
+    face = POINTS
+    points = np.stack([face + 3, face + 200, face, face + np.array([20.0, 0.0])])
+    assert distinct(points, np.array([0.7, 0.8, 0.9, 0.6])).tolist() == [1, 2, 3]
+    assert distinct(points[:0], np.zeros(0)).tolist() == []
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])

@@ -16,7 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.geometry import invert, transform_points, umeyama, warp
-from lineament.pipeline.finds import Found, anchors, check_pixels, decode, merge, nms, open_session, resized, shrunk, to_32, to_faces, unturn
+from lineament.pipeline.finds import (
+    Found,
+    anchors,
+    check_pixels,
+    decode,
+    distinct,
+    merge,
+    nms,
+    open_session,
+    resized,
+    shrunk,
+    to_32,
+    to_faces,
+    unturn,
+)
 from lineament.pipeline.yunet import YuNet as YuNet
 from lineament.types import Faces, Float, UInt8
 
@@ -87,7 +101,8 @@ class RetinaFace:
         looks = [self._look(pixels, points) for points in faces.keypoints]
         points = np.stack([better for better, _ in looks]).astype(np.float32)
         probs = np.minimum(faces.detection_probs, np.array([prob for _, prob in looks], np.float32))
-        return Faces(faces.boxes_xyxy, probs, points).take(np.flatnonzero(probs >= self.min_prob))
+        sure = Faces(faces.boxes_xyxy, probs, points).take(np.flatnonzero(probs >= self.min_prob))
+        return sure.take(distinct(sure.keypoints, sure.detection_probs))  # two weak finds beside one face may both turn out to be it
 
     def _look(self, pixels: UInt8, points: Float) -> tuple[npt.NDArray[np.float64], float]:
         """Return better points (5,2) of one face and its probability, seen upright at the network's best size; again if that moved much."""
