@@ -103,9 +103,9 @@ def run(
     else:
         done = Counter()
     with ExitStack() as open_files:
-        note = _start_run_file(open_files, sinks, settings, done)
         for sink in sinks:
             sink.open(resume=resume)
+        note = _start_run_file(open_files, sinks, settings, done)
         complete = False
         try:
             for item, (fingerprint, report) in stream(items, lambda item: (item.fingerprint(), work(item)), workers=workers, stop=stop):
