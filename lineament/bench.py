@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -30,7 +30,7 @@ _SIDE = 280
 _BIG = (4000, 3000)
 
 
-def bench(model: Model, *, runs: int = 15, cold: bool = True, cold_arguments: tuple[str, ...] = ()) -> dict[str, Any]:
+def bench(model: Model, *, runs: int = 15, faces: Sequence[int] = FACES, cold: bool = True, cold_arguments: tuple[str, ...] = ()) -> dict[str, Any]:
     """Measure one model. cold: also start the command line `cold_arguments` anew on a 12-megapixel photo.
 
     Returns: {"environment", "stages": {faces: {stage: {median_ms, p10_ms, p90_ms}}}, "stream", "cold_start"}.
@@ -38,8 +38,8 @@ def bench(model: Model, *, runs: int = 15, cold: bool = True, cold_arguments: tu
     return {
         "environment": environment(model),
         "runs": runs,
-        "stages": {str(count): _stages(model, count, runs) for count in FACES},
-        "stream": {str(count): _stream(model, count, runs) for count in FACES},
+        "stages": {str(count): _stages(model, count, runs) for count in faces},
+        "stream": {str(count): _stream(model, count, runs) for count in faces},
         "cold_start": _cold_start(cold_arguments) if cold else None,
     }
 

@@ -59,9 +59,9 @@ def test_the_portrait_and_its_mosaics() -> None:
 
 
 def test_bench_names_what_its_figures_depend_on(model: Model) -> None:
-    result = bench(model, runs=1, cold=False)
-    assert set(result["stages"]) == {"1", "4", "16"}
-    assert [stages["faces_found"] for stages in result["stages"].values()] == [1, 4, 16]
+    result = bench(model, runs=1, faces=(1, 4), cold=False)
+    assert set(result["stages"]) == {"1", "4"}
+    assert [stages["faces_found"] for stages in result["stages"].values()] == [1, 4]
     for stages in result["stages"].values():
         for stage in ("decode", "detect", "align", "attributes", "whole"):
             assert 0 < stages[stage]["p10_ms"] <= stages[stage]["median_ms"] <= stages[stage]["p90_ms"]
