@@ -52,20 +52,24 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Training data. layout: parquet, official, table or synthetic; images: the folder a table's files are relative to.
+    """Training data. layout: parquet, official, lfwa, table or synthetic; images: the folder a table's files are relative to.
 
-    exclude: a CSV or list whose first column names files to leave out;
-    limit: first rows only; holdout: rows set aside by identity to watch the training (never the validation split)."""
+    align: stored (the image is the crop) or detect (the largest face is found and aligned); exclude: a CSV or list whose first column names
+    files to leave out; limit: first rows only; holdout: rows set aside by identity to watch the training (never the validation split);
+    balance: how often images of rare classes are seen, 0 as they come to 1 in proportion to rarity; cache: the folder of decoded crops, or
+    null to decode at every step, row group by row group, for sets larger than disk or memory."""
 
     layout: str = "parquet"
     path: str = "$LINEAMENT_DATA/celeba/train-parquet"
     images: str | None = None
     split: str = "all"
+    align: str = "stored"
     exclude: str | None = None
     limit: int | None = None
     holdout: int = 512
     attributes: tuple[str, ...] | None = None
-    cache: str = "runs/cache"
+    balance: float = 0.0
+    cache: str | None = "runs/cache"
     regions: str | None = None
     landmarks: str | None = None
 
@@ -83,13 +87,18 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """name: bce, weighted_bce, focal, logit_adjusted or squared_error; options by keyword. Weights of the auxiliary terms."""
+    """name: bce, weighted_bce, focal, logit_adjusted or squared_error; options by keyword; landmark: weight of the landmark term.
+
+    distill: d in targets (1 - d) * label + d * teacher; teacher: an array of probabilities from scripts/cache_teacher.py ({fingerprint} is the
+    data's); teacher_fills_unknown: where a label is unknown the teacher's probability is the target, else it stays unknown.
+    """
 
     name: str = "bce"
     options: Mapping[str, Any] = field(default_factory=dict)
     landmark: float = 0.5
     distill: float = 0.0
     teacher: str | None = None
+    teacher_fills_unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,10 @@ class WeightingConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """AdamW or SGD, linear warm-up, cosine to zero; `ema` is the decay of the averaged weights (0: none); precision fp32 or bf16."""
+    """AdamW or SGD, linear warm-up, cosine to zero; `ema` is the decay of the averaged weights (0: none); precision fp32 or bf16.
+
+    tensorboard: write the log's numbers there too; log.csv is the truth.
+    """
 
     name: str = "adamw"
     lr: float = 4e-4
@@ -118,6 +130,7 @@ class OptimiserConfig:
     threads: int | None = None
     checkpoint_minutes: float = 3.0
     patience: int | None = None
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)

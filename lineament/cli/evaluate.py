@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def command(
     data: Annotated[Path, typer.Argument(help="Folder, zip, Parquet shards, table or prediction file.")],
-    layout: Annotated[str, typer.Option("--layout", metavar="official|parquet|table|predictions", help="How DATA is stored.")] = "official",
+    layout: Annotated[str, typer.Option("--layout", metavar="official|parquet|lfwa|table|predictions", help="How DATA is stored.")] = "official",
     split: Annotated[str, typer.Option("--split", metavar="train|val|test|all", help="Which part to score.")] = "all",
     align: Annotated[
         str | None,
@@ -80,7 +80,7 @@ def _from_model(
 
     source = open_source(str(data), layout, split)
     network = load_network(model, runtime, precision, threads)
-    how = align or ("detect" if layout == "table" else "stored")
+    how = align or ("detect" if layout in ("table", "lfwa") else "stored")
     find = None
     if how == "detect":
         from lineament.pipeline.detect import RetinaFace

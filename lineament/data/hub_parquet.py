@@ -45,6 +45,8 @@ class HubParquet:
             raise DataError(f"{shards[0]} has columns {sorted(columns)[:6]}...: an `image` column and attribute columns are needed.")
         self.table = self._read_table(names, columns)
         self._firsts = np.array([first for first, _, _ in self._starts])
+        self.blocks = np.searchsorted(self._firsts, np.arange(len(self.table)), side="right") - 1
+        """The row group of each row (N,): what a stream shuffles within."""
 
     def _read_table(self, names: tuple[str, ...], columns: set[str]) -> LabelledFiles:
         key = "file" if "file" in columns else "image.path"
@@ -68,7 +70,7 @@ class HubParquet:
 
     def read_bytes(self, row: int) -> bytes:
         """Return the encoded image of row `row`; sequential reading is cheap, random reading re-reads row groups."""
-        slot = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        slot = int(self.blocks[row])
         if slot not in self._cache:
             _, shard, group = self._starts[slot]
             self._cache[slot] = self._files[shard].read_row_group(group, columns=["image"]).column(0)

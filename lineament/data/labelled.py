@@ -67,11 +67,19 @@ class Source(Protocol):
 
 
 class Subset:
-    """A source restricted to some rows."""
+    """A source restricted to some rows. `blocks` as the source has them, see `blocks_of`."""
 
     def __init__(self, source: Source, rows: Sequence[int] | npt.NDArray[np.intp]) -> None:
         self._source, self._rows = source, np.asarray(rows, np.intp)
         self.table = source.table.take(self._rows)
+        blocks = blocks_of(source)
+        self.blocks = None if blocks is None else blocks[self._rows]
 
     def read_bytes(self, row: int) -> bytes:
         return self._source.read_bytes(int(self._rows[row]))
+
+
+def blocks_of(source: Source) -> npt.NDArray[np.intp] | None:
+    """Return the block (N,) each row is stored in, where rows of one block are cheap to read together; None where any order is as cheap."""
+    blocks: npt.NDArray[np.intp] | None = getattr(source, "blocks", None)
+    return blocks

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from lineament.errors import DataError
 from lineament.images import load_image
 
 CROP_HW = (218, 178)
+Decode = Callable[[bytes], npt.NDArray[np.uint8]]
+_BLOCKS_MIXED = 2
+"""Blocks of a stream that are shuffled into each other: as many as a Parquet reader keeps in memory."""
 
 
 def decode_crop(data: bytes) -> npt.NDArray[np.uint8]:
@@ -32,21 +35,24 @@ def decode_crop(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 class CropCache:
-    """All crops of a source, decoded: `crops` (N,3,218,178) uint8, memory-mapped from `folder`/<fingerprint>.u8."""
+    """All crops of a source, decoded: `crops` (N,3,218,178) uint8, memory-mapped from `folder`/<fingerprint>[-kind].u8.
 
-    def __init__(self, source: Source, folder: str | os.PathLike[str]) -> None:
+    Args: decode: encoded image -> crop, `decode_crop` for images that are crops; kind: names any other way of decoding in the file's name.
+    """
+
+    def __init__(self, source: Source, folder: str | os.PathLike[str], decode: Decode = decode_crop, kind: str = "") -> None:
         self.table: LabelledFiles = source.table
-        self.path = Path(folder) / f"{self.table.fingerprint()}.u8"
+        self.path = Path(folder) / f"{self.table.fingerprint()}{'-' if kind else ''}{kind}.u8"
         shape = (len(self.table), 3, *CROP_HW)
         if not self._complete(shape):
-            self._fill(source, shape)
+            self._fill(source, shape, decode)
         self.crops = np.memmap(self.path, np.uint8, "r", shape=shape)
 
     def _complete(self, shape: tuple[int, ...]) -> bool:
         done = self.path.with_suffix(".json")
         return done.is_file() and self.path.is_file() and json.loads(done.read_text())["shape"] == list(shape)
 
-    def _fill(self, source: Source, shape: tuple[int, ...]) -> None:
+    def _fill(self, source: Source, shape: tuple[int, ...], decode: Decode) -> None:
         if shape[0] == 0:
             raise DataError("The training data hold no image. Check data.path, data.split and data.exclude in the config.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +61,7 @@ class CropCache:
         with ThreadPoolExecutor(2) as pool:
             for first in range(0, shape[0], 1024):
                 block = [data for _, data in zip(range(min(1024, shape[0] - first)), encoded, strict=False)]
-                crops[first : first + len(block)] = np.stack(list(pool.map(decode_crop, block)))
+                crops[first : first + len(block)] = np.stack(list(pool.map(decode, block)))
         crops.flush()
         self.path.with_suffix(".json").write_text(json.dumps({"shape": list(shape)}))
 
@@ -75,8 +81,54 @@ def split_by_identity(table: LabelledFiles, holdout: int, seed: int = 0) -> tupl
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def batches(rows: npt.NDArray[np.intp], batch: int, seed: int, epoch: int, first_step: int = 0) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield the row numbers of each full batch of an epoch, from `first_step` on. Same seed and epoch, same order."""
-    order = np.random.default_rng([seed, epoch]).permutation(rows)
+def balancing(table: LabelledFiles, rows: npt.NDArray[np.intp], power: float) -> npt.NDArray[np.float64] | None:
+    """Return how often each of `rows` should be seen (N,), mean 1; None for power 0, or where no label is known.
+
+    Convention: an image counts the mean over its known attributes of (0.5 / share of its class)^power, so images of rare classes come more often.
+    """
+    if power == 0:
+        return None
+    truth, known = table.targets[rows] == 1, table.known[rows]
+    seen = np.maximum(known.sum(0), 1)
+    rate = np.clip((truth & known).sum(0) / seen, 1 / seen, 1 - 1 / seen)
+    rarity = np.where(known, (0.5 / np.where(truth, rate, 1 - rate)) ** power, 0.0)
+    weight = rarity.sum(1) / np.maximum(known.sum(1), 1)
+    labelled = known.any(1)
+    if not labelled.any():
+        return None
+    weight[~labelled] = weight[labelled].mean()
+    return np.asarray(weight / weight.mean())
+
+
+def epoch_order(
+    rows: npt.NDArray[np.intp],
+    seed: int,
+    epoch: int,
+    *,
+    weight: npt.NDArray[np.float64] | None = None,
+    blocks: npt.NDArray[np.intp] | None = None,
+) -> npt.NDArray[np.intp]:
+    """Return the order (N,) in which an epoch sees `rows`. Same seed and epoch, same order.
+
+    Args: weight (N,): how often each row comes, mean 1 (systematic resampling: floor or ceiling of it); blocks (N,): the block of each row;
+        blocks come in random order, a few at a time, rows shuffled within those.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    if weight is None and blocks is None:
+        return rng.permutation(rows)
+    chosen = np.arange(len(rows))
+    if weight is not None:
+        ends = np.concatenate([[0], np.floor(np.cumsum(weight) * len(rows) / weight.sum() + rng.random()).astype(np.int64)])
+        ends[-1] = len(rows)
+        chosen = np.repeat(chosen, np.diff(ends))
+    if blocks is None:
+        return rows[rng.permutation(chosen)]
+    names, place = np.unique(blocks[chosen], return_inverse=True)
+    turn = rng.permutation(len(names))[place] // _BLOCKS_MIXED
+    return np.asarray(rows[chosen[np.lexsort((rng.random(len(chosen)), turn))]])
+
+
+def batches(order: npt.NDArray[np.intp], batch: int, first_step: int = 0) -> Iterator[npt.NDArray[np.intp]]:
+    """Yield the row numbers of each full batch of an epoch's order, from `first_step` on, each batch sorted for reading."""
     for step in range(first_step, len(order) // batch):
         yield np.sort(order[step * batch : (step + 1) * batch])

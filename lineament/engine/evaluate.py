@@ -21,7 +21,7 @@ from lineament.images import load_image
 from lineament.predictions import Predictions
 from lineament.types import Crops, Faces, ModelOutput, UInt8
 
-LAYOUTS = ("official", "parquet", "table", "predictions")
+LAYOUTS = ("official", "parquet", "lfwa", "table", "predictions")
 SPLITS = ("train", "val", "test", "all")
 _AT_ONCE = 256
 
@@ -53,6 +53,10 @@ def open_source(path: str, layout: str, split: str) -> Source:
         from lineament.data.hub_parquet import HubParquet
 
         return HubParquet(path, split=split)
+    if layout == "lfwa":
+        from lineament.data.lfwa import LFWA
+
+        return LFWA(path, split)
     if layout == "table":
         from lineament.data.table import LabelTable
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lineament.config import TrainConfig
+from lineament.config import TrainConfig, from_dict
 from lineament.engine.environment import describe_environment
-from lineament.errors import ResumeError
+from lineament.errors import MissingExtraError, ResumeError
 from lineament.models.checkpoint import load_tensors, save_tensors
 
 LOG_COLUMNS = ("epoch", "step", "loss", "lr", "images_per_s", "holdout_loss", "holdout_accuracy", "seconds")
@@ -33,8 +33,10 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         saved, checkpoint = self.folder / "config.json", self.folder / CHECKPOINT
         self.continues = resume and saved.is_file() and checkpoint.is_file()
+        self._board = _board(self.folder / "tensorboard") if config.optimiser.tensorboard else None
         if self.continues:
-            if _settings(json.loads(saved.read_text())) != _settings(json.loads(json.dumps(config.to_dict()))):
+            # Read through `from_dict`, so that a setting which came later has its default, and an old run goes on.
+            if _settings(from_dict(json.loads(saved.read_text()))) != _settings(config):
                 raise ResumeError(f"{folder} was trained with another config ({saved}). Use that one, or another --out.")
             return
         if checkpoint.is_file():
@@ -45,8 +47,12 @@ class Journal:
             csv.writer(file).writerow(LOG_COLUMNS)
 
     def log(self, epoch: int, step: int, **numbers: float) -> None:
-        """Append one row; columns not given stay empty. TensorBoard gets the same where it is installed and wanted (see `board`)."""
+        """Append one row; columns not given stay empty. TensorBoard gets the same where the config asks for it."""
         cells = [numbers.get(name, math.nan) for name in LOG_COLUMNS[2:]]
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, step)
+            self._board.flush()
         with (self.folder / "log.csv").open("a", newline="") as file:
             csv.writer(file).writerow([epoch, step, *("" if math.isnan(cell) else f"{cell:.6g}" for cell in cells)])
 
@@ -84,6 +90,17 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Ten
     return ((name[len(prefix) :], tensor) for name, tensor in tensors.items() if name.startswith(prefix))
 
 
-def _settings(record: dict[str, Any]) -> dict[str, Any]:
-    """What decides the numbers: everything but the words of the claim."""
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """What decides the numbers: everything but the words of the claim and where else the log is written."""
+    record = json.loads(json.dumps(config.to_dict()))
+    record["optimiser"].pop("tensorboard")
     return {key: value for key, value in record.items() if key != "claim"}
+
+
+def _board(folder: Path) -> Any:
+    """Return TensorBoard's writer. Raises: MissingExtraError without tensorboard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("tensorboard", "train") from error
+    return SummaryWriter(str(folder))

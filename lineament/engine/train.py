@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lineament.config import TrainConfig
-from lineament.data.loader import batches, split_by_identity
+from lineament.data.loader import balancing, batches, epoch_order, split_by_identity
 from lineament.data.transforms import Frame, augment
 from lineament.engine.journal import Journal, under
 from lineament.engine.material import Batch, Material, load_material
@@ -33,6 +33,7 @@ from lineament.errors import UsageError
 from lineament.models.build import build_network
 from lineament.models.checkpoint import copy_matching, load_tensors, save_network
 from lineament.models.layers import TorchOutput
+from lineament.objectives.distill import taught
 from lineament.objectives.landmarks import landmark_loss
 from lineament.objectives.losses import create_loss, masked_terms, per_attribute, positive_rates, reduce
 from lineament.objectives.weighting import create_weighting
@@ -115,7 +116,7 @@ class Trainer:
         settings, last_saved = self.config.optimiser, time.monotonic()
         self.network.train()
         for epoch in range(self.position // self.steps_per_epoch, settings.epochs):
-            for rows in batches(self.train_rows, settings.batch, self.config.seed, epoch, self.position % self.steps_per_epoch):
+            for rows in batches(self.order(epoch), settings.batch, self.position % self.steps_per_epoch):
                 began = time.monotonic()
                 loss = self.step(rows)
                 took = time.monotonic() - began
@@ -133,6 +134,11 @@ class Trainer:
 
     # ---- parts of a step ----------------------------------------------------------------------------------------------------------
 
+    def order(self, epoch: int) -> Rows:
+        """Return the order in which an epoch sees the training rows."""
+        weight, blocks = balancing(self.material.table, self.train_rows, self.config.data.balance), self.material.blocks
+        return epoch_order(self.train_rows, self.config.seed, epoch, weight=weight, blocks=None if blocks is None else blocks[self.train_rows])
+
     def learning_rate(self) -> float:
         """Return the rate of the current step."""
         return learning_rate(self.config.optimiser, self.position, self.config.optimiser.epochs * self.steps_per_epoch)
@@ -149,7 +155,8 @@ class Trainer:
         return x.contiguous(memory_format=torch.channels_last).to(self.device)
 
     def _objective(self, output: TorchOutput, batch: Batch, landmarks: Tensor | None) -> Tensor:
-        targets, known = batch.targets.to(self.device), batch.known.to(self.device)
+        targets, known = taught(batch.targets, batch.known, batch.teacher, self.config.loss.distill, self.config.loss.teacher_fills_unknown)
+        targets, known = targets.to(self.device), known.to(self.device)
         terms = masked_terms(self.loss, output.logits.float(), targets, known)  # (B,A)
         by_attribute = per_attribute(terms.detach(), known).cpu()
         self._epoch_losses += torch.stack([by_attribute, torch.ones_like(by_attribute)])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lineament.data.labelled import LabelledFiles, Subset
-from lineament.data.loader import CropCache, batches, decode_crop, split_by_identity
+from lineament.data.loader import CropCache, balancing, batches, decode_crop, epoch_order, split_by_identity
 from lineament.errors import DataError
 
 
@@ -65,12 +65,55 @@ def test_no_person_is_on_both_sides() -> None:
 
 def test_an_epoch_shows_each_row_at_most_once_and_resumes_where_it_was() -> None:
     rows = np.arange(100)
-    whole = list(batches(rows, 8, seed=1, epoch=2))
+    order = epoch_order(rows, seed=1, epoch=2)
+    whole = list(batches(order, 8))
     assert len(whole) == 12
     assert len(np.unique(np.concatenate(whole))) == 96
-    for left, right in zip(whole[5:], batches(rows, 8, seed=1, epoch=2, first_step=5), strict=True):
+    for left, right in zip(whole[5:], batches(order, 8, first_step=5), strict=True):
         np.testing.assert_array_equal(left, right)
-    assert not np.array_equal(whole[0], next(batches(rows, 8, seed=1, epoch=3)))
+    assert not np.array_equal(whole[0], next(batches(epoch_order(rows, seed=1, epoch=3), 8)))
+
+
+def test_the_order_of_an_epoch_is_what_runs_already_made_with_it_know() -> None:
+    np.testing.assert_array_equal(epoch_order(np.arange(50), 7, 3), np.random.default_rng([7, 3]).permutation(np.arange(50)))
+
+
+def test_a_stream_reads_few_blocks_at_a_time_and_every_row_once() -> None:
+    rows, blocks = np.arange(100), np.arange(100) // 10
+    order = epoch_order(rows, 1, 0, blocks=blocks)
+    assert sorted(order.tolist()) == rows.tolist()
+    for part in np.split(blocks[order], 5):  # two blocks of ten rows are mixed
+        assert len(set(part.tolist())) == 2
+        assert np.abs(np.diff(part)).sum() > abs(int(part[-1]) - int(part[0])), "not one block after the other"
+    assert not np.array_equal(order, epoch_order(rows, 1, 1, blocks=blocks))
+
+
+def test_balance_shows_rare_classes_as_often_as_it_says() -> None:
+    targets = np.zeros((200, 1), np.int8)
+    targets[:20] = 1
+    table = LabelledFiles(tuple(map(str, range(200))), ("A",), targets, np.ones((200, 1), bool))
+    rows = np.arange(200)
+    assert balancing(table, rows, 0) is None
+    weight = balancing(table, rows, 1.0)
+    assert weight is not None
+    assert weight.mean() == pytest.approx(1)
+    order = epoch_order(rows, 0, 0, weight=weight)
+    assert len(order) == 200
+    assert abs(int(targets[order].sum()) - 100) <= 20  # half of what is seen has it, within the rounding of systematic resampling
+    seen = np.mean([targets[epoch_order(rows, 0, epoch, weight=weight)].sum() for epoch in range(30)])
+    assert seen == pytest.approx(100, abs=3)
+    streamed = epoch_order(rows, 0, 0, weight=weight, blocks=rows // 50)
+    assert sorted(streamed.tolist()) == sorted(order.tolist())
+
+
+def test_balance_ignores_unknown_labels() -> None:
+    known = np.ones((10, 2), bool)
+    known[3] = False
+    table = LabelledFiles(tuple(map(str, range(10))), ("A", "B"), np.eye(10, 2, dtype=np.int8), known)
+    weight = balancing(table, np.arange(10), 1.0)
+    assert weight is not None
+    assert np.isfinite(weight).all()
+    assert weight[3] == pytest.approx(weight[[*range(3), *range(4, 10)]].mean())
 
 
 def test_a_subset_reads_the_rows_it_names() -> None:
