@@ -37,12 +37,14 @@ class Decision:
     {"method": "isotonic", "x": [raw sigmoid knots], "y": [calibrated]}; the raw sigmoid where absent.
     abstain: name -> [low, high]: `low < prob < high` is "cannot_tell"; never where absent.
     min_eye_distance: name or "*" -> pixels under which the answer is "cannot_tell" (abstain mode only).
+    precedence: name -> log-odds added where a rule of `--consistent` must choose between answers; 0 where absent.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     abstain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     min_eye_distance: Mapping[str, float] = field(default_factory=dict)
+    precedence: Mapping[str, float] = field(default_factory=dict)
 
     def probs(self, logits: npt.ArrayLike, attributes: tuple[str, ...]) -> Array:
         """Return calibrated probabilities (N,A) of logits (N,A)."""
@@ -89,6 +91,7 @@ class Decision:
             "calibration": {name: dict(fitted) for name, fitted in self.calibration.items()},
             "abstain": {name: list(band) for name, band in self.abstain.items()},
             "min_eye_distance": dict(self.min_eye_distance),
+            "precedence": dict(self.precedence),
         }
 
     @staticmethod
@@ -98,4 +101,5 @@ class Decision:
             calibration=dict(record.get("calibration", {})),
             abstain={k: (float(v[0]), float(v[1])) for k, v in record.get("abstain", {}).items()},
             min_eye_distance={k: float(v) for k, v in record.get("min_eye_distance", {}).items()},
+            precedence={k: float(v) for k, v in record.get("precedence", {}).items()},
         )

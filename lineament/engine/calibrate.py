@@ -122,11 +122,13 @@ def fit_decision(predictions: Predictions, plan: Plan, adopt: frozenset[str] | N
     probs = layer.probs(calibration.logit(predictions.raw), names)
     thresholds = _thresholds(predictions, layer, probs, plan, adopt)
     bands = {name: _band(probs[use[:, a], a], predictions.targets[use[:, a], a], thresholds[name], plan) for a, name in enumerate(names)}
+    cuts = np.array([thresholds[name] for name in names])
     return Decision(
         thresholds={name: value for name, value in thresholds.items() if value != 0.5},
         calibration=fitted,
         abstain={name: band for name, band in bands.items() if band[0] < band[1]},
         min_eye_distance=dict(plan.min_eye_distance),
+        precedence=consistency.fit_precedence(probs, cuts, predictions.targets, use, names),
     )
 
 
@@ -176,7 +178,7 @@ def cross_fit(predictions: Predictions, plan: Plan) -> HeldOut:
         thresholds = layer.threshold_vector(names)
         probs[inside] = layer.probs(calibration.logit(predictions.raw[inside]), names)
         labels[inside] = probs[inside] >= thresholds
-        consistent[inside] = consistency.decode_consistent(probs[inside], thresholds, names)[0]
+        consistent[inside] = consistency.decode_consistent(probs[inside], thresholds, names, precedence=layer.precedence)[0]
         answers[inside] = layer.labels(probs[inside], names, abstain=True)
     return HeldOut(probs, labels, consistent, answers)
 

@@ -110,11 +110,12 @@ def _fitted(predictions: Predictions, decision: Decision | None, fitted_on: str 
     }
 
 
-def consistency_of(predictions: Predictions, thresholds: Float) -> dict[str, Any]:
-    """Return violation rates and accuracy of independent and of consistent labels (shipped probabilities at `thresholds`), faces found."""
+def consistency_of(predictions: Predictions, decision: Decision) -> dict[str, Any]:
+    """Return violation rates and accuracy of independent and of consistent labels (shipped probabilities), of the faces found."""
+    thresholds = decision.threshold_vector(predictions.attributes)
     found = predictions.found()
     before = found.shipped >= thresholds
-    after, _ = consistency.decode_consistent(found.shipped, thresholds, found.attributes)
+    after, _ = consistency.decode_consistent(found.shipped, thresholds, found.attributes, precedence=decision.precedence)
     accuracy = [mean_of_known(count(labels, found.targets, found.known).accuracy) for labels in (before, after)]
     in_labels = found.targets.astype(bool)[found.known.all(1)]
     return {
@@ -151,7 +152,6 @@ def scorecard(predictions: Predictions, *, missing: int = 0, decision: Decision 
     counts = count(labels, predictions.targets, predictions.known)
     low = np.array([name in LOW_AGREEMENT for name in predictions.attributes])
     attributes = _attributes(predictions, counts)
-    thresholds = (decision or Decision()).threshold_vector(predictions.attributes)
     optional = {
         "calibrated": _calibrated(predictions),
         "fitted": _fitted(predictions, decision, about.pop("fitted_on", None)),
@@ -171,7 +171,7 @@ def scorecard(predictions: Predictions, *, missing: int = 0, decision: Decision 
         "mean_accuracy_low_agreement": number(mean_of_known(counts.accuracy[low])),
         "example_based": {key: number(value) for key, value in example_based(labels, predictions.targets, predictions.known).items()},
         "attributes": attributes,
-        "consistency": consistency_of(predictions, thresholds),
+        "consistency": consistency_of(predictions, decision or Decision()),
         **about,
         **{key: value for key, value in optional.items() if value is not None},
     }

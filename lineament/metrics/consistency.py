@@ -10,7 +10,7 @@ How often CelebA's own labels break each rule is measured by `scripts/check_rule
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
@@ -18,6 +18,7 @@ from itertools import combinations, product
 import numpy as np
 import numpy.typing as npt
 
+from lineament.decision import sigmoid
 from lineament.errors import UsageError
 from lineament.metrics.counts import Bool, Float, ratio
 
@@ -109,15 +110,21 @@ def _log_odds(probs: Float) -> Float:
 
 
 def decode_consistent(
-    probs: npt.ArrayLike, thresholds: npt.ArrayLike, attributes: Sequence[str], rules: tuple[Rule, ...] = RULES
+    probs: npt.ArrayLike,
+    thresholds: npt.ArrayLike,
+    attributes: Sequence[str],
+    rules: tuple[Rule, ...] = RULES,
+    *,
+    precedence: Mapping[str, float] | None = None,
 ) -> tuple[Bool, list[dict[str, str]]]:
     """Return the most probable labels that break no rule, and what that changed.
 
-    Convention: attributes count as independent given the face, and odds are taken relative to each threshold, log(p/(1-p)) - log(t/(1-t)),
-    so that a row whose labels `prob >= threshold` break no rule keeps them exactly. Only "yes" ever becomes "no". A row's answer does not
-    depend on the other rows.
+    Convention: the labels `prob >= threshold` stand unless they break a rule; then, of the "yes" tied by rules, the allowed set with the
+    largest sum of log-odds stays (attributes counting as independent given the face). Only "yes" ever becomes "no", and only where a rule
+    says so. A row's answer does not depend on the other rows.
 
-    Args: probs (N,A) in 0..1, thresholds (A,), attributes: the A names.
+    Args: probs (N,A) in 0..1, thresholds (A,), attributes: the A names; precedence: log-odds added to an attribute where it is in conflict
+        (`fit_precedence`), since of two answers that are wrong together one is often the one.
     Returns: labels (N,A) bool, and per row {attribute: name of the rule that changed it}.
     Raises: UsageError if the shapes differ.
 
@@ -134,13 +141,59 @@ def decode_consistent(
     if len(rows) == 0:
         return labels, changed
     independent = labels[rows]
-    # every rule forbids only, so a "no" never pays to become "yes"; and rounding must not turn a prob at its threshold into a "no"
-    odds = np.where(independent, np.maximum(_log_odds(p[rows]) - _log_odds(t), 0.0), _NEVER)
+    bonus = np.array([(precedence or {}).get(name, 0.0) for name in names])
+    worth = np.where(independent, _worth(_log_odds(p[rows]) + bonus), _NEVER)
     for component in _components(names, rules):
-        scores = (odds[:, component.columns][:, None, :] * component.states).sum(-1)
+        scores = (worth[:, component.columns][:, None, :] * component.states).sum(-1)
         labels[np.ix_(rows, component.columns)] = component.states[scores.argmax(1)]
     _attribute_changes(rows, independent, labels[rows], names, rules, changed)
     return labels, changed
+
+
+def _worth(log_odds: Float) -> Float:
+    """Return what keeping a "yes" is worth: its log-odds, but always more than nothing, so that no "yes" goes without a rule (low thresholds)."""
+    # rounded, because the last bits of a logarithm depend on how many are taken at once, and ties must not
+    return np.asarray(np.round(np.logaddexp(0.0, 4 * log_odds) / 4, 6))
+
+
+def fit_precedence(
+    probs: npt.ArrayLike,
+    thresholds: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    known: npt.ArrayLike,
+    attributes: Sequence[str],
+    rules: tuple[Rule, ...] = RULES,
+    *,
+    ridge: float = 1.0,
+) -> dict[str, float]:
+    """Return the log-odds to add to each attribute where it is in conflict, learned from conflicts in which exactly one answer was right.
+
+    Convention: Bradley-Terry with the difference of log-odds as a covariate, P(a right rather than b) = sigmoid(s (z_a - z_b) + d_a - d_b);
+    what is returned is d / s. A ridge towards s = 1, d = 0 leaves attributes without conflicts at 0.
+    Args: probs, targets, known (N,A); thresholds (A,).
+    Source: Bradley & Terry, Biometrika 1952.
+    """  # fmt: skip
+    p, truth, use, names = np.asarray(probs, np.float64), np.asarray(targets).astype(bool), np.asarray(known, bool), tuple(attributes)
+    said, odds = p >= np.asarray(thresholds, np.float64), _log_odds(p)
+    designs, first_right = [np.zeros((0, len(names) + 1))], [np.zeros(0)]
+    for a, b, _ in _pairs(names, rules):
+        rows = np.flatnonzero(said[:, a] & said[:, b] & use[:, a] & use[:, b] & (truth[:, a] != truth[:, b]))
+        design = np.zeros((len(rows), len(names) + 1))
+        design[:, 0], design[:, a + 1], design[:, b + 1] = odds[rows, a] - odds[rows, b], 1.0, -1.0
+        designs.append(design)
+        first_right.append(truth[rows, a].astype(np.float64))
+    x, y = np.concatenate(designs), np.concatenate(first_right)
+    start = np.zeros(len(names) + 1)
+    start[0] = 1.0
+    theta = start.copy()
+    for _ in range(50):
+        q = sigmoid(x @ theta)
+        step = np.linalg.solve((x * (q * (1 - q))[:, None]).T @ x + ridge * np.eye(len(start)), x.T @ (q - y) + ridge * (theta - start))
+        theta = theta - step / max(1.0, float(np.abs(step).max()))
+        if np.abs(step).max() < 1e-10:
+            break
+    strength = theta[1:] / max(theta[0], 0.1)
+    return {name: float(value) for name, value in zip(names, strength, strict=True) if abs(value) > 1e-6}
 
 
 def _attribute_changes(

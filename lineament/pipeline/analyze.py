@@ -156,7 +156,7 @@ def decide(probs: Array, attributes: tuple[str, ...], quality: Sequence[Quality]
     labels = decision.labels(shown, visible, abstain=settings.abstain, eye_distance=sizes)  # (N,V) str
     changed: Sequence[Mapping[str, str]] = [{}] * len(shown)
     if settings.consistent:
-        yes, changed = decode_consistent(shown, decision.threshold_vector(visible), visible)
+        yes, changed = decode_consistent(shown, decision.threshold_vector(visible), visible, precedence=decision.precedence)
         labels = np.where(labels == "cannot_tell", labels, np.where(yes, "yes", "no"))
     return [_answers(visible, shown[i], labels[i], changed[i]) for i in range(len(shown))]
 
