@@ -63,7 +63,7 @@ def sharpness(crop: UInt8) -> float:
     Convention: r = mean squared Laplacian / mean squared gradient (sum of both directions): the mean squared frequency of the grey edges;
     sharpness = r^2 / (r^2 + 1.2^2). A Gaussian blur lowers it (it weighs high frequencies down); brightness and contrast cancel out. A flat
     picture is 0, white noise 0.95. Small faces enlarged into the crop are unsharp, and score so. On the official validation crops the
-    median is 0.67, 0.35 where CelebA's annotators said Blurry; it ranks the two with an area under the curve of 0.88
+    median is 0.68, 0.35 where CelebA's annotators said Blurry; it ranks the two with an area under the curve of 0.88
     (`benchmarks/detection.py`).
     """
     red, green, blue = (crop[(channel, *_CENTRE)].astype(np.float64) for channel in range(3))
