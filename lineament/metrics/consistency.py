@@ -23,7 +23,7 @@ from lineament.errors import UsageError
 from lineament.metrics.counts import Bool, Float, ratio
 
 _TINY = 1e-9  # probabilities and thresholds of exactly 0 or 1 keep finite log-odds
-_NEVER = -1e9
+_NEVER = -(10**15)
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,12 @@ def decode_consistent(
     return labels, changed
 
 
-def _worth(log_odds: Float) -> Float:
-    """Return what keeping a "yes" is worth: its log-odds, but always more than nothing, so that no "yes" goes without a rule (low thresholds)."""
-    # rounded, because the last bits of a logarithm depend on how many are taken at once, and ties must not
-    return np.asarray(np.round(np.logaddexp(0.0, 4 * log_odds) / 4, 6))
+def _worth(log_odds: Float) -> npt.NDArray[np.int64]:
+    """Return what keeping a "yes" is worth: its log-odds, but always more than nothing, so that no "yes" goes without a rule (low thresholds).
+
+    Convention: whole millionths, so that sums are exact and a tie is a tie, however many rows are decoded at once.
+    """
+    return np.rint(np.logaddexp(0.0, 4 * log_odds) * 250_000).astype(np.int64)
 
 
 def fit_precedence(
