@@ -54,6 +54,8 @@ def command(
     max_failed: Annotated[str, typer.Option("--max-failed", metavar="N|P%", help="More failed inputs than this: exit status 3.")] = "0",
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Larger photos are refused before decoding.")] = 64_000_000,
     timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for reading one photo.")] = None,
+    every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Of a video, a frame is taken this often.")] = 1.0,
+    tracks: Annotated[Path | None, typer.Option("--tracks", metavar="FILE", help="JSON: faces followed through videos, and what changed.")] = None,
     engine: Annotated[str, typer.Option("--engine", metavar="local|ray", help="Where the work is done.")] = "local",
     quiet: options.Quiet = False,
 ) -> None:
@@ -63,12 +65,15 @@ def command(
     130 interrupted (go on with --resume).
     """
     from lineament.api import load, make_settings
+    from lineament.cli.output import write_json
     from lineament.pipeline.analyze import Settings
     from lineament.pipeline.run import parse_max_failed, run
     from lineament.pipeline.sources import check_inputs, items, parse_shard
 
     if engine != "local":
         raise UsageError(f"--engine {engine} is not available in this version. Use --engine local, and --shard I/N for several machines.")
+    if not every > 0:
+        raise UsageError(f"--every must be more than 0 seconds, got {every:g}.")
     too_many = parse_max_failed(max_failed)
     part = None if shard is None else parse_shard(shard)
     asked = {
@@ -81,18 +86,44 @@ def command(
     given = _given_faces(boxes, faces)
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say)
     sinks = make_sinks({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet}, settings.visible(loaded.card.attributes), consistent)
-    identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint})
+    identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint}) | ({} if every == 1.0 else {"every": every})
     with ExitStack() as cleanup:
         work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
         stop = cleanup.enter_context(_stop_on_signal())
         seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
         workers = 1 if _single(inputs) else loaded.threads
-        summary = run(items(inputs), work, sinks, identity, resume=resume, shard=part, workers=workers, stop=stop, seen=seen)
+        followed = _followed(tracks, loaded, resume)
+        told = _both(seen, followed)
+        todo = items(inputs, every=every)
+        summary = run(todo, work, sinks, identity, resume=resume, shard=part, workers=workers, stop=stop, seen=told)
+    if followed is not None and tracks is not None:
+        write_json(followed.to_dict(), tracks)
     _account(summary, inputs, quiet, bool(sinks))
     if summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if too_many(summary.failures, summary.inputs):
         raise typer.Exit(EXIT_FAILED_INPUTS)
+
+
+def _followed(tracks: Path | None, model: Model, resume: bool) -> Any:
+    if tracks is None:
+        return None
+    if resume:
+        raise UsageError("--tracks follows faces through a whole run, so it does not go with --resume.")
+    from lineament.pipeline.video import Tracks
+
+    return Tracks(model.card.decision.thresholds)
+
+
+def _both(first: Callable[[Report], None] | None, second: Callable[[Report], None] | None) -> Callable[[Report], None] | None:
+    if first is None or second is None:
+        return first or second
+
+    def tell(report: Report) -> None:
+        first(report)
+        second(report)
+
+    return tell
 
 
 def parse_list(text: str | None) -> tuple[str, ...] | None:
@@ -201,8 +232,11 @@ def _watch(table: bool, quiet: bool) -> Iterator[Callable[[Report], None] | None
             yield lambda report: advance()
 
 
+NOT_SINGLE = (".tar", ".gz", ".tgz", ".parquet", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
+
+
 def _single(inputs: list[str]) -> bool:
-    return len(inputs) == 1 and Path(inputs[0]).is_file() and not inputs[0].lower().endswith((".tar", ".gz", ".tgz", ".parquet"))
+    return len(inputs) == 1 and Path(inputs[0]).is_file() and not inputs[0].lower().endswith(NOT_SINGLE)
 
 
 def _say(text: str) -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lineament.errors import ImageError, MissingExtraError, NotFoundError, PermissionDeniedError, TruncatedError, UnreadableError
-from lineament.pipeline.sources import SUFFIXES, Item
+from lineament.pipeline.sources import SEPARATOR, SUFFIXES, Item
 
-SEPARATOR = "::"
 _IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
 
 

@@ -29,6 +29,9 @@ SUFFIXES = frozenset(
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
+SEPARATOR = "::"
+"""Between a file and the member, row or time in it, in a source."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Item:
 
     def fingerprint(self) -> str:
         """Return what changes when the photo does: size and modification time of a file, the hash of bytes, "-" where there is nothing."""
-        if isinstance(self.data, bytes):
+        if self.data is not None:
             return sha256(self.data).hexdigest()[:16]
         if self.path is None:
             return "-"
@@ -85,13 +88,18 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
             from lineament.pipeline.archives import arrow
 
             arrow()
+        if text.lower().endswith(VIDEO_SUFFIXES):
+            from lineament.pipeline.video import pyav
+
+            pyav()
 
 
-def items(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Item]:
+def items(inputs: Iterable[str | os.PathLike[str]], *, every: float = 1.0) -> Iterator[Item]:
     """Yield the photos that inputs name.
 
     Args: inputs: a file; a folder (every picture in it, at any depth); a pattern with * ? [ ] where no file has that name; @FILE, a list of
-        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar archive; a Parquet file with pictures.
+        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar archive; a Parquet file with pictures; a
+        video, of which a frame is taken `every` so many seconds.
     """
     for given in inputs:
         text = os.fsdecode(given)
@@ -100,16 +108,16 @@ def items(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Item]:
         elif text.startswith("@") and not os.path.lexists(text):
             yield from _listed(_read_list(text[1:]))
         else:
-            yield from _named(text)
+            yield from _named(text, every)
 
 
-def _named(text: str) -> Iterator[Item]:
+def _named(text: str, every: float) -> Iterator[Item]:
     if not os.path.lexists(text) and any(mark in text for mark in "*?["):
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - keeps the names as the pattern spells them
         if not found:
             yield Item(text, error=NotFoundError(f"No file matches the pattern {text}."))
         for name in found:
-            yield from _named(name)
+            yield from _named(name, every)
     elif Path(text).is_dir():
         yield from _folder(text)
     elif text.lower().endswith(TAR_SUFFIXES):
@@ -120,6 +128,10 @@ def _named(text: str) -> Iterator[Item]:
         from lineament.pipeline.archives import parquet_items
 
         yield from parquet_items(Path(text))
+    elif text.lower().endswith(VIDEO_SUFFIXES):
+        from lineament.pipeline.video import video_items
+
+        yield from video_items(Path(text), every)
     else:
         yield Item(text, Path(text))
 

@@ -87,7 +87,7 @@ def failed(source: str, error: LineamentError, model: str, profile: str) -> Repo
 def _answered(item: Item, tools: Tools, settings: Settings, decode: Decode | None) -> Report:
     if item.error is not None:
         raise item.error
-    if decode is not None:
+    if decode is not None and not hasattr(item.data, "shape"):
         return answer(decode(item), tools, settings, source_name=item.source)
     given: Any = item.path if item.data is None else item.data
     channels: Channels | None = "RGB" if item.data is not None and hasattr(item.data, "shape") else None
