@@ -122,7 +122,8 @@ def epoch_order(
         ends[-1] = len(rows)
         chosen = np.repeat(chosen, np.diff(ends))
     if blocks is None:
-        return rows[rng.permutation(chosen)]
+        order: npt.NDArray[np.intp] = rows[rng.permutation(chosen)]
+        return order
     names, place = np.unique(blocks[chosen], return_inverse=True)
     turn = rng.permutation(len(names))[place] // _BLOCKS_MIXED
     return np.asarray(rows[chosen[np.lexsort((rng.random(len(chosen)), turn))]])

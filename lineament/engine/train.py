@@ -72,7 +72,8 @@ class Trainer:
         self.device, self.team = torch.device(settings.device), join(settings.device)
         self.material: Material = load_material(config)
         table = self.material.table
-        self.network: Any = build_network(config.model, table.attributes, random_trunk=start is not None).to(self.device)
+        network: Any = build_network(config.model, table.attributes, random_trunk=start is not None)
+        self.network: Any = network.to(self.device)
         self.not_copied = [] if start is None else copy_matching(self.network, load_tensors(start)[0])
         self.network.to(memory_format=torch.channels_last)
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)

@@ -155,7 +155,8 @@ def _worth(log_odds: Float) -> npt.NDArray[np.int64]:
 
     Convention: whole millionths, so that sums are exact and a tie is a tie, however many rows are decoded at once.
     """
-    return np.rint(np.logaddexp(0.0, 4 * log_odds) * 250_000).astype(np.int64)
+    units: npt.NDArray[np.int64] = np.rint(np.logaddexp(0.0, 4 * log_odds) * 250_000).astype(np.int64)
+    return units
 
 
 def fit_precedence(
