@@ -14,5 +14,6 @@ def toy_faces(n: int) -> list[RegionFace]:
     for i in range(n):
         image = np.pad(drawn.crops[i].transpose(1, 2, 0), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="edge")
         packed = np.packbits(drawn.regions[i], axis=0, bitorder="little")[0]
-        faces.append(RegionFace(f"face{i}", image, np.pad(packed, MARGIN), np.full(CANVAS, 255, np.uint8)))
+        everywhere = np.full(CANVAS, 255, np.uint8)
+        faces.append(RegionFace(f"face{i}", image, np.pad(packed, MARGIN), everywhere, everywhere))
     return faces

@@ -37,12 +37,16 @@ INNER_GROUPS = ("Mouth", "Ear", "Nose", "Eyes")
 
 @dataclass(frozen=True)
 class RegionFace:
-    """One labelled face on the canvas. image (H,W,3); labels, known (H,W) with one bit per group."""
+    """One labelled face on the canvas. image (H,W,3); labels, known (H,W) with one bit per group.
+
+    `scored`, also one bit per group, is the part of `known` that a score counts: what a person labelled, inside the photo.
+    """
 
     name: str
     image: UInt8
     labels: UInt8
     known: UInt8
+    scored: UInt8
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,11 @@ def parsed_face(name: str, image: UInt8, classes: UInt8) -> RegionFace:
     matrix = umeyama(keypoints_from_parsing(classes), target)
     region, known = region_from_parsing(classes)
     named, inner = _bits(known), _bits(known & np.isin(GROUPS, INNER_GROUPS))
-    outside = np.where(_nearest(np.full(classes.shape, 255, np.uint8), matrix, 0) == 0, inner, named)
+    inside = _nearest(np.full(classes.shape, 255, np.uint8), matrix, 0)
+    known_parts = np.where(inside == 0, inner, named)
     empty = _nearest(background_of(classes).astype(np.uint8), matrix, 0) * _bits(~np.isin(GROUPS, NAMED_GROUPS))
-    return RegionFace(name, warp(image, matrix, CANVAS), _nearest(_pack(region), matrix, 0), (outside | empty).astype(np.uint8))
+    labels = _nearest(_pack(region), matrix, 0)
+    return RegionFace(name, warp(image, matrix, CANVAS), labels, (known_parts | empty).astype(np.uint8), inside & named)
 
 
 def _bits(groups: npt.NDArray[np.bool_]) -> np.uint8:
@@ -101,7 +107,7 @@ def landmark_face(name: str, image: UInt8, landmarks: npt.NDArray[np.float64]) -
     region, _ = region_from_landmarks(transform_points(matrix, landmarks), CANVAS, "tight")
     known = np.array([group in LANDMARK_GROUPS for group in GROUPS])
     plane = np.broadcast_to(_pack(known[:, None, None]), CANVAS)
-    return RegionFace(name, warp(image, matrix, CANVAS), _pack(region), plane)
+    return RegionFace(name, warp(image, matrix, CANVAS), _pack(region), plane, plane)
 
 
 def load_parsed(folder: Path) -> list[RegionFace]:

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,7 @@ def score(network: RegionUNet, faces: RegionFaces) -> dict[str, Any]:
 
 
 def iou_table(network: RegionUNet, faces: Sequence[RegionFace]) -> dict[str, Any]:
-    """Return {group: {"iou", "mean_iou", "images"}} at 0.5 in the plain crop, on known pixels; a group nowhere known is left out."""
+    """Return {group: {"iou", "mean_iou", "images"}} at 0.5 in the plain crop, on the pixels that people labelled; other groups are left out."""
     counts: dict[str, list[tuple[int, int]]] = {group: [] for group in GROUPS}
     for face in faces:
         for group, pair in zip(GROUPS, _overlap(network, face), strict=True):
@@ -218,9 +218,9 @@ def iou_table(network: RegionUNet, faces: Sequence[RegionFace]) -> dict[str, Any
 
 def _overlap(network: RegionUNet, face: RegionFace) -> Iterator[tuple[int, int] | None]:
     """Yield (intersection, union) in pixels of each group of one face, None where the group is unknown."""
-    image, labels, known = sample(face, np.random.default_rng(0), PLAIN, reduce=1)
+    image, labels, scored = sample(replace(face, known=face.scored), np.random.default_rng(0), PLAIN, reduce=1)
     said = predict(network, image[None])[0] >= 0.5
-    for mask, truth, seen in zip(said, unpack(labels), unpack(known), strict=True):
+    for mask, truth, seen in zip(said, unpack(labels), unpack(scored), strict=True):
         if not seen.any():
             yield None
         else:

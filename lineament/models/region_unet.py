@@ -28,6 +28,8 @@ from lineament.models.layers import Preprocess
 PAPER_WIDTHS = (32, 64, 128, 256, 512)
 LIGHT_WIDTHS = (16, 32, 64, 96, 160)
 TOY_WIDTHS = (4, 8, 8)
+UPPER_GROUPS = ("Hair", "Object")
+SURELY_NOT = -12.0
 CROP_HW = (218, 178)
 
 
@@ -65,7 +67,7 @@ class RegionUNet(nn.Module):
         return _separable(cin, cout) if level == 0 else _conv(cin, cout)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Return logits (N,K,h/reduce,w/reduce) for RGB in -1..1 (N,3,h,w)."""
+        """Return logits (N,K,h/reduce,w/reduce) for RGB in -1..1 (N,3,h,w), an aligned crop or a window cut out of one."""
         y = F.avg_pool2d(rgb, self.reduce) if self.reduce > 1 else rgb
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
@@ -74,8 +76,14 @@ class RegionUNet(nn.Module):
         for block, skip in zip(self.up, skips[-2::-1], strict=True):
             y = F.interpolate(y, size=skip.shape[-2:], mode="nearest")
             y = block(torch.cat([y, skip], dim=1))
-        logits: Tensor = self.heads(y)
-        return logits
+        return self._without_parts_on_top(self.heads(y))
+
+    def _without_parts_on_top(self, logits: Tensor) -> Tensor:
+        """Answer "no" for facial parts in the top sixth, where an aligned crop has only hair and background, and no training mask reaches."""
+        height = int(logits.shape[2])
+        top = (torch.arange(height, device=logits.device) < height // 6).view(1, 1, height, 1)
+        part = torch.tensor([name not in UPPER_GROUPS for name in self.groups], device=logits.device).view(1, -1, 1, 1)
+        return torch.where(top & part, torch.full_like(logits, SURELY_NOT), logits)
 
 
 def region_unet(groups: Sequence[str], scale: str = "cpu") -> RegionUNet:

@@ -44,7 +44,8 @@ def test_image_and_labels_move_together() -> None:
     labels = np.zeros(CANVAS, np.uint8)
     labels[150:200, 100:170] = 1
     image = np.where(labels[..., None] == 1, 255, 0).astype(np.uint8).repeat(3, 2)
-    face = RegionFace("square", image, labels, np.full(CANVAS, 255, np.uint8))
+    everywhere = np.full(CANVAS, 255, np.uint8)
+    face = RegionFace("square", image, labels, everywhere, everywhere)
     rng = np.random.default_rng(0)
     for _ in range(10):
         shown, moved, _ = sample(face, rng, Jitter(light=0.0, blur=0.0), reduce=1)
@@ -71,6 +72,8 @@ def test_aligned_parsing_face_puts_the_eyes_on_the_template() -> None:
     known = dict(zip(GROUPS, unpack(face.known), strict=True))
     assert not known["Hair"][0, 0], "outside the photo hair may go on"
     assert known["Mouth"][0, 0], "outside the photo there is no mouth"
+    assert not unpack(face.scored)[:, 0, 0].any(), "nobody labelled what lies outside the photo"
+    assert not unpack(face.scored)[GROUPS.index("Cheeks")].any(), "nobody labelled cheeks here"
     assert not known["Eyes"].any(), "brows are hidden, so Eyes are unknown"
     assert not known["Cheeks"].any(), "no background is shown"
 
@@ -128,6 +131,16 @@ def test_batches_repeat_and_hold_out_is_fixed() -> None:
     train, held = hold_out(faces, 2)
     assert {face.name for face in train}.isdisjoint(face.name for face in held)
     assert [face.name for face in held] == [face.name for face in hold_out(faces, 2)[1]]
+
+
+def test_no_facial_part_in_the_top_sixth() -> None:
+    torch.manual_seed(0)
+    network = region_unet(GROUPS, "toy")
+    torch.nn.init.constant_(network.heads.bias, 5.0)  # a network that sees everything everywhere
+    said = predict(network, make(1).crops.transpose(0, 2, 3, 1))[0] > 0.5
+    for group, mask in zip(GROUPS, said, strict=True):
+        assert mask[:34].any() == (group in ("Hair", "Object")), group
+        assert mask[44:].all(), group
 
 
 def test_caches_hold_masks_and_points(tmp_path: Path) -> None:
