@@ -25,12 +25,12 @@ FACES = 16
 SMALL_OPTIONS = {"region_scale": "toy", "width": 16, "hidden": 32, "inner": 16, "widths": [32, 16], "fusion_size": 16}
 
 
-def shrunk(config: TrainConfig, arrays: tuple[Path, Path], folder: Path) -> TrainConfig:
+def shrunk(config: TrainConfig, arrays: tuple[Path, Path]) -> TrainConfig:
     """The same system, loss, weighting and optimiser with a toy trunk, 16 drawn faces and one epoch."""
     options = {key: SMALL_OPTIONS.get(key, value) for key, value in config.model.options.items() if key != "region_weights"}
     crop = None if config.augment.crop is None else (58, 48)
     data = dataclasses.replace(
-        config.data, layout="synthetic", split="all", exclude=None, limit=FACES, holdout=4, cache=str(folder / "cache"),
+        config.data, layout="synthetic", split="all", exclude=None, limit=FACES, holdout=4, cache=str(arrays[0].parent / "cache"),
         regions=config.data.regions and str(arrays[0]), landmarks=config.data.landmarks and str(arrays[1]),
     )  # fmt: skip
     return dataclasses.replace(
@@ -65,7 +65,7 @@ def test_config_states_its_claim(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_config_runs_at_toy_size(path: Path, arrays: tuple[Path, Path], tmp_path: Path) -> None:
-    config = shrunk(load_config(path), arrays, tmp_path)
+    config = shrunk(load_config(path), arrays)
     trainer = Trainer(config, tmp_path / "run")
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters() if tensor.requires_grad}
     losses: list[float] = []
