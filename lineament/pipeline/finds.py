@@ -66,14 +66,16 @@ def iou_matrix(a: Float, b: Float) -> Float:
 
 
 def nms(boxes: Float, probs: Float, max_iou: float) -> npt.NDArray[np.intp]:
-    """Return the indices kept by greedy suppression, most probable first (ties by input order)."""
-    order = np.argsort(-probs, kind="stable")
-    overlaps = iou_matrix(boxes[order], boxes[order]) > max_iou
-    alive = np.ones(len(order), bool)
-    for i in range(len(order)):
-        if alive[i]:
-            alive[i + 1 :] &= ~overlaps[i, i + 1 :]
-    return order[alive]
+    """Return the indices kept by greedy suppression, most probable first (ties by input order).
+
+    One row of overlaps at a time: the whole matrix of a crowd's finds would take gigabytes.
+    """
+    left, kept = np.argsort(-probs, kind="stable"), []
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(best)
+        left = left[~(iou_matrix(boxes[best : best + 1], boxes[left])[0] > max_iou)]
+    return np.array(kept, np.intp)
 
 
 def open_session(path: str | Path, threads: int | None) -> Any:
