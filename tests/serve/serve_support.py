@@ -55,7 +55,10 @@ class Server(NamedTuple):
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
     def workers(self) -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
+        """Return the process ids of its children (Linux): each thread has a list of its own."""
+        lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        found = [int(pid) for children in lists for pid in children.read_text().split()]
+        return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def start(model: Path, *options: str) -> Server:

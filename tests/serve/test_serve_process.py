@@ -130,7 +130,8 @@ def test_too_many_connections_are_told_so(server: Server) -> None:
 @pytest.mark.skipif(not ASTRONAUT.is_file() or not Path("/proc").is_dir(), reason="needs the bundled portrait and Linux's /proc")
 def test_a_worker_killed_in_mid_request_costs_nobody_an_answer(server: Server) -> None:
     files = [("files", (f"{i}.jpg", ASTRONAUT.read_bytes())) for i in range(6)]
-    victims = [pid for pid in server.workers() if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    victims = server.workers()
+    assert victims
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(httpx.post, f"{server.url}/v1/analyze", files=files, timeout=60)
         time.sleep(0.15)
@@ -146,6 +147,7 @@ def test_shutdown_answers_what_was_accepted(server: Server) -> None:
     """SIGTERM to the whole group, as a service manager sends it, while a request is worked on."""
     files = [("files", (f"{i}.jpg", ASTRONAUT.read_bytes())) for i in range(6)]
     children = server.workers() if Path("/proc").is_dir() else []
+    assert children or not Path("/proc").is_dir()
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(httpx.post, f"{server.url}/v1/analyze", files=files, timeout=60)
         time.sleep(0.3)
