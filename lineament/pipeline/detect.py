@@ -38,8 +38,12 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "retinaface.onnx"
 PAD_RGB = (123, 117, 104)
 LOOK_SIZE = (256, 224)
 LOOK_POINTS = np.array([[80.0, 101.0], [144.0, 101.0], [112.0, 139.0], [86.0, 170.0], [138.0, 170.0]])
-LOOK_REACH, LOOK_SETTLED = 40.0, 0.2
-"""The second look: every face is seen once more upright, eyes 64 pixels apart, the size at which this network's points are best."""
+LOOK_MIDDLE = LOOK_POINTS.mean(0)
+LOOK_REACH, LOOK_SETTLED, LOOK_CLEAR = 40.0, 0.2, 0.997
+QUARTER = np.array([[0.0, 1.0], [-1.0, 0.0]])
+"""The second look: every face is seen once more upright, eyes 64 pixels apart, the size at which this network's points are best. A find
+reaches 40 pixels; it has settled when it moved the view by less than 0.2 in scale and turn; below 0.997 it is also looked at turned by the
+other quarters (about 1 in 100 upright faces pays for that; upside-down ones are often seen as upright with 0.99)."""
 
 
 @runtime_checkable
@@ -59,9 +63,10 @@ class RetinaFace:
     - the photo at a long side of 640 (photos under 320 are enlarged to 320, at most 4 times; between, they stay as they are);
     - larger photos once more at 1280, only where the first pass found nothing or a face under 48 pixels of its input, and at 2560 where the
       second found one under 24: small faces come in groups, and a portrait should not pay for a crowd;
-    - nothing found: a smaller, bordered view, for faces larger than the frame; then the photo turned by 90, 180 and 270 degrees;
+    - nothing found: a smaller, bordered view, for faces larger than the frame;
     - every find is looked at once more, upright and enlarged or reduced to one size. There it must convince again, and from there its
-      points come: they do not depend on the face's size in the photo or on its tilt.
+      points come: they do not depend on the face's size in the photo or on its tilt;
+    - nothing convinced: the photo turned by 90, 180 and 270 degrees.
     Args: threads for ONNX Runtime (None: its default); min_prob a find needs (see `docs/benchmarks/detection.md`); min_face least longer
     side of a box in photo pixels; rescue whether to try turned photos; weights another file with the same contract.
     """
@@ -92,9 +97,13 @@ class RetinaFace:
         Raises: UsageError for anything but uint8 (H,W,3).
         """
         check_pixels(pixels)
-        found = self._upright(pixels)
-        if not len(found.probs) and self.rescue:
-            found = self._turned(pixels)
+        faces = self._confirmed(pixels, self._upright(pixels))
+        if not len(faces) and self.rescue:
+            faces = self._confirmed(pixels, self._turned(pixels))
+        return faces
+
+    def _confirmed(self, pixels: UInt8, found: Found) -> Faces:
+        """Return the finds that convince at the second look, with its points."""
         faces = to_faces(found, (pixels.shape[0], pixels.shape[1]), self.min_face)
         if not self.second_look or not len(faces):
             return faces
@@ -105,21 +114,34 @@ class RetinaFace:
         return sure.take(distinct(sure.keypoints, sure.detection_probs))  # two weak finds beside one face may both turn out to be it
 
     def _look(self, pixels: UInt8, points: Float) -> tuple[npt.NDArray[np.float64], float]:
-        """Return better points (5,2) of one face and its probability, seen upright at the network's best size; again if that moved much."""
-        better, prob = points.astype(np.float64), 0.0
+        """Return better points (5,2) of one face and its probability; a face that does not quite convince is also seen turned."""
+        better, prob = self._settle(pixels, points.astype(np.float64))
+        if prob >= LOOK_CLEAR or not self.rescue:
+            return better, prob
+        image_from_view = invert(umeyama(points, LOOK_POINTS))
+        for turns in (1, 2, 3):
+            start = (LOOK_POINTS - LOOK_MIDDLE) @ np.linalg.matrix_power(QUARTER, turns) + LOOK_MIDDLE
+            other, surer = self._settle(pixels, transform_points(image_from_view, start))
+            if surer > max(prob, LOOK_CLEAR):
+                better, prob = other, surer
+        return better, prob
+
+    def _settle(self, pixels: UInt8, points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
+        """Return points (5,2) seen upright at the network's best size, and their probability; looks again if they moved much."""
+        prob = 0.0
         for _ in range(self.LOOKS):
-            view_from_image = umeyama(better, LOOK_POINTS)
+            view_from_image = umeyama(points, LOOK_POINTS)
             found = self._scan(warp(pixels, view_from_image, LOOK_SIZE), 1.0)
-            offset = np.linalg.norm(found.points.mean(1) - LOOK_POINTS.mean(0), axis=1)
+            offset = np.linalg.norm(found.points.mean(1) - LOOK_MIDDLE, axis=1)
             if offset.min(initial=np.inf) > LOOK_REACH:
                 break
             nearest = int(offset.argmin())
             seen, prob = found.points[nearest], float(found.probs[nearest])
-            better = transform_points(invert(view_from_image), seen)
+            points = transform_points(invert(view_from_image), seen)
             moved = umeyama(LOOK_POINTS, seen)[:, :2] - np.eye(2)
             if np.abs(moved).max() < LOOK_SETTLED:
                 break
-        return better, prob
+        return points, prob
 
     def _upright(self, pixels: UInt8) -> Found:
         """Search a photo in the passes it needs; bordered and small if they find nothing."""
@@ -140,7 +162,7 @@ class RetinaFace:
     def _turned(self, pixels: UInt8) -> Found:
         """Return the finds of one pass over the turned photo that has the most probable face, in the unturned photo's pixels."""
         view = shrunk(pixels, self.PASSES[0][0])
-        best, quarter = self._scan(view, 1.0, late=True), 0
+        best, quarter = Found(*(np.zeros((0, *tail), np.float32) for tail in ((4,), (), (5, 2)))), 0
         for turns in (1, 2, 3):
             found = self._scan(np.ascontiguousarray(np.rot90(view, turns)), 1.0, late=True)
             if found.probs.max(initial=0) > best.probs.max(initial=0):
