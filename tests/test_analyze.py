@@ -142,6 +142,7 @@ def test_aligned_crops_are_taken_as_they_are(model: Model) -> None:
     report = model.analyze(crop, channels="RGB", faces="aligned", profile="all")
     logits = model.network(geometry.Crops(crop.transpose(2, 0, 1)[None].copy(), np.zeros((1, 2, 3), np.float32))).logits
     np.testing.assert_allclose([a.prob for a in report.faces[0].attributes.values()], 1 / (1 + np.exp(-logits[0].astype(np.float64))), atol=5.1e-5)
+    np.testing.assert_array_equal(report.crops()[0].transpose(1, 2, 0), crop)
     face = report.faces[0].to_dict()
     assert face["box_xyxy"] == [0, 0, 178, 218]
     assert face["detection_prob"] is None

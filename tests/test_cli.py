@@ -175,6 +175,14 @@ def test_pictures_are_written_and_crops_feed_back(analyze: Any) -> None:
     assert {face["detection_prob"] for face in again} == {None}
 
 
+def test_a_run_does_not_answer_the_pictures_it_writes(analyze: Any) -> None:
+    options = ["--draw", "in/drawn", "--crops", "in/crops", "--jsonl", "out.jsonl", "--max-failed", "1"]
+    for _ in range(2):
+        assert analyze("in", *options).exit_code == 0
+        assert len(records(Path("out.jsonl").read_text())) == 8
+    assert len(list(Path("in/drawn").iterdir())) == 7
+
+
 def test_boxes_replace_the_detector(analyze: Any) -> None:
     Path("boxes.csv").write_text("source,x1,y1,x2,y2\nin/000.png,10,10,80,100\nin/000.png,80,10,100,40\n")
     done = analyze("in/000.png", "in/001.png", "--boxes", "boxes.csv", "--jsonl", "-")

@@ -275,6 +275,24 @@ def test_an_output_torn_at_any_byte_is_repaired(kind: str, model: Model, tmp_pat
         assert content(out) == wanted, cut
 
 
+@pytest.mark.parametrize("damaged", [[], [0], [3], [7], [0, 3, 7], [6, 7], list(range(8))])
+def test_damaged_lines_anywhere_are_done_again(damaged: list[int], model: Model, tmp_path: Path) -> None:
+    fill(tmp_path / "in", 8)
+    go(model, [tmp_path / "in"], [sink_of("jsonl", tmp_path, model)])
+    out = tmp_path / "out.jsonl"
+    wanted, lines = content(out), out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(b"".join(line[: len(line) // 2] + b"\n" if number in damaged else line for number, line in enumerate(lines[:-1])) + lines[-1])
+    if 7 in damaged:
+        out.write_bytes(out.read_bytes()[:-1])  # only the end of the last line is missing
+    if len(damaged) == 8:
+        with pytest.raises(ResumeError):
+            go(model, [tmp_path / "in"], [sink_of("jsonl", tmp_path, model)], resume=True)
+        return
+    resumed = go(model, [tmp_path / "in"], [sink_of("jsonl", tmp_path, model)], resume=True)
+    assert resumed.inputs == len(damaged)
+    assert content(out) == wanted
+
+
 @pytest.mark.parametrize("state", ["missing", "empty", "no sidecar", "torn sidecar", "zeros at the end"])
 def test_resume_accepts_any_state(state: str, model: Model, folder: Path, tmp_path: Path) -> None:
     sink = sink_of("jsonl", tmp_path, model)
@@ -331,6 +349,11 @@ def test_resume_never_eats_a_file_that_is_not_ours(model: Model, folder: Path, t
     (tmp_path / "out.jsonl").write_text("my thesis\nchapter two\n")
     with pytest.raises(ResumeError, match="no record"):
         go(model, [folder], [sink_of("jsonl", tmp_path, model)], resume=True)
+    array = sink_of("json", tmp_path, model)
+    go(model, [folder], [array])
+    (tmp_path / "array.jsonl").write_bytes((tmp_path / "out.json").read_bytes())
+    with pytest.raises(ResumeError, match="no record"):
+        go(model, [folder], [JsonlSink(str(tmp_path / "array.jsonl"))], resume=True)
     (tmp_path / "out.csv").write_text("name,age\nme,3\n")
     with pytest.raises(ResumeError, match="columns"):
         go(model, [folder], [sink_of("csv", tmp_path, model)], resume=True)

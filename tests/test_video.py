@@ -12,7 +12,7 @@ from toy_model import write_toy_model
 from typer.testing import CliRunner
 
 from lineament.cli import app
-from lineament.pipeline.sources import items
+from lineament.pipeline.sources import Reading, items
 from lineament.pipeline.video import HYSTERESIS, SMOOTHING, Tracks, iou
 from lineament.types import Answer, FaceReport, Quality, Report
 
@@ -35,7 +35,7 @@ def test_frames_are_taken_at_even_times_and_are_exact(tmp_path: Path) -> None:
     frames = [photo(0, seed=number) for number in range(25)]
     path = write_video(tmp_path / "v.avi", frames)
     for every, taken in ((1.0, [0, 10, 20]), (0.5, [0, 5, 10, 15, 20]), (0.25, [0, 3, 5, 8, 10, 13, 15, 18, 20, 23]), (100, [0])):
-        found = list(items([str(path)], every=every))
+        found = list(items([str(path)], Reading(every)))
         assert [item.source for item in found] == [f"{path}::t={number / 10:.3f}" for number in taken]
         for item, number in zip(found, taken, strict=True):
             np.testing.assert_array_equal(item.data, frames[number])
@@ -49,7 +49,7 @@ def test_what_is_no_video_is_an_item_with_an_error(tmp_path: Path) -> None:
         (item,) = items([str(tmp_path / name)])
         assert item.error is not None
         assert item.error.code == code
-    cut = list(items([str(tmp_path / "cut.avi")], every=0.1))
+    cut = list(items([str(tmp_path / "cut.avi")], Reading(0.1)))
     assert 3 <= len(cut) <= 12
 
 

@@ -68,7 +68,7 @@ def command(
     from lineament.cli.output import write_json
     from lineament.pipeline.analyze import Settings
     from lineament.pipeline.run import parse_max_failed, run
-    from lineament.pipeline.sources import check_inputs, items, parse_shard
+    from lineament.pipeline.sources import Reading, check_inputs, items, parse_shard
 
     if engine != "local":
         raise UsageError(f"--engine {engine} is not available in this version. Use --engine local, and --shard I/N for several machines.")
@@ -94,7 +94,7 @@ def command(
         workers = 1 if _single(inputs) else loaded.threads
         followed = _followed(tracks, loaded, resume)
         told = _both(seen, followed)
-        todo = items(inputs, every=every)
+        todo = items(inputs, Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None)))
         summary = run(todo, work, sinks, identity, resume=resume, shard=part, workers=workers, stop=stop, seen=told)
     if followed is not None and tracks is not None:
         write_json(followed.to_dict(), tracks)

@@ -123,10 +123,24 @@ class JsonlSink:
         self.path, self._file = path, LineFile(path)
 
     def written(self) -> Iterator[Written]:
-        return (_written(record) for record, _ in _records(self.path))
+        return (_written(record) for record, _ in _records(self.path, whole_lines=True))
 
     def repair(self, keep: Keep) -> None:
-        _rewrite(self.path, (line + b"\n" for record, line in _records(self.path) if keep(record["source"])))
+        """Cut off what is not kept where it stands at the end, which is the usual case; else write the file anew."""
+        if not Path(self.path).is_file():
+            return
+        wanted, end, unbroken = bytearray(), 0, True
+        with Path(self.path).open("rb") as file:
+            for raw in file:
+                record = _parse(raw) if raw.endswith(b"\n") else None
+                wanted.append(record is not None and keep(record["source"]))
+                unbroken = unbroken and bool(wanted[-1])
+                end += len(raw) if unbroken else 0
+        if unbroken or 1 not in wanted[wanted.index(0) :]:
+            os.truncate(self.path, end)
+        else:
+            with Path(self.path).open("rb") as file:
+                _rewrite(self.path, (raw for raw, good in zip(file, wanted, strict=True) if good))
 
     def open(self, *, resume: bool) -> None:
         self._file.open(resume=resume)
@@ -224,8 +238,8 @@ def record_line(report: Report) -> bytes:
     return json.dumps(report.to_dict(), ensure_ascii=True, allow_nan=False).encode("ascii")
 
 
-def _records(path: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield (record, its line) for every whole record in a JSONL file or JSON array of ours.
+def _records(path: str, *, whole_lines: bool = False) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield (record, its line) for every whole record in a JSON array of ours or, with `whole_lines`, a JSONL file.
 
     Raises: ResumeError where the file holds something else.
     """
@@ -234,11 +248,11 @@ def _records(path: str) -> Iterator[tuple[dict[str, Any], bytes]]:
     whole = lines = 0
     with Path(path).open("rb") as file:
         for raw in file:
-            line = raw.strip().removesuffix(b",")
-            if line in (b"", b"[", b"]", b"[]"):
+            line = raw.strip() if whole_lines else raw.strip().removesuffix(b",")
+            if not line or (not whole_lines and line in (b"[", b"]", b"[]")):
                 continue
             lines += 1
-            record = _parse(line)
+            record = None if whole_lines and not raw.endswith(b"\n") else _parse(line)
             if record is not None:
                 whole += 1
                 yield record, line

@@ -94,13 +94,22 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
             pyav()
 
 
-def items(inputs: Iterable[str | os.PathLike[str]], *, every: float = 1.0) -> Iterator[Item]:
+@dataclass(frozen=True)
+class Reading:
+    """How inputs are read. every: seconds between a video's frames; without: real paths of folders to leave out (the run's own outputs)."""
+
+    every: float = 1.0
+    without: frozenset[str] = frozenset()
+
+
+def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = None) -> Iterator[Item]:
     """Yield the photos that inputs name.
 
     Args: inputs: a file; a folder (every picture in it, at any depth); a pattern with * ? [ ] where no file has that name; @FILE, a list of
         paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar archive; a Parquet file with pictures; a
-        video, of which a frame is taken `every` so many seconds.
+        video, of which frames are taken.
     """
+    reading = reading or Reading()
     for given in inputs:
         text = os.fsdecode(given)
         if text == "-":
@@ -108,18 +117,18 @@ def items(inputs: Iterable[str | os.PathLike[str]], *, every: float = 1.0) -> It
         elif text.startswith("@") and not os.path.lexists(text):
             yield from _listed(_read_list(text[1:]))
         else:
-            yield from _named(text, every)
+            yield from _named(text, reading)
 
 
-def _named(text: str, every: float) -> Iterator[Item]:
+def _named(text: str, reading: Reading) -> Iterator[Item]:
     if not os.path.lexists(text) and any(mark in text for mark in "*?["):
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - keeps the names as the pattern spells them
         if not found:
             yield Item(text, error=NotFoundError(f"No file matches the pattern {text}."))
         for name in found:
-            yield from _named(name, every)
+            yield from _named(name, reading)
     elif Path(text).is_dir():
-        yield from _folder(text)
+        yield from _folder(text, reading.without)
     elif text.lower().endswith(TAR_SUFFIXES):
         from lineament.pipeline.archives import tar_items
 
@@ -131,12 +140,12 @@ def _named(text: str, every: float) -> Iterator[Item]:
     elif text.lower().endswith(VIDEO_SUFFIXES):
         from lineament.pipeline.video import video_items
 
-        yield from video_items(Path(text), every)
+        yield from video_items(Path(text), reading.every)
     else:
         yield Item(text, Path(text))
 
 
-def _folder(folder: str) -> Iterator[Item]:
+def _folder(folder: str, without: frozenset[str]) -> Iterator[Item]:
     """Yield a folder's pictures, depth first, names sorted. Links to folders are not followed (they may lead back)."""
     try:
         with os.scandir(folder) as listing:
@@ -149,7 +158,8 @@ def _folder(folder: str) -> Iterator[Item]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _folder(entry.path)
+            if not without or os.path.realpath(entry.path) not in without:
+                yield from _folder(entry.path, without)
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - a million times
             yield Item(entry.path, Path(entry.path))
 
