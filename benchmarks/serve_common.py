@@ -25,7 +25,9 @@ class Server:
 
     def __init__(self, *options: str) -> None:
         command = [sys.executable, "-m", "lineament", "serve", "--port", "0", *options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"LINEAMENT_API_KEY": ""})
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env=os.environ | {"LINEAMENT_API_KEY": "", "PYTHONPATH": str(ROOT)}
+        )
         assert self.process.stderr is not None
         self.port = 0
         for line in self.process.stderr:

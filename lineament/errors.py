@@ -116,3 +116,9 @@ class TimedOutError(ImageError):
     """The photo took longer than the time limit per photo."""
 
     code = "timed_out"
+
+
+class TooManyFacesError(ImageError):
+    """More faces in one photo than the caller allowed."""
+
+    code = "too_many_faces"

@@ -56,7 +56,7 @@ def command(
         typer.echo(f"lineament: anyone who can reach {host} can use this service; give it an API key with {KEY_VARIABLE}.", err=True)
     hosts = (*(allowed_host or ()), *(LOOPBACK_NAMES if local else ())) if local or allowed_host else ()
     app = create_app(
-        ModelSource(model, runtime, precision), limits=limits, workers=threads, api_key=key, hosts=hosts,
+        ModelSource(model, runtime, precision, limits.faces), limits=limits, workers=threads, api_key=key, hosts=hosts,
         batching=Batching(batch_size, batch_wait_ms / 1000), db=db,
     )  # fmt: skip
     run(app, host, port, limits, quiet=quiet, trusted_proxy=trusted_proxy)

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from lineament.errors import TooManyFacesError
 from lineament.geometry import invert, transform_points, umeyama, warp
 from lineament.pipeline.finds import (
     Found,
@@ -68,7 +69,8 @@ class RetinaFace:
       points come: they do not depend on the face's size in the photo or on its tilt;
     - nothing convinced: the photo turned by 90, 180 and 270 degrees.
     Args: threads for ONNX Runtime (None: its default); min_prob a find needs (see `docs/benchmarks/detection.md`); min_face least longer
-    side of a box in photo pixels; rescue whether to try turned photos; weights another file with the same contract.
+    side of a box in photo pixels; rescue whether to try turned photos; most_faces refuses
+    crowds before their faces are looked at one by one; weights another file with the same contract.
     """
 
     PASSES = ((640, 48.0), (1280, 24.0), (2560, 0.0))
@@ -85,16 +87,18 @@ class RetinaFace:
         min_face: float = 12.0,
         rescue: bool = True,
         second_look: bool = True,
+        most_faces: int | None = None,
         weights: str | Path = WEIGHTS,
     ) -> None:
         self._session = open_session(weights, threads)
         self.id = f"retinaface@{sha256(Path(weights).read_bytes()).hexdigest()[:8]}"
         self.min_prob, self.min_face, self.rescue, self.second_look = min_prob, min_face, rescue, second_look
+        self.most_faces = most_faces
 
     def detect(self, pixels: UInt8) -> Faces:
         """Return the faces of a photo, largest first; none is an empty result.
 
-        Raises: UsageError for anything but uint8 (H,W,3).
+        Raises: UsageError for anything but uint8 (H,W,3); TooManyFacesError over `most_faces`.
         """
         check_pixels(pixels)
         faces = self._confirmed(pixels, self._upright(pixels))
@@ -105,6 +109,8 @@ class RetinaFace:
     def _confirmed(self, pixels: UInt8, found: Found) -> Faces:
         """Return the finds that convince at the second look, with its points."""
         faces = to_faces(found, (pixels.shape[0], pixels.shape[1]), self.min_face)
+        if self.most_faces is not None and len(faces) > self.most_faces:
+            raise TooManyFacesError(f"{len(faces)} faces; at most {self.most_faces} in one photo are answered here. Cut it up.")
         if not self.second_look or not len(faces):
             return faces
         looks = [self._look(pixels, points) for points in faces.keypoints]

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from lineament.api import Model, load
-from lineament.errors import ImageError, LineamentError
+from lineament.errors import LineamentError, TooManyFacesError
 from lineament.images.formats import sniff
 from lineament.pipeline.analyze import FindFaces, Settings
+from lineament.pipeline.detect import RetinaFace
 from lineament.pipeline.sinks import record_line
 from lineament.pipeline.sources import Item
 from lineament.pipeline.stream import report_of
+from lineament.serve.limits import Limits
 from lineament.types import Crops, Faces, ModelOutput, Report, UInt8
 
 
@@ -30,10 +32,12 @@ class ModelSource:
     model: str | Path = "default"
     runtime: str = "onnx"
     precision: str | None = None
+    most_faces: int = Limits().faces
 
     def __call__(self) -> Model:
-        """Load it for one worker: one thread, because its siblings want the others."""
-        return load(self.model, runtime=self.runtime, precision=self.precision, threads=1)
+        """Load it for one worker: one thread, because its siblings want the others. A crowd is refused before its faces are looked at one by one."""
+        detector = RetinaFace(threads=1, most_faces=self.most_faces)
+        return load(self.model, runtime=self.runtime, precision=self.precision, threads=1, detector=detector)
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,6 @@ class Answered:
     status: str
     faces: int
     error: tuple[str, str] | None = None
-
-
-class TooManyFacesError(ImageError):
-    """More faces than the service answers in one photo."""
-
-    code = "too_many_faces"
 
 
 def answer(model: Model, photo: Photo) -> Answered:
@@ -87,13 +85,12 @@ def answer(model: Model, photo: Photo) -> Answered:
 
 
 def _at_most(find: FindFaces, photo: Photo) -> FindFaces:
-    """Return `find` with a bound on the faces that will be answered."""
+    """Return `find` with a bound on the faces it may find, whatever detector it is."""
 
     def bounded(pixels: UInt8, source: str) -> Faces:
-        faces, keep = find(pixels, source), photo.settings.keep
-        answered = len(faces) if keep == "all" else min(len(faces), 1 if keep == "largest" else int(keep))
-        if answered > photo.most_faces:
-            raise TooManyFacesError(f"{answered} faces; this service answers at most {photo.most_faces} in one photo. Cut it up, or use keep.")
+        faces = find(pixels, source)
+        if len(faces) > photo.most_faces:
+            raise TooManyFacesError(f"{len(faces)} faces; at most {photo.most_faces} in one photo are answered here. Cut it up.")
         return faces
 
     return bounded

@@ -19,6 +19,7 @@ from lineament.pipeline.sinks import record_line
 from lineament.serve.app import Service
 from lineament.serve.limits import Limits
 
+ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Limits(
     body_bytes=300_000, files=4, pixels=200_000, faces=6, photo_seconds=2.0, request_seconds=20, queue=6, requests=40, requests_per_client=24
 )
@@ -63,7 +64,9 @@ class Server(NamedTuple):
 
 def start(model: Path, *options: str) -> Server:
     command = [sys.executable, "-m", "lineament", "serve", "--model", str(model), "--port", "0", "--threads", "1", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=os.environ | {"LINEAMENT_API_KEY": ""})
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT, env=os.environ | {"LINEAMENT_API_KEY": ""}
+    )
     assert process.stderr is not None
     for line in process.stderr:
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serve_support import Server, start
+from serve_support import ROOT, Server, start
 from serve_toys import map_model
 
 from lineament.api import load
 from lineament.pipeline.sinks import record_line
 
-ASTRONAUT = Path(__file__).resolve().parents[2] / "lineament" / "weights" / "astronaut.jpg"
+ASTRONAUT = ROOT / "lineament" / "weights" / "astronaut.jpg"
 LIMITS = {"body_seconds": 1.5, "header_seconds": 1.0, "body_bytes": 500_000, "connections": 40}
 
 
@@ -177,7 +177,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
             "--model",
             str(map_model(tmp_path / "toy.onnx")),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Cannot listen on" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -187,7 +187,7 @@ def test_a_model_that_does_not_load_is_one_clear_line(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     command = [sys.executable, "-m", "lineament", "serve", "--port", "0", "--threads", "1", "--model", str(broken)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("lineament: ")
     assert "Traceback" not in done.stderr
