@@ -352,7 +352,7 @@ def test_resume_never_eats_a_file_that_is_not_ours(model: Model, folder: Path, t
     array = sink_of("json", tmp_path, model)
     go(model, [folder], [array])
     (tmp_path / "array.jsonl").write_bytes((tmp_path / "out.json").read_bytes())
-    with pytest.raises(ResumeError, match="no record"):
+    with pytest.raises(ResumeError, match="--json"):
         go(model, [folder], [JsonlSink(str(tmp_path / "array.jsonl"))], resume=True)
     (tmp_path / "out.csv").write_text("name,age\nme,3\n")
     with pytest.raises(ResumeError, match="columns"):

@@ -248,6 +248,8 @@ def _records(path: str, *, whole_lines: bool = False) -> Iterator[tuple[dict[str
     whole = lines = 0
     with Path(path).open("rb") as file:
         for raw in file:
+            if whole_lines and lines == 0 and raw == b"[\n":
+                raise ResumeError(f"{path} holds a JSON array. Go on with --json, or name another file.")
             line = raw.strip() if whole_lines else raw.strip().removesuffix(b",")
             if not line or (not whole_lines and line in (b"[", b"]", b"[]")):
                 continue
