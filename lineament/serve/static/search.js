@@ -31,6 +31,7 @@ async function search() {
   } catch (error) {
     if (own !== asked) return;
     $("told").textContent = "";
+    $("hits").replaceChildren();
     if (error instanceof Failure && error.status === 401) askKey();
     else if (error instanceof Failure && error.status === 422) { $("query-error").textContent = error.message; $("query-error").hidden = false; }
     else toast(error.message);
