@@ -22,10 +22,12 @@ _GROUPS_IN_MEMORY = 2  # enough for sequential reading with a shuffle inside a r
 class HubParquet:
     """Parquet shards in a folder (or one file). Attribute columns: those of CELEBA_40 that are present, unless `attributes` names others.
 
+    `partly`: of the names in `attributes`, take those that have a column; else a name without one is an error.
+
     Raises: DataError if there is no shard or a column is missing; MissingExtraError without PyArrow.
     """
 
-    def __init__(self, path: str | os.PathLike[str], attributes: tuple[str, ...] | None = None, split: str = "all") -> None:
+    def __init__(self, path: str | os.PathLike[str], attributes: tuple[str, ...] | None = None, split: str = "all", *, partly: bool = False) -> None:
         try:
             import pyarrow.parquet as pq
         except ImportError as error:
@@ -40,7 +42,10 @@ class HubParquet:
         self._starts: list[tuple[int, int, int]] = []  # first row, shard, row group
         self._cache: OrderedDict[int, Any] = OrderedDict()
         columns = set(self._files[0].schema_arrow.names)
-        names = attributes or tuple(name for name in CELEBA_40 if name in columns)
+        names = tuple(name for name in attributes or CELEBA_40 if name in columns)
+        absent = [] if attributes is None or partly else [name for name in attributes if name not in columns]
+        if absent:
+            raise DataError(f"{shards[0]} has no column for the attribute {', '.join(absent)}. Its columns: {', '.join(sorted(columns)[:6])} ...")
         if not names or "image" not in columns:
             raise DataError(f"{shards[0]} has columns {sorted(columns)[:6]}...: an `image` column and attribute columns are needed.")
         self.table = self._read_table(names, columns)

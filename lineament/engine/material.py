@@ -89,7 +89,7 @@ def open_source(data: DataConfig) -> Source:
         return SyntheticSource(data.limit or _SYNTHETIC_FACES, split=data.split)
     path = expand(data.path)
     if data.layout == "table":
-        return LabelTable(path, None if data.images is None else expand(data.images), data.split, data.attributes)
+        return LabelTable(path, None if data.images is None else expand(data.images), data.split, attributes=data.attributes)
     if data.layout == "parquet":
         return HubParquet(path, data.attributes, data.split)
     if data.layout == "official":
