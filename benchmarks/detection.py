@@ -99,6 +99,18 @@ def landmarks(data: Path) -> dict[str, Any]:
     return compare(data, "landmarks68 test", read_landmarks68(data, "test"))
 
 
+def thresholds(data: Path) -> dict[str, Any]:
+    """Return, for several `min_prob`, labelled faces found and finds on no labelled face (`groups/` and the landmarks68 test photos)."""
+    detector = RetinaFace(threads=1, min_prob=0.3)
+    rows: dict[str, Any] = {str(limit): Tally() for limit in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)}
+    for photo in read_groups(data) + read_landmarks68(data, "test"):
+        faces = detector.detect(photo.pixels())
+        for limit, tally in rows.items():
+            sure = faces.take(np.flatnonzero(faces.detection_probs >= float(limit)))
+            score(tally, photo.points68, sure.boxes_xyxy.astype(np.float64), None, np.zeros(4))
+    return {limit: {key: tally.row()[key] for key in ("faces", "recall_centre", "finds_on_no_labelled_face")} for limit, tally in rows.items()}
+
+
 def wild(data: Path) -> dict[str, Any]:
     """Return how many of the uncropped CelebA originals show at least one face, and how many show several."""
     files = sorted((data / "wild" / "photos").iterdir())
@@ -238,7 +250,8 @@ def blurry(data: Path) -> dict[str, Any]:
 
 
 TABLES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "groups": groups, "landmarks68": landmarks, "wild": wild, "alignment": alignment, "turned": turned, "sizes": sizes, "crowd": crowd,
+    "groups": groups, "landmarks68": landmarks, "thresholds": thresholds, "wild": wild,
+    "alignment": alignment, "turned": turned, "sizes": sizes, "crowd": crowd,
     "sharpness": blurry,
 }  # fmt: skip
 

@@ -37,6 +37,9 @@ def page(document: dict[str, Any]) -> str:
         parts += [GROUPS.format(photos=groups["photos"], narrowest=groups["narrowest_face"], median=groups["median_face"]), compared(groups)]
     if landmarks := document.get("landmarks68"):
         parts += [LANDMARKS.format(photos=landmarks["photos"]), compared(landmarks)]
+    if thresholds := document.get("thresholds"):
+        rows = [(k, row["faces"], percent(row["recall_centre"]), row["finds_on_no_labelled_face"]) for k, row in sorted(thresholds.items())]
+        parts += [THRESHOLDS, table(("min_prob", "faces", "found (centre)", "finds on no labelled face"), rows)]
     if wild := document.get("wild"):
         rows = [(name, row["found"], row["several"], row["finds"]) for name, row in wild["detectors"].items()]
         parts += [WILD.format(photos=wild["photos"]), table(("detector", "photos with a face found", "with several", "finds"), rows)]
@@ -92,6 +95,10 @@ LANDMARKS = """## One face, often filling the frame: `landmarks68/`, test split
 
 {photos} photos of Helen and AFW, cropped near the face; one face of each is labelled.
 """
+THRESHOLDS = """## Which probability is a face?
+
+Both sets above, one run at 0.3. A find's probability is the lower of what the first and the second look said. The default is 0.6.
+"""
 WILD = """## Uncropped CelebA originals: `wild/`
 
 {photos} photos, each with at least one face.
@@ -104,7 +111,8 @@ so it tells where CelebA put the face without asking a detector.
 """
 TURNED = """## Photos turned in the plane
 
-Every third photo of the `landmarks68/` test split. The second look makes points nearly independent of the turn.
+Every third photo of the `landmarks68/` test split. The second look, and a third at the other quarter turns where it does
+not quite convince, make points nearly independent of the turn.
 """
 SIZES = """## Small photos
 
