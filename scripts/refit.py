@@ -3,7 +3,7 @@
     default.onnx + official validation images
       -> predictions (runs/refit/val.parquet, not kept in git: it holds CelebA's labels)
       -> accuracy against face size -> decision layer with held-out evidence -> card inside default.onnx and default.card.json
-      -> golden answers for `lineament doctor` -> docs/benchmarks/decision.{json,md} and rules.md -> docs/benchmarks/refit.json (hashes)
+      -> golden answers for `lineament doctor` -> docs/benchmarks/decision.{json,md}, rules.md and audit.md -> docs/benchmarks/refit.json (hashes)
 
     python scripts/refit.py [--data ../shared/data] [--goal keep] [--threads N]
 
@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import audit_page
 import check_rules
 import measure_size
 from decision_page import decision_page
@@ -32,6 +33,7 @@ from lineament.engine.calibrate import Fitted, Plan, calibrate
 from lineament.engine.evaluate import predict
 from lineament.engine.recard import with_decision, write_card_beside
 from lineament.engine.scorecard import scorecard
+from lineament.metrics.calibration import logit
 from lineament.runtime.card import Card, sha256_of
 from lineament.runtime.onnx_file import read_card, with_card
 from lineament.runtime.registry import load_network
@@ -42,7 +44,7 @@ WEIGHTS = ROOT / "lineament" / "weights"
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 STAMP = BENCHMARKS / "refit.json"
 FILES = ("lineament/weights/default.onnx", "lineament/weights/default.card.json", "lineament/weights/golden.json",
-         "docs/benchmarks/decision.json", "docs/benchmarks/decision.md", "docs/benchmarks/rules.md")  # fmt: skip
+         "docs/benchmarks/decision.json", "docs/benchmarks/decision.md", "docs/benchmarks/rules.md", "docs/benchmarks/audit.md")  # fmt: skip
 
 
 def network_sha256(path: Path) -> str:
@@ -85,6 +87,11 @@ def refit(data: Path, goal: str, threads: int, every: int) -> None:
     (BENCHMARKS / "decision.md").write_text(decision_page(document, network.card.name), encoding="utf-8")
     check_rules.PAGE.write_text(check_rules.measure(data), encoding="utf-8")
     golden(model)
+    print("cohort audits", flush=True)
+    shipped = load_network(str(model), threads=threads)
+    layer = shipped.card.decision
+    calibrated = replace(found, probs=layer.probs(logit(found.raw), found.attributes), meta={"decision": layer.to_dict()})
+    audit_page.PAGE.write_text(audit_page.page(shipped, audit_page.on_fairface(shipped, data, threads), calibrated, data), encoding="utf-8")
     STAMP.write_text(json.dumps(stamp(model), indent=1) + "\n", encoding="utf-8")
     print((BENCHMARKS / "decision.md").read_text(encoding="utf-8").split("## Per attribute")[0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,9 @@ import typer
 from lineament.cli import options
 
 if TYPE_CHECKING:
+    from lineament.data.labelled import Source
     from lineament.predictions import Predictions
+    from lineament.runtime.network import Network
 
 
 def command(
@@ -24,6 +27,7 @@ def command(
         ),
     ] = None,
     predictions: Annotated[Path | None, typer.Option("--predictions", metavar="FILE", help="Write the prediction file (.parquet or .csv).")] = None,
+    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Take a table without attribute columns, for its predictions.")] = False,
     json_file: options.JsonFile = None,
     model: options.Model = "default",
     runtime: options.Runtime = "onnx",
@@ -39,9 +43,21 @@ def command(
 
     if align not in (None, "stored", "detect"):
         raise UsageError(f"Unknown --align {align!r}. Use stored or detect.")
-    found, about = (
-        _from_file(data, split) if layout == "predictions" else _from_model(data, layout, split, align, model, runtime, precision, threads, quiet)
-    )
+    if unlabelled and predictions is None:
+        raise UsageError("--unlabelled needs --predictions FILE: without labels there is nothing to score.")
+    if layout == "predictions":
+        found, about = _from_file(data, split)
+    else:
+        from lineament.engine.evaluate import open_source
+        from lineament.runtime.registry import load_network
+
+        network = load_network(model, runtime, precision, threads)
+        source = open_source(str(data), layout, split, attributes=network.card.attributes, labels=not unlabelled)
+        how = align or ("detect" if layout in ("table", "lfwa") else "stored")
+        found, about = _from_model(source, network, how, threads, quiet)
+        about |= {"data": f"{layout}/{split}@{found.fingerprint()}"}
+        about["protocol"] |= {"layout": layout, "split": split}
+        found = replace(found, meta={**about, **found.meta})
     card = scorecard(found, decision=decision_in(found.meta), **about)
     if predictions is not None:
         from lineament.predictions import save
@@ -68,19 +84,11 @@ def _from_file(path: Path, split: str) -> tuple[Predictions, dict[str, Any]]:
     return found, {"model": found.meta.get("model"), "data": f"predictions/{split}@{found.fingerprint()}", **about}
 
 
-def _from_model(
-    data: Path, layout: str, split: str, align: str | None, model: str, runtime: str, precision: str | None, threads: int | None, quiet: bool
-) -> tuple[Predictions, dict[str, Any]]:
-    from dataclasses import replace
-
+def _from_model(source: Source, network: Network, how: str, threads: int | None, quiet: bool) -> tuple[Predictions, dict[str, Any]]:
     from lineament.cli.output import progress
-    from lineament.engine.evaluate import open_source, predict
-    from lineament.runtime.registry import load_network
+    from lineament.engine.evaluate import predict
     from lineament.runtime.threads import default_threads
 
-    source = open_source(str(data), layout, split)
-    network = load_network(model, runtime, precision, threads)
-    how = align or ("detect" if layout in ("table", "lfwa") else "stored")
     find = None
     if how == "detect":
         from lineament.pipeline.detect import RetinaFace
@@ -89,14 +97,11 @@ def _from_model(
     card = network.card
     with progress("Scoring", len(source.table), quiet) as advance:
         outcome = predict(source, network, card.attributes, card.decision, find=find, threads=threads or default_threads(), progress=advance)
-    found = outcome.predictions
     about = {
         "model": network.id,
-        "data": f"{layout}/{split}@{found.fingerprint()}",
         "missing": source.table.missing + len(outcome.unreadable),
         "unreadable": list(outcome.unreadable),
-        "protocol": {"layout": layout, "split": split, "align": how, "resized_crops": outcome.resized, "runtime": network.runtime,
-                     "precision": network.precision},
+        "protocol": {"align": how, "resized_crops": outcome.resized, "runtime": network.runtime, "precision": network.precision},
         "fitted_on": card.document.get("fitted_on"),
-    }  # fmt: skip
-    return replace(found, meta={**about, "decision": card.decision.to_dict()}), about
+    }
+    return replace(outcome.predictions, meta={"decision": card.decision.to_dict()}), about

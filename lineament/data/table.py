@@ -23,8 +23,8 @@ _TEXT = ("file", "split")
 class LabelTable:
     """A labelled table. `path`: the table; `images`: the folder its `file` column is relative to, the table's own folder by default.
 
-    Attribute columns are CelebA's names in any case, or those of `attributes`: your own names. Listed files that are not there are counted
-    in `table.missing`.
+    Attribute columns are CelebA's names in any case, or those of `attributes`: your own names. A table without any is taken only with
+    `labels=False`. Listed files that are not there are counted in `table.missing`.
 
     Raises: DataError naming the column that is missing or holds something else than yes and no.
     """
@@ -35,8 +35,10 @@ class LabelTable:
         images: str | os.PathLike[str] | None = None,
         split: str = "all",
         attributes: tuple[str, ...] | None = None,
+        *,
+        labels: bool = True,
     ) -> None:
-        self._wanted = CELEBA_40 if attributes is None else attributes
+        self._wanted, self._labels = CELEBA_40 if attributes is None else attributes, labels
         self._root = Path(images) if images is not None else Path(path).parent
         self.table = self._read_table(Path(path), split)
 
@@ -49,7 +51,7 @@ class LabelTable:
         read = columns.read(path, lambda name: name.lower() in canonical or name == "identity")
         names = {canonical[name.lower()]: name for name in read.numbers if name.lower() in canonical}
         order = tuple(name for name in self._wanted if name in names)
-        if "file" not in read.text or not order:
+        if "file" not in read.text or (self._labels and not order):
             raise DataError(f"{path} needs a `file` column and columns named after attributes; it has {', '.join(read.order[:6])} ...")
         if split != "all" and "split" not in read.text:
             raise DataError(f"{path} has no `split` column, so the split {split!r} is unknown. Use --split all.")
@@ -61,8 +63,8 @@ class LabelTable:
         return LabelledFiles(
             tuple(files[row] for row in rows),
             order,
-            np.stack([values for values, _ in labels], 1)[rows],
-            np.stack([known for _, known in labels], 1)[rows],
+            np.array([values for values, _ in labels], np.int8).reshape(len(order), read.rows).T[rows],
+            np.array([known for _, known in labels], bool).reshape(len(order), read.rows).T[rows],
             None if identity is None else np.where(identity.given, identity.values, -1).astype(np.int64)[rows],
             np.array([read.text["split"][row] or "" for row in rows]) if "split" in read.text else None,
             missing=len(chosen) - len(rows),

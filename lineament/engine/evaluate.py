@@ -41,8 +41,13 @@ class Outcome:
     resized: int
 
 
-def open_source(path: str, layout: str, split: str) -> Source:
-    """Return the labelled images of a data set in one of `LAYOUTS` (not predictions). Raises: DataError naming what is wrong."""
+def open_source(path: str, layout: str, split: str, *, attributes: tuple[str, ...] | None = None, labels: bool = True) -> Source:
+    """Return the labelled images of a data set in one of `LAYOUTS` (not predictions).
+
+    Args: attributes: names to look for in a table or in shards, by default CelebA's; labels: refuse a table without attribute columns; False
+        takes it, for predictions only.
+    Raises: DataError naming what is wrong.
+    """
     if split not in SPLITS:
         raise DataError(f"Unknown split {split!r}. Use one of: {', '.join(SPLITS)}.")
     if layout == "official":
@@ -52,7 +57,7 @@ def open_source(path: str, layout: str, split: str) -> Source:
     if layout == "parquet":
         from lineament.data.hub_parquet import HubParquet
 
-        return HubParquet(path, split=split)
+        return HubParquet(path, attributes, split, partly=True)
     if layout == "lfwa":
         from lineament.data.lfwa import LFWA
 
@@ -60,7 +65,7 @@ def open_source(path: str, layout: str, split: str) -> Source:
     if layout == "table":
         from lineament.data.table import LabelTable
 
-        return LabelTable(path, split=split)
+        return LabelTable(path, split=split, attributes=attributes, labels=labels)
     raise DataError(f"Unknown layout {layout!r}. Use one of: {', '.join(LAYOUTS)}.")
 
 

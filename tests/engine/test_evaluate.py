@@ -152,6 +152,17 @@ def test_label_tables_that_would_need_a_guess_are_refused(tmp_path, text, messag
         LabelTable(tmp_path / "labels.csv")
 
 
+def test_a_table_without_attributes_gives_predictions_only_when_asked(tmp_path, model):
+    Image.new("RGB", (178, 218), (200, 100, 50)).save(tmp_path / "a.png")
+    (tmp_path / "people.csv").write_text("file,race\na.png,A\n")
+    flags = (tmp_path / "people.csv", "--layout", "table", "--align", "stored", "--model", model)
+    assert "columns named after attributes" in run("evaluate", *flags, "--predictions", tmp_path / "p.csv").stderr
+    assert "--predictions" in run("evaluate", *flags, "--unlabelled").stderr
+    result = run("evaluate", *flags, "--unlabelled", "--predictions", tmp_path / "p.csv", "--json", "-", "--quiet")
+    assert json.loads(result.stdout)["mean_accuracy"] is None
+    assert not load(tmp_path / "p.csv").labelled
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--layout", "circle"], "Unknown layout"), (["--split", "dev"], "Unknown split"), (["--align", "magic"], "Unknown --align"),
