@@ -86,7 +86,8 @@ def resolve(name: str, attributes: Sequence[str] = CELEBA_40) -> str:
 
         near = get_close_matches(name.strip().lower(), list(table), n=1)
         hint = f" Did you mean {table[near[0]]}?" if near else ""
-        raise UnknownAttributeError(f"Unknown attribute {name!r}.{hint} `lineament schema` lists the known names.")
+        where = "`lineament schema` lists the known names." if set(attributes) == set(CELEBA_40) else f"Known here: {', '.join(attributes)}."
+        raise UnknownAttributeError(f"Unknown attribute {name!r}.{hint} {where}")
     return found
 
 

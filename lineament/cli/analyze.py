@@ -81,7 +81,8 @@ def command(
         "faces": faces, "max_pixels": max_pixels,
     }  # fmt: skip
     settings = make_settings(Settings(), asked)
-    settings.visible()
+    if model == "default":  # its names are known before it is loaded; others have their own
+        settings.visible()
     check_inputs(inputs)
     given = _given_faces(boxes, faces)
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say)
