@@ -30,7 +30,7 @@ def shrunk(config: TrainConfig, arrays: tuple[Path, Path]) -> TrainConfig:
     options = {key: SMALL_OPTIONS.get(key, value) for key, value in config.model.options.items() if key != "region_weights"}
     crop = None if config.augment.crop is None else (58, 48)
     data = dataclasses.replace(
-        config.data, layout="synthetic", split="all", exclude=None, limit=FACES, holdout=4, cache=str(arrays[0].parent / "cache"),
+        config.data, layout="synthetic", align="stored", split="all", exclude=None, limit=FACES, holdout=4, cache=str(arrays[0].parent / "cache"),
         regions=config.data.regions and str(arrays[0]), landmarks=config.data.landmarks and str(arrays[1]),
     )  # fmt: skip
     return dataclasses.replace(

@@ -194,3 +194,14 @@ def test_weights_are_found_by_name_run_or_file(trained, tmp_path: Path, monkeypa
     assert "Starts fresh" not in done.output
     missing = CliRunner().invoke(app, ["train", "--config", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "b"), "--from", "nobody"])
     assert missing.exit_code == 2
+
+
+def test_shards_without_a_wanted_attribute_are_refused(tmp_path: Path) -> None:
+    from lineament.data.hub_parquet import HubParquet
+
+    pytest.importorskip("pyarrow")
+    shards = write_parquet(tmp_path, make(4), shards=1)
+    assert HubParquet(shards, ("Smiling", "Bald")).table.attributes == ("Smiling", "Bald")
+    with pytest.raises(DataError, match="no column for the attribute My_Own"):
+        HubParquet(shards, ("Smiling", "My_Own"))
+    assert HubParquet(shards, ("Smiling", "My_Own"), partly=True).table.attributes == ("Smiling",)
