@@ -158,6 +158,12 @@ def test_third_party_imports_are_found_wherever_they_stand() -> None:
     assert third_party_imports("import os, torch.nn\ndef f():\n    from fastapi.x import y\nfrom lineament import z\n") == {"torch", "fastapi"}
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports test files by their base name: two of one name and the whole run stops at collection."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_every_package_is_shipped() -> None:
     """A folder of modules without __init__.py would be left out of the wheel."""
     assert {path.parent for path in MODULES if not (path.parent / "__init__.py").is_file()} == set()
