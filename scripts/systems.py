@@ -229,6 +229,32 @@ def convergence_table(document: Mapping[str, Any]) -> str:
     return table(heads, rows)
 
 
+def charted(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the runs whose group losses are drawn: FAR-AMTN with and without its dynamic weights, one seed each, both at one scale."""
+    rows = [row for row in document["ablations"] if row["convergence"]]
+    found = [next((row for row in rows if row["name"] == f"ablation-far-amtn{kind}"), None) for kind in ("", "-no-dws")]
+    return [row for row in found if row is not None]
+
+
+def chart(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw each group's mean training loss by epoch, one panel per run. Needs matplotlib (extra `viz`)."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "lineament"
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(rows), figsize=(4.5 * len(rows), 3.2), sharey=True, squeeze=False)
+    for axis, row in zip(axes[0], rows, strict=True):
+        for number, (group, losses) in enumerate(row["convergence"]["losses"].items()):
+            axis.plot(range(1, len(losses) + 1), losses, marker="os^Dvp*X"[number % 8], ms=4, label=group)
+        axis.set(title=f"{row['name'].removeprefix('ablation-')}, seed {row['seed']}", xlabel="epoch", ylabel="mean training loss")
+    axes[0][-1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
 def page(document: Mapping[str, Any]) -> str:
     """Return systems.md."""
     configs = document["configs"]
@@ -241,11 +267,12 @@ def page(document: Mapping[str, Any]) -> str:
         for row in beaten
         if row["against_baseline"]["mean"]["accuracy"]["verdict"] != "B is better"
     ]
+    picture = "\n![Loss of each group by epoch](convergence.svg)\n" if charted(document) else ""
     images = sorted({row["images"] for row in document["systems"]})
     scored = f"{', '.join(map(str, images))} official validation images of CelebA" if images else "CelebA's official validation images"
     return PAGE.format(
         scored=scored, systems=systems_table(document), plainly=" ".join(plainly) or "Nothing to state yet.", ablations=ablation_table(document),
-        convergence=convergence_table(document), lacking="\n".join(lines),
+        convergence=convergence_table(document) + picture, lacking="\n".join(lines),
     )  # fmt: skip
 
 
@@ -300,6 +327,8 @@ def main(arguments: list[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (given.out / name).write_text(text, "utf-8")
+    if charted(document):
+        chart(charted(document), given.out / "convergence.svg")
     return 0
 
 

@@ -65,11 +65,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_config(root / "configs" / "cpu" / "far_amtn.yaml", "far-amtn", "far-amtn", root / "cache", fusion_size=8, reduction=2),
     ]
     write_config(root / "configs" / "cpu" / "mgmtn.yaml", "mgmtn", "mgmtn", root / "cache")
-    write_config(root / "configs" / "cpu" / "ablations" / "baseline.yaml", "ablation-baseline", "baseline", root / "cache")
+    for name in ("baseline", "far-amtn"):
+        write_config(root / "configs" / "cpu" / "ablations" / f"{name}.yaml", f"ablation-{name}", name, root / "cache")
     where = ["--runs", root / "runs", "--results", root / "results", "--data", root / "release", "--seeds", "0", "--system", "0", "--speed"]
     assert ablate.main([str(part) for part in (*configs, *where)]) == 0
     found = read_record(root / "results" / "runs" / "baseline-s0")
     write_record(root / "runs" / "baseline-s0", root / "results", found.predictions, found.card, name="ablation-baseline")
+    write_record(root / "runs" / "far-amtn-s0", root / "results", found.predictions, found.card, name="ablation-far-amtn")
     return root
 
 
@@ -124,7 +126,7 @@ def test_the_page_is_rebuilt_from_results_alone(world: Path, tmp_path: Path) -> 
     document = json.loads((tmp_path / "docs" / "systems.json").read_text())
     assert [(row["name"], row["seed"]) for row in document["systems"]] == [("baseline", 0), ("far-amtn", 0)]
     assert document["not_run"]["systems"] == {"baseline": [1], "mgmtn": [0]}
-    assert document["not_run"]["ablations"] == {"ablation-baseline": [1, 2]}
+    assert document["not_run"]["ablations"] == {"ablation-baseline": [1, 2], "ablation-far-amtn": [1, 2]}
     base, other = document["systems"]
     found = other["against_baseline"]
     assert found["mean"]["accuracy"]["difference"] == pytest.approx(other["mean_accuracy"] - base["mean_accuracy"], abs=2e-6)
@@ -135,6 +137,8 @@ def test_the_page_is_rebuilt_from_results_alone(world: Path, tmp_path: Path) -> 
     assert other["ms_per_face"] > 0
     assert set(document["systems"][0]["convergence"]["epochs"]) == set(systems.MGMTN_GROUPS)
     text = (tmp_path / "docs" / "systems.md").read_text()
+    assert "(convergence.svg)" in text
+    assert (tmp_path / "docs" / "convergence.svg").read_text().count("line2d") >= 8, "a line per group"
     assert "| mgmtn | 0 | not run |" in text
     assert f"{100 * other['mean_accuracy']:.2f}" in text
     assert "- mgmtn, seed 0: `configs/cpu/mgmtn.yaml`" in text
