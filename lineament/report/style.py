@@ -28,6 +28,7 @@ dl.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 
 dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; } dd small { font-size: .8rem; color: var(--muted); display: block; }
 details { margin: 6px 0; } summary { cursor: pointer; } .tiles { display: flex; flex-wrap: wrap; gap: 10px; } .tiles figure { margin: 0;
   width: 112px; }
+.tiles figcaption { overflow-wrap: anywhere; }
 .tiles img { display: block; } pre { overflow-x: auto; font-size: .8rem; }
 @media print { section { break-inside: avoid; } nav, .skip { display: none; } }
 """
