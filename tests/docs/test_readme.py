@@ -59,6 +59,14 @@ def test_commands_exist(page: Path) -> None:
     assert named - set(COMMANDS) == set()
 
 
+def test_every_page_can_be_found() -> None:
+    """A page that no index names is read by nobody."""
+    for index, folder in (("docs/index.md", "docs"), ("docs/benchmarks/README.md", "docs/benchmarks")):
+        text = (ROOT / index).read_text("utf-8")
+        pages = {page.name for page in (ROOT / folder).glob("*.md")} - {Path(index).name}
+        assert {page for page in pages if page not in text} == set(), f"name them in {index}"
+
+
 def used_flags(text: str) -> dict[str, set[str]]:
     """Return command -> long flags used with it, in every fenced block and code span of a page."""
     found: dict[str, set[str]] = {}
