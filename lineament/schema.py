@@ -84,7 +84,9 @@ def resolve(name: str, attributes: Sequence[str] = CELEBA_40) -> str:
     if found is None:
         from difflib import get_close_matches
 
-        near = get_close_matches(name.strip().lower(), list(table), n=1)
+        wanted = name.strip().lower().replace(" ", "_").replace("-", "_")
+        holding = [known for known in table if wanted and wanted in known.split("_")]  # "hat": Wearing_Hat
+        near = holding if len(holding) == 1 else get_close_matches(wanted, list(table), n=1)
         hint = f" Did you mean {table[near[0]]}?" if near else ""
         where = "`lineament schema` lists the known names." if set(attributes) == set(CELEBA_40) else f"Known here: {', '.join(attributes)}."
         raise UnknownAttributeError(f"Unknown attribute {name!r}.{hint} {where}")
