@@ -38,9 +38,9 @@ def _row(entry: Any) -> dict[str, Any]:
     from lineament.runtime.onnx_file import read_card
 
     card = read_card(entry.path)
-    measured = card.document.get("metrics") or {}
+    measured = (card.document.get("metrics") or {}).get("official_val", {})
     return {
         "name": entry.name, "id": model_id(card), "precision": entry.precision, "bytes": entry.path.stat().st_size, "file": str(entry.path),
         "sha256": card.file_sha256, "architecture": card.document["architecture"], "licence": card.document["licence"],
-        "attributes": len(card.attributes), "mean_accuracy": measured.get("official_val", {}).get("mean_accuracy"), "intended_use": card.document["intended_use"],
+        "attributes": len(card.attributes), "mean_accuracy": measured.get("mean_accuracy"), "intended_use": card.document["intended_use"],
     }  # fmt: skip
