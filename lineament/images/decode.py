@@ -45,6 +45,7 @@ SEVERAL = {"HEIF": "main picture of several", "AVIF": "first frame of an animati
 def walk(data: bytes, kind: str, max_pixels: int) -> Container:
     """Return the file as a checked container, its header read by our own parser. Raises: as the walker of its format."""
     if kind in ("AVIF", "HEIF"):
+        _optional(kind)  # first: where the plug-in is missing, that is what the user must know, whatever else is wrong with the file
         return blocks.walk_media(data, kind)
     if kind == "TIFF":
         return tiff.walk(data, max_pixels)
