@@ -180,6 +180,8 @@ class Pool:
         A photo whose worker was lost is tried once more: the fault need not be the photo's.
         """
         loop = asyncio.get_running_loop()
+        if not worker.alive():  # it ended while idle: no photo was to blame, so none loses its second try
+            return jobs
         try:
             await worker.send([job.photo for job in jobs], self._limits.photo_seconds)
             while jobs:

@@ -142,6 +142,15 @@ def test_a_worker_killed_in_mid_request_costs_nobody_an_answer(server: Server) -
     assert {record["status"] for record in records} == {"ok"}
 
 
+@pytest.mark.skipif(not ASTRONAUT.is_file() or not Path("/proc").is_dir(), reason="needs the bundled portrait and Linux's /proc")
+def test_workers_killed_while_idle_cost_no_photo_its_second_try(server: Server) -> None:
+    for pid in server.workers():
+        os.kill(pid, signal.SIGKILL)
+    files = [("files", (f"{i}.jpg", ASTRONAUT.read_bytes())) for i in range(6)]
+    records = httpx.post(f"{server.url}/v1/analyze", files=files, timeout=60).json()["results"]
+    assert {record["status"] for record in records} == {"ok"}
+
+
 @pytest.mark.skipif(not ASTRONAUT.is_file() or sys.platform == "win32", reason="needs the bundled portrait and POSIX signals")
 def test_shutdown_answers_what_was_accepted(server: Server) -> None:
     """SIGTERM to the whole group, as a service manager sends it, while a request is worked on."""
