@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from lineament.config import expand
-from lineament.engine.environment import processor_name
 from lineament.engine.evaluate import open_source, predict
 from lineament.engine.export import export
 from lineament.engine.results import write_record
 from lineament.models.checkpoint import load_tensors
 from lineament.predictions import Predictions, load
 from lineament.runtime.onnx import OnnxNetwork
+from lineament.runtime.processor import processor_name
 from lineament.types import Crops
 
 

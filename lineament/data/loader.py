@@ -18,9 +18,9 @@ from PIL import Image
 
 from lineament.data.labelled import LabelledFiles, Source
 from lineament.errors import DataError
+from lineament.geometry import CROP_SIZE
 from lineament.images import load_image
 
-CROP_HW = (218, 178)
 Decode = Callable[[bytes], npt.NDArray[np.uint8]]
 _BLOCKS_MIXED = 2
 """Blocks of a stream that are shuffled into each other: as many as a Parquet reader keeps in memory."""
@@ -29,8 +29,8 @@ _BLOCKS_MIXED = 2
 def decode_crop(data: bytes) -> npt.NDArray[np.uint8]:
     """Return the crop (3,218,178) uint8 RGB of an encoded aligned image; another size is resized (CelebA's own is 178x218)."""
     pixels = load_image(data).pixels
-    if pixels.shape[:2] != CROP_HW:
-        pixels = np.asarray(Image.fromarray(pixels).resize((CROP_HW[1], CROP_HW[0]), Image.Resampling.BICUBIC))
+    if pixels.shape[:2] != CROP_SIZE:
+        pixels = np.asarray(Image.fromarray(pixels).resize((CROP_SIZE[1], CROP_SIZE[0]), Image.Resampling.BICUBIC))
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -43,7 +43,7 @@ class CropCache:
     def __init__(self, source: Source, folder: str | os.PathLike[str], decode: Decode = decode_crop, kind: str = "") -> None:
         self.table: LabelledFiles = source.table
         self.path = Path(folder) / f"{self.table.fingerprint()}{'-' if kind else ''}{kind}.u8"
-        shape = (len(self.table), 3, *CROP_HW)
+        shape = (len(self.table), 3, *CROP_SIZE)
         if not self._complete(shape):
             self._fill(source, shape, decode)
         self.crops = np.memmap(self.path, np.uint8, "r", shape=shape)

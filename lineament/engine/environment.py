@@ -8,16 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lineament.runtime.processor import processor_name
+
 _PACKAGES = ("lineament", "numpy", "torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "pillow")
-
-
-def processor_name() -> str:
-    """Return the processor's name, as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def git_commit() -> str | None:

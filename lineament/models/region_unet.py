@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lineament.errors import ConfigError
+from lineament.geometry import CROP_SIZE
 from lineament.models.layers import Preprocess
 
 PAPER_WIDTHS = (32, 64, 128, 256, 512)
@@ -30,7 +31,6 @@ LIGHT_WIDTHS = (16, 32, 64, 96, 160)
 TOY_WIDTHS = (4, 8, 8)
 UPPER_GROUPS = ("Hair", "Object")
 SURELY_NOT = -12.0
-CROP_HW = (218, 178)
 
 
 def _conv(cin: int, cout: int) -> nn.Sequential:
@@ -106,7 +106,7 @@ def rgb_of(x: Tensor, preprocess: Preprocess) -> Tensor:
     rgb = x * preprocess.std + preprocess.mean
     if preprocess.channels == "BGR":
         rgb = rgb.flip(1)
-    size = tuple(max(1, round(int(now) * own / full)) for now, own, full in zip(x.shape[-2:], CROP_HW, preprocess.size, strict=True))
+    size = tuple(max(1, round(int(now) * own / full)) for now, own, full in zip(x.shape[-2:], CROP_SIZE, preprocess.size, strict=True))
     if size != tuple(x.shape[-2:]):
         rgb = F.interpolate(rgb, size=size, mode="bilinear", align_corners=False)
     return rgb / 127.5 - 1.0

@@ -10,12 +10,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lineament.data.regions import GROUPS  # noqa: E402
+from lineament.geometry import CROP_SIZE  # noqa: E402
 from lineament.models.backbone import create_backbone, create_preprocess  # noqa: E402
 from lineament.models.build import network_class  # noqa: E402
 from lineament.models.dmm_cnn import PyramidPooling  # noqa: E402
 from lineament.models.far_amtn import ConcatFusion, GateFusion, GroupGates, residual_branch  # noqa: E402
 from lineament.models.layers import masked_average  # noqa: E402
-from lineament.models.region_unet import CROP_HW, region_unet, rgb_of  # noqa: E402
+from lineament.models.region_unet import region_unet, rgb_of  # noqa: E402
 from lineament.schema import CELEBA_40, MGMTN_GROUPS, OBJECTIVE_23, SUBJECTIVE_17  # noqa: E402
 
 SIZE = (110, 90)
@@ -89,9 +90,9 @@ def test_region_network_is_frozen_unless_asked() -> None:
 
 def test_region_network_sees_the_crop_at_its_own_scale() -> None:
     preprocess = create_preprocess("mobilenetv1_100", (235, 192))
-    rgb = torch.rand(1, 3, *CROP_HW) * 255
+    rgb = torch.rand(1, 3, *CROP_SIZE) * 255
     seen = rgb_of(preprocess(rgb), preprocess)
-    assert seen.shape[-2:] == CROP_HW
+    assert seen.shape[-2:] == CROP_SIZE
     assert (seen - (rgb / 127.5 - 1)).abs().mean() < 0.35  # resized there and back, so noise is smoothed
     smooth = torch.linspace(0, 255, 178).expand(1, 3, 218, 178) * torch.tensor([1.0, 0.5, 0.2]).view(1, 3, 1, 1)
     torch.testing.assert_close(rgb_of(preprocess(smooth), preprocess), smooth / 127.5 - 1, atol=0.02, rtol=0)
@@ -106,7 +107,7 @@ def test_region_network_sizes() -> None:
     network = region_unet(GROUPS).eval()
     assert sum(p.numel() for p in network.parameters()) <= 1_000_000
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        assert network(torch.zeros(1, 3, *CROP_HW)).shape == (1, 8, 109, 89)
+        assert network(torch.zeros(1, 3, *CROP_SIZE)).shape == (1, 8, 109, 89)
     assert counter.get_total_flops() / 2 <= 0.3e9
     assert 7.5e6 < sum(p.numel() for p in region_unet(GROUPS, "paper").parameters()) < 8.5e6
 
