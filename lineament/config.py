@@ -40,11 +40,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network. name: baseline, mgmtn, far-amtn, dmm-cnn, or `module.path:Class`; options: its switches, passed by keyword."""
+    """The network. name: baseline, mgmtn, far-amtn, dmm-cnn, or `module.path:Class`; options: its switches, passed by keyword.
+
+    weights: the trunk's pretrained file; start: trained weights (shipped name, run folder or file) whose matching tensors it begins with.
+    """
 
     name: str = "baseline"
     backbone: str = "mobilenetv1_100"
     weights: str | None = None
+    start: str | None = None
     frozen_stages: int = 0
     input_size: tuple[int, int] = (235, 192)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -103,9 +107,10 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class WeightingConfig:
-    """name: uniform, dmm, dws, validation_trend or uncertainty; options by keyword."""
+    """name: uniform, dmm, dws, validation_trend or uncertainty; options by keyword; windows: how often in an epoch it learns."""
 
     name: str = "uniform"
+    windows: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

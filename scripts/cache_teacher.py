@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", default="runs/teacher", help="folder of the array")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     given = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -42,9 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
             speed = done / (time.perf_counter() - began)
             print(f"{done}/{total}  {speed:.0f} images/s  {(total - done) / speed / 60:.1f} min left", file=sys.stderr, flush=True)
 
-    probs = teacher_probs(teachers, material, views=given.views, seed=given.seed, device=given.device, progress=progress)
+    probs = teacher_probs(teachers, material, views=given.views, seed=given.seed, device=given.device, precision=given.precision, progress=progress)
     fingerprint = material.table.fingerprint()
-    facts = {"data_fingerprint": fingerprint, "attributes": list(material.table.attributes), "views": given.views, "seed": given.seed}
+    facts = {
+        "data_fingerprint": fingerprint, "attributes": list(material.table.attributes), "views": given.views, "seed": given.seed,
+        "precision": given.precision,
+    }  # fmt: skip
     print(write_teacher(Path(given.out) / f"{fingerprint}.npy", probs, teachers, facts))
     return 0
 

@@ -51,7 +51,9 @@ def main():
         elif key == "regions":
             write_regions(crops, load_region_network(arguments.region_weights), path, progress_of(key, len(crops)))
         else:
-            write_landmarks(crops, RetinaFace(threads=arguments.threads).detect, path, progress_of(key, len(crops)))
+            # Aligned crops are upright and of one size: what a photo's detector does beyond one pass changes nothing here.
+            detector = RetinaFace(threads=arguments.threads, second_look=False, rescue=False)
+            write_landmarks(crops, detector.detect, path, progress_of(key, len(crops)))
 
 
 main()

@@ -37,31 +37,35 @@ NEVER = {
 _METRICS = ("mean_accuracy", "balanced_accuracy", "macro_f1", "mean_ap")
 
 
-def group_losses(record: Record) -> dict[str, np.ndarray[Any, Any]]:
-    """Return each group's mean training loss per epoch (E,); names outside CelebA's 40 join Object, as in training."""
-    names, losses = record.attribute_losses()
+def group_losses(record: Record) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
+    """Return the epochs (E,) at which windows ended and each group's mean training loss in them (E,).
+
+    Names outside CelebA's 40 join Object, as in training.
+    """
+    names, epochs, losses = record.attribute_losses()
     columns = {group: [i for i, name in enumerate(names) if name in members] for group, members in MGMTN_GROUPS.items()}
     columns["Object"] += [i for i, name in enumerate(names) if name not in CELEBA_40]
-    return {group: losses[:, at].mean(1) for group, at in columns.items() if at and len(losses)}
+    return epochs, {group: losses[:, at].mean(1) for group, at in columns.items() if at and len(losses)}
 
 
-def epoch_of_gain(losses: Sequence[float], share: float = SHARE) -> float | None:
-    """Return the epoch (1 is the first; between epochs by straight lines) at which `share` of the final gain over the first is reached.
+def epoch_of_gain(losses: Sequence[float], epochs: Sequence[float] | None = None, share: float = SHARE) -> float | None:
+    """Return the epoch (between windows by straight lines) at which `share` of the final gain over the first window is reached.
 
-    None where the loss never fell, or there are fewer than two epochs.
+    Args: epochs at which the windows ended, by default 1, 2, 3 ... None where the loss never fell, or there are fewer than two windows.
     """
     values = np.asarray(losses, np.float64)
     if len(values) < 2 or values[-1] >= values[0]:
         return None
     gain = (values[0] - values) / (values[0] - values[-1])
     at = int(np.argmax(gain >= share))
-    return at + (share - gain[at - 1]) / (gain[at] - gain[at - 1])
+    place = at - 1 + (share - gain[at - 1]) / (gain[at] - gain[at - 1])
+    return float(np.interp(place, np.arange(len(values)), np.arange(1, len(values) + 1) if epochs is None else epochs))
 
 
 def convergence(record: Record) -> dict[str, Any] | None:
     """Return each group's epoch of 95 % of its gain, and their spread; None without a kept loss."""
-    losses = group_losses(record)
-    epochs = {group: epoch_of_gain(values) for group, values in losses.items()}
+    ends, losses = group_losses(record)
+    epochs = {group: epoch_of_gain(values, ends) for group, values in losses.items()}
     known = [epoch for epoch in epochs.values() if epoch is not None]
     if not known:
         return None
@@ -69,6 +73,7 @@ def convergence(record: Record) -> dict[str, Any] | None:
         "epochs": {group: None if epoch is None else round(epoch, 3) for group, epoch in epochs.items()},
         "spread": round(max(known) - min(known), 3),
         "standard_deviation": round(float(np.std(known)), 3),
+        "windows": [round(float(end), 4) for end in ends],
         "losses": {group: [round(float(value), 5) for value in values] for group, values in losses.items()},
     }
 
@@ -247,7 +252,7 @@ def chart(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(1, len(rows), figsize=(4.5 * len(rows), 3.2), sharey=True, squeeze=False)
     for axis, row in zip(axes[0], rows, strict=True):
         for number, (group, losses) in enumerate(row["convergence"]["losses"].items()):
-            axis.plot(range(1, len(losses) + 1), losses, marker="os^Dvp*X"[number % 8], ms=4, label=group)
+            axis.plot(row["convergence"]["windows"], losses, marker="os^Dvp*X"[number % 8], ms=4, label=group)
         axis.set(title=f"{row['name'].removeprefix('ablation-')}, seed {row['seed']}", xlabel="epoch", ylabel="mean training loss")
     axes[0][-1].legend(fontsize=7)
     figure.tight_layout()
@@ -299,7 +304,8 @@ Reduced scale: 8,192 images, 112 px wide, three epochs. Compare rows here with e
 {ablations}
 ## When groups converge
 
-The epoch at which a group's mean training loss has made 95 % of its final gain over the first epoch, between epochs by straight lines.
+The epoch at which a group's mean training loss has made 95 % of its final gain over the first window (a part of an epoch: `weighting.windows`),
+between windows by straight lines.
 FAR-AMTN's dynamic weights are meant to bring these together: compare `far-amtn` with `far-amtn-no-dws`.
 
 {convergence}

@@ -91,7 +91,7 @@ def test_a_record_answers_as_the_network_did(world: Path) -> None:
     np.testing.assert_array_equal(record.predictions.identity, source.table.identity)
     assert record.card["name"] == "far-amtn"
     assert record.images_per_s() is None or record.images_per_s() > 0
-    assert record.attribute_losses()[1].shape == (3, 40)
+    assert record.attribute_losses()[2].shape == (3, 40)
     assert list((world / "results" / "labels").iterdir()) == [world / "results" / "labels" / f"{record.about['labels']}.npz"]
 
 

@@ -24,16 +24,14 @@ def command(
     """Train a network from a configuration file. Resumes after any interruption to the same loss curve with --resume."""
     try:
         from lineament.engine.train import Trainer
-        from lineament.models.checkpoint import find_weights
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
     from lineament.config import load_config
 
     settings = load_config(config)
-    weights = None if start is None else str(find_weights(start))
-    trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=weights)
+    trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=start)
     for name in trainer.not_copied:
-        typer.echo(f"Starts fresh, not in {start}: {name}", err=True)
+        typer.echo(f"Starts fresh, not in {start or settings.model.start}: {name}", err=True)
     try:
         path = trainer.run(None if quiet else _bar())
     except KeyboardInterrupt:

@@ -56,15 +56,15 @@ class Journal:
         with (self.folder / "log.csv").open("a", newline="") as file:
             csv.writer(file).writerow([epoch, step, *("" if math.isnan(cell) else f"{cell:.6g}" for cell in cells)])
 
-    def log_attributes(self, epoch: int, names: tuple[str, ...], losses: Tensor, weights: Tensor) -> None:
-        """Append each attribute's mean training loss and loss weight of an epoch: what convergence plots read."""
+    def log_attributes(self, epoch: float, names: tuple[str, ...], losses: Tensor, weights: Tensor) -> None:
+        """Append each attribute's mean training loss and loss weight of the window that ends at `epoch` (2.5: half of the third is done)."""
         path, rows = self.folder / "attributes.csv", zip(names, losses.tolist(), weights.tolist(), strict=True)
         fresh = not path.is_file()
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
             if fresh:
                 writer.writerow(("epoch", "attribute", "loss", "weight"))
-            writer.writerows([epoch, name, f"{loss:.6g}", f"{weight:.6g}"] for name, loss, weight in rows)
+            writer.writerows([f"{epoch:.6g}", name, f"{loss:.6g}", f"{weight:.6g}"] for name, loss, weight in rows)
 
     def forget_after(self, step: int) -> None:
         """Drop rows written after `step`: steps that a killed run did and its checkpoint does not know."""

@@ -55,18 +55,21 @@ class Record:
             speeds = [float(row["images_per_s"]) for row in csv.DictReader(file) if row["images_per_s"]]
         return float(np.median(speeds)) if speeds else None
 
-    def attribute_losses(self) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
-        """Return the attribute names (A,) and their mean training loss per epoch (E,A); no rows where none were kept."""
+    def attribute_losses(self) -> tuple[tuple[str, ...], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the attribute names (A,), the epochs (E,) at which windows ended, and the windows' mean training losses (E,A).
+
+        No rows where none were kept.
+        """
         path = self.folder / "attributes.csv"
         if not path.is_file():
-            return (), np.zeros((0, 0))
+            return (), np.zeros(0), np.zeros((0, 0))
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
         names = tuple(dict.fromkeys(row["attribute"] for row in rows))
-        losses: dict[int, dict[str, float]] = {}
-        for row in rows:  # a resumed run may have written an epoch twice: the later row counts
-            losses.setdefault(int(row["epoch"]), {})[row["attribute"]] = float(row["loss"])
-        return names, np.array([[losses[epoch][name] for name in names] for epoch in sorted(losses)])
+        losses: dict[float, dict[str, float]] = {}
+        for row in rows:  # a resumed run may have written a window twice: the later row counts
+            losses.setdefault(float(row["epoch"]), {})[row["attribute"]] = float(row["loss"])
+        return names, np.array(sorted(losses)), np.array([[losses[epoch][name] for name in names] for epoch in sorted(losses)])
 
 
 def folder_name(name: str, seed: int) -> str:

@@ -71,6 +71,7 @@ def teacher_probs(
     views: int = 2,
     seed: int = 0,
     device: str = "cpu",
+    precision: str = "fp32",
     progress: Callable[[int], None] = lambda done: None,
 ) -> npt.NDArray[np.float16]:
     """Return the probabilities (N,A) of the data's attributes, mean over networks that know the name and over views.
@@ -84,7 +85,7 @@ def teacher_probs(
         raise ConfigError(f"No teacher knows any attribute of the data ({', '.join(names[:4])} ...).")
     out = np.full((rows, len(names)), np.nan, np.float16)
     for teacher in teachers:
-        teacher.network.to(device)
+        teacher.network.to(device, memory_format=torch.channels_last)
     for first in range(0, rows, _AT_ONCE):
         block = np.arange(first, min(first + _AT_ONCE, rows))
         crops = material.batch(block).crops
@@ -94,17 +95,20 @@ def teacher_probs(
             columns = [teacher.attributes.index(names[place]) for place in there]
             for view in range(views):
                 generator = torch.Generator().manual_seed((seed * 1009 + view) * 1_000_003 + first)
-                total[:, there] += _answers(teacher, crops, view, generator, device)[:, columns]
+                total[:, there] += _answers(teacher, crops, view, generator, device, precision)[:, columns]
                 votes[there] += 1
         out[block] = torch.where(votes > 0, total / votes, torch.nan).numpy().astype(np.float16)
         progress(int(block[-1]) + 1)
     return out
 
 
-def _answers(teacher: Teacher, crops: Tensor, view: int, generator: torch.Generator, device: str) -> Tensor:
+def _answers(teacher: Teacher, crops: Tensor, view: int, generator: torch.Generator, device: str, precision: str) -> Tensor:
     preprocess = teacher.network.preprocess
     x = view_of(preprocess.resize(crops.to(device)).cpu(), view, generator).to(device)
-    return torch.sigmoid(teacher.network(preprocess.normalise(x)).logits.float()).cpu()
+    x = preprocess.normalise(x).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        logits = teacher.network(x).logits
+    return torch.sigmoid(logits.float()).cpu()
 
 
 def write_teacher(path: str | os.PathLike[str], probs: npt.NDArray[np.float16], teachers: Sequence[Teacher], facts: dict[str, Any]) -> Path:

@@ -31,7 +31,7 @@ from lineament.engine.optimise import Average, create_optimiser, descend, learni
 from lineament.engine.parallel import join
 from lineament.errors import UsageError
 from lineament.models.build import build_network
-from lineament.models.checkpoint import copy_matching, load_tensors, save_network
+from lineament.models.checkpoint import copy_matching, find_weights, load_tensors, save_network
 from lineament.models.layers import TorchOutput
 from lineament.objectives.distill import taught
 from lineament.objectives.landmarks import landmark_loss
@@ -58,8 +58,8 @@ class Progress:
 class Trainer:
     """The state of one run: network, averaged weights, optimiser, position. `run()` carries it to the end.
 
-    Args: config; out: run folder; resume: continue the run in `out` if there is one; start: a safetensors file whose matching tensors the
-    network begins with (`not_copied` names the rest).
+    Args: config; out: run folder; resume: continue the run in `out` if there is one; start: trained weights (name, run folder or file) whose
+    matching tensors the network begins with (`not_copied` names the rest); by default the config's `model.start`.
 
     Raises: ConfigError, DataError, ModelFileError, ResumeError, each naming the fix.
     """
@@ -72,9 +72,10 @@ class Trainer:
         self.device, self.team = torch.device(settings.device), join(settings.device)
         self.material: Material = load_material(config)
         table = self.material.table
+        start = start or config.model.start
         network: Any = build_network(config.model, table.attributes, random_trunk=start is not None)
         self.network: Any = network.to(self.device)
-        self.not_copied = [] if start is None else copy_matching(self.network, load_tensors(start)[0])
+        self.not_copied = [] if start is None else copy_matching(self.network, load_tensors(find_weights(start))[0])
         self.network.to(memory_format=torch.channels_last)
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)
         self.steps_per_epoch = len(self.train_rows) // settings.batch
@@ -88,7 +89,7 @@ class Trainer:
         self.average = Average(self.network, settings.ema)
         self.parallel_network = self.team.wrap(self.network)
         self.position, self.seconds = 0, 0.0
-        self._epoch_losses = torch.zeros(2, len(table.attributes))  # sums and counts of this epoch's per-attribute losses
+        self._window_losses = torch.zeros(2, len(table.attributes))  # sums and counts of per-attribute losses in this window of the weighting
         self._best, self._waited = math.inf, 0
         facts = {"data_fingerprint": table.fingerprint(), "images": len(self.train_rows)}
         self.journal = Journal(self.out, config, facts, resume=resume)
@@ -122,6 +123,8 @@ class Trainer:
                 loss = self.step(rows)
                 took = time.monotonic() - began
                 self.position, self.seconds = self.position + 1, self.seconds + took
+                if self._window_ends():
+                    self._learn_weights(self._holdout_losses()[0] if self.weighting.needs_heldout else None)
                 if watch:
                     watch(self._progress(epoch, loss, took))
                 if self.position % _LOG_EVERY == 0 and self.team.leads:
@@ -160,7 +163,7 @@ class Trainer:
         targets, known = targets.to(self.device), known.to(self.device)
         terms = masked_terms(self.loss, output.logits.float(), targets, known)  # (B,A)
         by_attribute = per_attribute(terms.detach(), known).cpu()
-        self._epoch_losses += torch.stack([by_attribute, torch.ones_like(by_attribute)])
+        self._window_losses += torch.stack([by_attribute, torch.ones_like(by_attribute)])
         self.weighting.update(by_attribute)
         loss = reduce(terms, known, self.weighting.weights().to(self.device)) + self.weighting.penalty()
         if output.landmarks is not None and landmarks is not None:
@@ -180,9 +183,11 @@ class Trainer:
                 logits.append(self.network(x, region=batch.region).logits.float().cpu())
         return torch.cat(logits)
 
-    def _heldout_losses(self, logits: Tensor) -> tuple[Tensor, float]:
-        """Return the per-attribute losses (A,) and the accuracy at 0.5 on the held-out slice of train."""
-        table = self.material.table
+    def _holdout_losses(self) -> tuple[Tensor | None, float]:
+        """Return the per-attribute losses (A,) and the accuracy at 0.5 on the held-out slice of train; None where nothing is held out."""
+        if not len(self.holdout_rows):
+            return None, math.nan
+        table, logits = self.material.table, self.predict(self.holdout_rows)
         targets = torch.from_numpy(table.targets[self.holdout_rows].astype(np.float32))
         known = torch.from_numpy(table.known[self.holdout_rows])
         right = ((logits >= 0) == (targets > 0.5)) & known
@@ -190,22 +195,33 @@ class Trainer:
 
     def _end_epoch(self, epoch: int) -> bool:
         """Log, weigh, save; return True where training should stop early."""
-        sums, counts = self._epoch_losses
-        train_losses, heldout, numbers = sums / counts.clamp(min=1), None, {}
-        if len(self.holdout_rows):
-            heldout, accuracy = self._heldout_losses(self.predict(self.holdout_rows))
+        numbers = {}
+        heldout, accuracy = self._holdout_losses()
+        if heldout is not None:
             numbers = {"holdout_loss": float(heldout.mean()), "holdout_accuracy": accuracy}
-        self.weighting.end_epoch(train_losses, heldout)
-        self._epoch_losses.zero_()
+        self._learn_weights(heldout)
         if self.team.leads:
             self._log(epoch, **numbers)
-            self.journal.log_attributes(epoch + 1, self.material.table.attributes, train_losses, self.weighting.weights().detach())
             with self.average.inside(self.network) as network:
                 save_network(self.out / f"epoch_{epoch + 1}.safetensors", network, self.config)
         improved = numbers.get("holdout_loss", math.inf) < self._best
         self._best, self._waited = min(self._best, numbers.get("holdout_loss", math.inf)), 0 if improved else self._waited + 1
         self.save_checkpoint()
         return self.config.optimiser.patience is not None and self._waited >= self.config.optimiser.patience
+
+    def _window_ends(self) -> bool:
+        """Whether the weighting learns now, within an epoch; the last window ends with the epoch."""
+        into, windows = self.position % self.steps_per_epoch, self.config.weighting.windows
+        return into in {self.steps_per_epoch * k // windows for k in range(1, windows)}
+
+    def _learn_weights(self, heldout: Tensor | None) -> None:
+        """End a window: the weighting learns from its mean losses (A,), and the journal keeps them."""
+        sums, counts = self._window_losses
+        losses, epoch = sums / counts.clamp(min=1), self.position / self.steps_per_epoch
+        self.weighting.end_window(losses, heldout)
+        self._window_losses = torch.zeros_like(self._window_losses)
+        if self.team.leads:
+            self.journal.log_attributes(epoch, self.material.table.attributes, losses, self.weighting.weights().detach())
 
     def _progress(self, epoch: int, loss: float, took: float) -> Progress:
         total = self.config.optimiser.epochs * self.steps_per_epoch
@@ -224,7 +240,7 @@ class Trainer:
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.tensors.items()}
         tensors |= {f"weighting.{name}": tensor for name, tensor in self.weighting.state_dict().items()}
-        tensors["epoch_losses"] = self._epoch_losses
+        tensors["window_losses"] = self._window_losses
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items() if value is not None}
         header = {"position": self.position, "seconds": self.seconds, "best": self._best, "waited": self._waited}
@@ -243,7 +259,7 @@ class Trainer:
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self._epoch_losses = tensors.get("epoch_losses", self._epoch_losses)
+        self._window_losses = tensors.get("window_losses", self._window_losses)
         self.position, self.seconds = int(header["position"]), float(header["seconds"])
         self._best, self._waited = float(header.get("best", math.inf)), int(header.get("waited", 0))
         self.journal.forget_after(self.position)

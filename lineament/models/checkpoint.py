@@ -82,11 +82,23 @@ def find_weights(name: str) -> Path:
 
 
 def copy_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
-    """Copy every tensor whose name and shape match into `network`; return the names that did not (a new head, other attributes)."""
-    own = network.state_dict()
-    left = [name for name, tensor in own.items() if name not in tensors or tensors[name].shape != tensor.shape]
+    """Copy every tensor whose name and shape match into `network`; return the names that did not (a new head, other attributes).
+
+    A network that keeps a part of the trunk under another name says so in `moved`: its own prefix -> the plain trunk's.
+    """
+    left = []
     with torch.no_grad():
-        for name, tensor in own.items():
-            if name not in left:
-                tensor.copy_(tensors[name].to(tensor.dtype))
+        for name, tensor in network.state_dict().items():
+            found = tensors.get(name, tensors.get(_plain_name(name, getattr(network, "moved", {}))))
+            if found is None or found.shape != tensor.shape:
+                left.append(name)
+            else:
+                tensor.copy_(found.to(tensor.dtype))
     return left
+
+
+def _plain_name(name: str, moved: Mapping[str, str]) -> str:
+    for own, plain in moved.items():
+        if name.startswith(own):
+            return plain + name[len(own) :]
+    return name

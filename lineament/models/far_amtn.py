@@ -113,6 +113,8 @@ class FarAmtn(nn.Module):
             raise ConfigError(f"far-amtn: fusion must be one of {FUSIONS}, not {fusion!r}.")
         self.preprocess, self.residual = preprocess, residual
         self.attributes, self.groups = tuple(attributes), {name: tuple(members) for name, members in groups.items()}
+        last = len(backbone.stages) - 1
+        self.moved = {"backbone.shared.": f"backbone.stages.{last}.{len(backbone.stages[last]) - 1}."}  # type: ignore[arg-type]
         # Inside the trunk's name space, because it holds pretrained weights and learns at the trunk's rate.
         backbone.add_module("shared", residual_branch(backbone.detach_last_block()))
         self.backbone = backbone

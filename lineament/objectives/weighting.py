@@ -1,7 +1,7 @@
 """Loss weights of attributes during training: one interface, five strategies.
 
     step:  weights() (A,) -> reduce(terms, known, weights) -> loss ;  update(losses (A,)) after every step
-    epoch: end_epoch(train losses (A,), held-out losses (A,) or None)
+    window: end_window(train losses (A,), held-out losses (A,) or None); a window is an epoch or a part of one (`weighting.windows`)
 
 Convention: weights (A,) have mean 1 (before the per-group scale of DWS) and lie in [`LEAST`, `MOST`]; a strategy that has seen too little
 answers all ones. `state_dict` holds plain tensors, so a resumed run weighs as an uninterrupted one. Held-out losses come from a slice of
@@ -33,6 +33,7 @@ class Weighting(nn.Module):
     """Uniform weights, and the interface of the others: override what a strategy learns from."""
 
     current: Tensor
+    needs_heldout = False
 
     def __init__(self, attributes: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
         super().__init__()
@@ -46,8 +47,8 @@ class Weighting(nn.Module):
     def update(self, losses: Tensor) -> None:
         """Learn from a step's training losses (A,), detached. Nothing to learn for most strategies."""
 
-    def end_epoch(self, train_losses: Tensor, heldout_losses: Tensor | None = None) -> None:
-        """Learn from an epoch's mean losses (A,)."""
+    def end_window(self, train_losses: Tensor, heldout_losses: Tensor | None = None) -> None:
+        """Learn from a window's mean losses (A,)."""
 
     def penalty(self) -> Tensor:
         """Return a term to add to the loss, zero for most strategies."""
@@ -58,7 +59,8 @@ class DynamicWeighting(Weighting):
     """DWS of FAR-AMTN: slow groups weigh more, and every group's loss is brought to one scale. Weights follow groups.
 
     Read in the paper: losses are weighted dynamically so that tasks converge together. Reconstructed here: the rule (papers.md 2.3),
-    w_g = K softmax(r_g / T) with r_g = L_g(t-1) / L_g(t-2), times s_g = mean_h L_h(t-1) / L_g(t-1); ones for the first two epochs.
+    w_g = K softmax(r_g / T) with r_g = L_g(t-1) / L_g(t-2), times s_g = mean_h L_h(t-1) / L_g(t-1); ones for the first two windows
+    (epochs in the notes; shorter ones where a run has few epochs).
     Source: arXiv 2601.01537.
     """
 
@@ -70,7 +72,7 @@ class DynamicWeighting(Weighting):
         self.columns = [[self.attributes.index(name) for name in members] for members in self.groups.values()]
         self.register_buffer("history", torch.zeros(0, len(self.columns)))
 
-    def end_epoch(self, train_losses: Tensor, heldout_losses: Tensor | None = None) -> None:
+    def end_window(self, train_losses: Tensor, heldout_losses: Tensor | None = None) -> None:
         by_group = torch.stack([train_losses[columns].mean() for columns in self.columns]).float().cpu()
         self.history = torch.cat([self.history, by_group.unsqueeze(0)])[-2:]
         if len(self.history) < 2:
@@ -97,17 +99,18 @@ class ValidationTrend(Weighting):
     """Validation-loss trend: an attribute whose held-out loss still moves, and is high, weighs more.
 
     lambda = norm(|m_cur - m_prev| / m_cur) * norm(m_cur), normalised to mean 1. Read in the authors' Caffe layer and a PyTorch port
-    (papers.md 3.4), where a window is k steps with a validation batch each; here a window is an epoch over the held-out slice of train.
+    (papers.md 3.4), where a window is k steps with a validation batch each; here it ends with a look at the held-out slice of train.
     Source: He et al., ACM MM 2017.
     """
 
     previous: Tensor
+    needs_heldout = True
 
     def __init__(self, attributes: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
         super().__init__(attributes, groups)
         self.register_buffer("previous", torch.full((len(self.attributes),), float("nan")))
 
-    def end_epoch(self, train_losses: Tensor, heldout_losses: Tensor | None = None) -> None:
+    def end_window(self, train_losses: Tensor, heldout_losses: Tensor | None = None) -> None:
         if heldout_losses is None:
             raise ConfigError(f"{type(self).__name__} needs held-out losses: set data.holdout above 0.")
         now = heldout_losses.detach().float().cpu()

@@ -19,7 +19,7 @@ def run(name: str, epochs: int = 3, **options: float) -> torch.nn.Module:
     weighting = create_weighting(name, NAMES, GROUPS, **options)
     for losses in torch.tensor(EPOCHS[:epochs]):
         weighting.update(losses)
-        weighting.end_epoch(losses, losses * 1.1)
+        weighting.end_window(losses, losses * 1.1)
     return weighting
 
 
@@ -78,7 +78,7 @@ def test_promises(name: str) -> None:
     weighting = create_weighting(name, NAMES, GROUPS)
     assert weighting.weights().tolist() == [1, 1, 1, 1], "a strategy that has seen nothing answers ones"
     for losses in (torch.full((4,), 1e-12), torch.full((4,), float("nan")), torch.tensor([1e3, 1e-9, 0.0, 1.0]), torch.ones(4)):
-        weighting.end_epoch(losses, losses)
+        weighting.end_window(losses, losses)
         weights = weighting.weights()
         assert torch.isfinite(weights).all()
         assert (weights >= LEAST).all()
@@ -90,7 +90,7 @@ def test_resumed_equals_uninterrupted(name: str) -> None:
     whole, resumed = run(name, 3), create_weighting(name, NAMES, GROUPS)
     resumed.load_state_dict(run(name, 2).state_dict())
     last = torch.tensor(EPOCHS[2])
-    resumed.end_epoch(last, last * 1.1)
+    resumed.end_window(last, last * 1.1)
     assert torch.equal(whole.weights(), resumed.weights())
 
 
@@ -106,4 +106,4 @@ def test_errors_name_the_fix() -> None:
     with pytest.raises(ConfigError, match="weighting dws"):
         create_weighting("dws", NAMES, GROUPS, speed=3)
     with pytest.raises(ConfigError, match=r"data\.holdout"):
-        create_weighting("dmm", NAMES, GROUPS).end_epoch(torch.ones(4), None)
+        create_weighting("dmm", NAMES, GROUPS).end_window(torch.ones(4), None)
