@@ -1,0 +1,195 @@
+"""The page of `scripts/systems.py`: its document as Markdown tables and one chart. No number is computed here but means over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lineament.schema import MGMTN_GROUPS
+
+METRICS = ("mean_accuracy", "balanced_accuracy", "macro_f1", "mean_ap")
+BASELINE = "baseline"
+
+
+def percent(value: float | None) -> str:
+    return "no data" if value is None else f"{100 * value:.2f}"
+
+
+def _millions(value: int | None) -> str:
+    return "-" if value is None else f"{value / 1e6:.2f} M"
+
+
+def _plain(value: float | None, digits: int = 1) -> str:
+    return "not measured" if value is None else f"{value:.{digits}f}"
+
+
+def _difference(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    mean = found["mean"]["accuracy"]
+    word = {"A is better": "worse", "B is better": "better", "inside the noise": "inside the noise"}.get(mean["verdict"], "no data")
+    return f"{100 * mean['difference']:+.2f} [{100 * mean['low']:+.2f}, {100 * mean['high']:+.2f}] {word}"
+
+
+def _won(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    beyond = f"{len(found['wins_beyond_noise'])}/{len(found['losses_beyond_noise'])}"
+    return f"{found['wins']}/{found['losses']} ({beyond})"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, numbers to the right."""
+    lines = [" | ".join(heads), " | ".join(["---"] + ["---:"] * (len(heads) - 1)), *(" | ".join(row) for row in rows)]
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def systems_table(document: Mapping[str, Any]) -> str:
+    heads = ("system", "seed", "mean accuracy", "balanced", "macro-F1", "mAP", "against the baseline", "attributes won/lost",
+             "parameters", "MACs", "ms per face", "training images/s")  # fmt: skip
+    rows = []
+    for row in document["systems"]:
+        scores = [percent(row[metric]) for metric in METRICS]
+        found = row["against_baseline"]
+        cost = [_millions(row["parameters"]), _millions(row["macs"]), _plain(row["ms_per_face"]), _plain(row["training_images_per_s"])]
+        rows.append([row["name"], str(row["seed"]), *scores, _difference(found), _won(found), *cost])
+    for name, seeds in document["not_run"]["systems"].items():
+        rows.extend([name, str(seed), *["not run"] * 4, *["-"] * 6] for seed in seeds)
+    if document["systems"]:
+        rows.append(["majority answer", "-", percent(document["systems"][0]["majority_accuracy"]), *["-"] * 9])
+    return table(heads, rows)
+
+
+def ablation_table(document: Mapping[str, Any]) -> str:
+    """Return one row per config: mean over seeds, their spread, and the difference from the baseline of the same scale."""
+    rows = []
+    for name in dict.fromkeys(row["name"] for row in document["ablations"]):
+        runs = [row for row in document["ablations"] if row["name"] == name]
+        scores = [row["mean_accuracy"] for row in runs]
+        away = [row["against_baseline"]["mean"]["accuracy"]["difference"] for row in runs if row["against_baseline"]]
+        spread = f"{100 * (max(scores) - min(scores)):.2f}" if len(scores) > 1 else "one seed"
+        gain = f"{100 * float(np.mean(away)):+.2f}" if away else "-"
+        others = [percent(float(np.mean([row[metric] for row in runs]))) for metric in METRICS[1:]]
+        rows.append([name.removeprefix("ablation-"), str(len(runs)), percent(float(np.mean(scores))), spread, *others, gain])
+    heads = ("ablation", "seeds", "mean accuracy", "spread", "balanced", "macro-F1", "mAP", "against the reduced baseline")
+    return table(heads, rows) if rows else "None was run yet.\n"
+
+
+def convergence_table(document: Mapping[str, Any]) -> str:
+    runs = [row for row in (*document["systems"], *document["ablations"]) if row["convergence"]]
+    if not runs:
+        return "No run has kept its losses per attribute yet.\n"
+    heads = ("run", "spread (epochs)", "standard deviation", *MGMTN_GROUPS)
+    rows = []
+    for row in runs:
+        epochs = row["convergence"]["epochs"]
+        cells = ["-" if epochs.get(group) is None else f"{epochs[group]:.2f}" for group in MGMTN_GROUPS]
+        name = f"{row['name'].removeprefix('ablation-')} s{row['seed']}{' (reduced)' if row in document['ablations'] else ''}"
+        rows.append([name, f"{row['convergence']['spread']:.2f}", f"{row['convergence']['standard_deviation']:.2f}", *cells])
+    return table(heads, rows)
+
+
+def mask_table(document: Mapping[str, Any]) -> str:
+    if document["masks"] is None:
+        return "The region network was not scored yet.\n"
+    rows = []
+    for kind, truth in (("parsing", "CelebAMask-HQ labels"), ("landmarks", "polygons of 68 points")):
+        for group, row in document["masks"][kind].items():
+            target = "-" if row["target"] is None else f"{row['target']:.2f}"
+            rows.append([group, truth, str(row["images"]), f"{row['iou']:.3f}", f"{row['mean_iou']:.3f}", target])
+    return table(("group", "truth", "images", "IoU", "mean IoU per image", "target"), rows)
+
+
+def charted(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the runs whose group losses are drawn: FAR-AMTN with and without its dynamic weights, one seed each, both at one scale."""
+    rows = [row for row in document["ablations"] if row["convergence"]]
+    found = [next((row for row in rows if row["name"] == f"ablation-far-amtn{kind}"), None) for kind in ("", "-no-dws")]
+    return [row for row in found if row is not None]
+
+
+def chart(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw each group's mean training loss by epoch, one panel per run. Needs matplotlib (extra `viz`)."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "lineament"
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(rows), figsize=(4.5 * len(rows), 3.2), sharey=True, squeeze=False)
+    for axis, row in zip(axes[0], rows, strict=True):
+        for number, (group, losses) in enumerate(row["convergence"]["losses"].items()):
+            axis.plot(row["convergence"]["windows"], losses, marker="os^Dvp*X"[number % 8], ms=4, label=group)
+        axis.set(title=f"{row['name'].removeprefix('ablation-')}, seed {row['seed']}", xlabel="epoch", ylabel="mean training loss")
+    axes[0][-1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """Return systems.md."""
+    configs = document["configs"]
+    missing = {**document["not_run"]["systems"], **document["not_run"]["ablations"]}
+    lines = [f"- {name}, seed {', '.join(map(str, seeds))}: `{configs[name]}`" for name, seeds in missing.items()]
+    lines += [f"- {name}: {why}" for name, why in document["not_run"]["not_planned"].items()]
+    beaten = [row for row in document["systems"] if row["against_baseline"] and row["name"] != BASELINE]
+    plainly = [
+        f"{row['name']} (seed {row['seed']}) does not beat the baseline."
+        for row in beaten
+        if row["against_baseline"]["mean"]["accuracy"]["verdict"] != "B is better"
+    ]
+    picture = "\n![Loss of each group by epoch](convergence.svg)\n" if charted(document) else ""
+    images = sorted({row["images"] for row in document["systems"]})
+    scored = f"{', '.join(map(str, images))} official validation images of CelebA" if images else "CelebA's official validation images"
+    return PAGE.format(
+        scored=scored, systems=systems_table(document), plainly=" ".join(plainly) or "Nothing to state yet.", ablations=ablation_table(document),
+        convergence=convergence_table(document) + picture, masks=mask_table(document), lacking="\n".join(lines),
+    )  # fmt: skip
+
+
+PAGE = """# Systems under one protocol
+
+Written by `python scripts/systems.py` from `results/`; not edited by hand. A run comes there by
+`python scripts/ablate.py CONFIG... --seeds ...`, which trains, scores and collects, and goes on where it was killed.
+
+Protocol: equal trunk, input, images, steps and augmentation (`configs/cpu/`); scored on {scored}, stored crops, threshold 0.5 on the raw sigmoid.
+Differences are system minus baseline, in points of accuracy, with a 95 % interval from a paired bootstrap over identities; attributes
+won/lost count every difference, in brackets those whose interval, valid for all attributes at once, excludes zero. Parameters and MACs are the
+exported network's, preprocessing included. Published numbers stand in each config; they are of other trunks, four times the images and the
+test split, so none of ours is a reproduction.
+
+## One table
+
+{systems}
+{plainly}
+
+## Ablations
+
+Reduced scale: 8,192 images, 112 px wide, three epochs. Compare rows here with each other, not with the table above.
+
+{ablations}
+## When groups converge
+
+The epoch at which a group's mean training loss has made 95 % of its final gain over the first window (a part of an epoch: `weighting.windows`),
+between windows by straight lines.
+FAR-AMTN's dynamic weights are meant to bring these together: compare `far-amtn` with `far-amtn-no-dws`.
+
+{convergence}
+## Masks
+
+MGMTN's region network (`configs/cpu/regions.yaml`) on images it was not trained on: 100 CelebAMask-HQ images, and the test photos of
+`landmarks68/`. *IoU*: pixels in both over pixels in either, summed over all images. Hair's truth includes the hat, Object's all face classes
+and hair, Eyes' is the hull of eye and brow of each side. The committed weights are scored again, and drawn, by
+
+```sh
+python scripts/train_regions.py --config configs/cpu/regions.yaml --out results/regions --score-only --sheet FILE.png
+```
+
+{masks}
+## Not run
+
+{lacking}
+"""
