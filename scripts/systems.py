@@ -1,4 +1,5 @@
-"""Rebuild docs/benchmarks/systems.md and systems.json from what is committed in results/: no data set and no torch needed.
+"""Rebuild docs/benchmarks/systems.md and systems.json from what is committed in results/: no image and no torch needed, only the label lists
+of the official release ($LINEAMENT_DATA/celeba/official), which are not ours to commit.
 
     python scripts/systems.py                # write both
     python scripts/systems.py --check        # exit 1 if they are stale

@@ -1,7 +1,7 @@
 """What a finished run leaves in `results/`: small files that rebuild every table on a clean checkout, no image among them.
 
     results/runs/<name>-s<seed>/  run.json config.json environment.json log.csv attributes.csv card.json predictions.npz [speed.json]
-    results/labels/<fingerprint>.npz    the labels those predictions are scored on, once for all runs
+    results/labels/<fingerprint>.npz    the labels those predictions are scored on: the data set's, so made again from it and not committed
     results/systems/<name>/       model.onnx model.card.json model.safetensors
 
 Predictions are stored as logits in float16: signs, and so every label at 0.5, are those of the run; 40 answers of 5,185 images take 415 kB.
@@ -21,13 +21,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lineament.config import expand
+from lineament.data.celeba import Official
 from lineament.decision import sigmoid
+from lineament.engine.evaluate import to_predictions
 from lineament.errors import DataError
 from lineament.predictions import Predictions
 
 MOST_BYTES = 500_000
 COPIED = ("config.json", "environment.json", "log.csv", "attributes.csv")
 _OPTIONAL = ("attributes.csv",)
+OFFICIAL = "$LINEAMENT_DATA/celeba/official"
 
 
 @dataclass(frozen=True)
@@ -166,11 +170,30 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def _labels_of(root: Path, fingerprint: str, said: Path) -> Path:
+    """Return the file of a run's labels, made from the official validation lists where it is not there. Raises: DataError."""
+    path = root / "labels" / f"{fingerprint}.npz"
+    if path.is_file():
+        return path
+    with np.load(said) as answers:
+        names = tuple(answers["attributes"].tolist())
+    if expand(OFFICIAL).is_dir():
+        table = Official(expand(OFFICIAL), "val").table
+        found = to_predictions(table, np.zeros((len(table), len(names))), names)
+        if found.fingerprint() == fingerprint:
+            _write_labels(root, found)
+            return path
+    raise DataError(
+        f"The labels {fingerprint} are neither in {path.parent} nor those of {OFFICIAL}. They are the data set's and not handed on with results: "
+        "let LINEAMENT_DATA name the data folder, or collect the run again with scripts/collect_run.py."
+    )
+
+
 def _read_predictions(folder: Path, about: Mapping[str, Any]) -> Predictions:
-    labels, said = folder.parent.parent / "labels" / f"{about['labels']}.npz", folder / "predictions.npz"
-    for path in (labels, said):
-        if not path.is_file():
-            raise DataError(f"{path} is missing. Collect the run again with scripts/collect_run.py.")
+    said = folder / "predictions.npz"
+    if not said.is_file():
+        raise DataError(f"{said} is missing. Collect the run again with scripts/collect_run.py.")
+    labels = _labels_of(folder.parent.parent, str(about["labels"]), said)
     with np.load(labels) as truth, np.load(said) as answers:
         shape = (len(truth["files"]), len(truth["attributes"]))
         logits = answers["logits"].astype(np.float64)
