@@ -23,6 +23,7 @@ from lineament.engine.results import OFFICIAL, read_record, read_records, write_
 from lineament.errors import DataError  # noqa: E402
 from lineament.images import load_image  # noqa: E402
 from lineament.models.checkpoint import load_network_file  # noqa: E402
+from lineament.runtime.onnx_file import read_card  # noqa: E402
 from lineament.runtime.registry import resolve_model  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -180,3 +181,20 @@ def test_the_committed_page_is_fresh() -> None:
     if not all((ROOT / "results" / "labels" / f"{name}.npz").is_file() for name in labels) and not expand(OFFICIAL).is_dir():
         pytest.skip("the committed runs are scored on CelebA's labels, which are not in the repository: LINEAMENT_DATA names no data folder")
     assert systems.main(["--check"]) == 0, "run python scripts/systems.py"
+
+
+def test_a_shipped_run_becomes_the_default_and_the_old_one_keeps_a_name(world: Path, tmp_path: Path) -> None:
+    ship = script("ship")
+    weights, kept = tmp_path / "weights", tmp_path / "systems"
+    weights.mkdir()
+    for file, suffix in (("model.onnx", "onnx"), ("model.safetensors", "safetensors")):
+        shutil.copy(world / "results" / "systems" / "baseline" / file, weights / f"default.{suffix}")
+    old = (weights / "default.safetensors").read_bytes()
+    before, after = ship.ship(world / "runs" / "far-amtn-s0", "v7", weights, kept)
+    assert (before, after) == (kept / "v7" / "model.onnx", weights / "default.onnx")
+    assert (kept / "v7" / "model.safetensors").read_bytes() == old
+    assert [read_card(path).name for path in (before, after)] == ["v7", "default"]
+    assert (read_card(before).document["architecture"], read_card(after).document["architecture"]) == ("baseline on toy", "far-amtn on toy")
+    assert json.loads((weights / "default.card.json").read_text("utf-8"))["file"] == "default.onnx"
+    ship.ship(world / "runs" / "baseline-s0", "v7", weights, kept)
+    assert read_card(before).document["architecture"] == "baseline on toy", "a name once given is not given again"
