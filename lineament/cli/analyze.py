@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from lineament.types import Report
 
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="INPUT...", help="Photos, folders, patterns, @LIST files, tar or Parquet files; - is a list or photo on stdin.")
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Photos, folders, patterns, @LIST files, archives, videos, camera:0; - is stdin."),
 ]
 Output = Annotated[str | None, typer.Option(metavar="FILE")]
 
@@ -70,7 +71,7 @@ def command(
     from lineament.cli.output import write_json
     from lineament.pipeline.analyze import Settings
     from lineament.pipeline.run import parse_max_failed, record, run
-    from lineament.pipeline.sources import Reading, check_inputs, items, parse_shard
+    from lineament.pipeline.sources import Reading, check_inputs, is_camera, items, parse_shard
 
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine must be local or ray, not {engine!r}.")
@@ -86,6 +87,9 @@ def command(
     if model == "default":  # its names are known before it is loaded; others have their own
         settings.visible()
     check_inputs(inputs)
+    live = any(is_camera(text) for text in inputs)
+    if live and (resume or shard is not None or engine == "ray"):
+        raise UsageError("A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray.")
     given = given_faces(boxes, faces)
     if engine == "ray":
         _connect(tracks)
@@ -103,7 +107,7 @@ def command(
             summary = record(_spread(inputs, reading, recipe, stop), sinks, identity, resume=resume, shard=part, stop=stop, seen=told)
         else:
             work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
-            workers = 1 if _single(inputs) else loaded.threads
+            workers = 1 if live or _single(inputs) else loaded.threads
             todo = items(inputs, reading)
             summary = run(todo, work, sinks, identity, resume=resume, shard=part, workers=workers, stop=stop, seen=told)
     if followed is not None and tracks is not None:

@@ -31,6 +31,7 @@ SUFFIXES = frozenset(
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
+CAMERA = "camera:"
 SEPARATOR = "::"
 """Between a file and the member, row or time in it, in a source."""
 
@@ -93,7 +94,11 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
             from lineament.pipeline.archives import arrow
 
             arrow()
-        if text.lower().endswith(VIDEO_SUFFIXES):
+        if is_camera(text):
+            from lineament.pipeline.camera import device_of
+
+            device_of(text)
+        if text.lower().endswith(VIDEO_SUFFIXES) or is_camera(text):
             from lineament.pipeline.video import pyav
 
             pyav()
@@ -131,7 +136,11 @@ def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = No
 def opened(item: Item, every: float = 1.0) -> Iterator[Item]:
     """Yield the photos in a closed item, in their order."""
     name, lower = item.source, item.source.lower()
-    if item.path is None:
+    if is_camera(name):
+        from lineament.pipeline.camera import camera_items
+
+        yield from camera_items(name, every)
+    elif item.path is None:
         from lineament.pipeline.remote import remote_items
 
         yield from remote_items(name)
@@ -158,11 +167,18 @@ def is_uri(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None and not os.path.lexists(text)
 
 
+def is_camera(text: str) -> bool:
+    """Return whether an input is a camera: camera:0, camera:/dev/video2."""
+    return text.startswith(CAMERA) and len(text) > len(CAMERA) and not os.path.lexists(text)
+
+
 def _named(text: str, without: frozenset[str]) -> Iterator[Item]:
     if is_uri(text):
         from lineament.pipeline.remote import remote_names
 
         yield from remote_names(text)
+    elif is_camera(text):
+        yield Item(text, closed=True)
     elif not os.path.lexists(text) and any(mark in text for mark in "*?["):
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - keeps the names as the pattern spells them
         if not found:

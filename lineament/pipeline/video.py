@@ -39,12 +39,13 @@ def video_items(path: Path, every: float = 1.0, name: str | None = None) -> Iter
             if not container.streams.video:
                 yield Item(name, error=UnreadableError("The file holds no video."))
                 return
-            yield from _sampled(container, name, every)
+            yield from sampled(container, name, every)
     except (av.error.FFmpegError, OSError) as error:
         yield Item(name, error=UnreadableError(f"Not a video, or damaged: {error}"))
 
 
-def _sampled(container: Any, name: str, every: float) -> Iterator[Item]:
+def sampled(container: Any, name: str, every: float) -> Iterator[Item]:
+    """Yield an open container's frame at 0 s, then the first at or after each multiple of `every` seconds."""
     stream = container.streams.video[0]
     stream.thread_type = "NONE"
     step, start = 0, None

@@ -40,6 +40,7 @@ def ray() -> Iterator[Any]:
     from lineament.pipeline.scale import connect, ray_data
 
     module = ray_data()
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: on a busy machine the workers would starve
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "e2e"), before])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
