@@ -96,7 +96,7 @@ def embed(model: Path, int8: Path, measured: dict[str, Any]) -> None:
     own = read_card(int8).document
     metrics = dict(card.get("metrics") or {})
     metrics["official_val"] = {"images": (metrics.get("official_val") or {}).get("images"), "mean_accuracy": measured["int8"]["onnx"]}
-    with_card(int8, Card({**card, "precision": own["precision"], "metrics": metrics, "precisions": measured}), int8)
+    with_card(int8, Card({**card, "precision": own.get("precision"), "metrics": metrics, "precisions": measured}), int8)
     write_card_beside(int8, read_card(int8))
 
 

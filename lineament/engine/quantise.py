@@ -36,16 +36,21 @@ def quantise(model: Path, faces: UInt8, out: Path, *, keep: str = "outer") -> Ca
     proto = _folded(model, onnx)
     names = [node.name for node in kept(proto, keep)]
     dataset = nncf.Dataset(range(len(faces)), lambda index: {"crops": faces[index : index + 1]})
-    scope = nncf.IgnoredScope(names=names)
-    graph = nncf.quantize(proto, dataset, subset_size=len(faces), ignored_scope=scope)
+    from nncf.quantization.advanced_parameters import QuantizationParameters
+
+    whole = QuantizationParameters(per_channel=False)  # ONNX Runtime's convolutions take one scale per activation
+    graph = nncf.quantize(
+        proto, dataset, subset_size=len(faces), ignored_scope=nncf.IgnoredScope(names=names),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(activations_quantization_params=whole),
+    )  # fmt: skip
     for entry in [entry for entry in graph.metadata_props if entry.key == CARD_KEY]:
         graph.metadata_props.remove(entry)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".part")
-    partial.write_bytes(graph.SerializeToString(deterministic=True))
+    bare = out.with_name(out.name + ".bare")
+    bare.write_bytes(graph.SerializeToString(deterministic=True))
     card = Card({**read_card(model).document, "precision": f"int8 weights and activations; {KEPT_IN_FP32[keep]} in fp32"})
-    with_card(partial, card, out)
-    partial.unlink()
+    with_card(bare, card, out)
+    bare.unlink()
     return read_card(out)
 
 

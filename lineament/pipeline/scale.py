@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lineament.errors import DataError, LineamentError, MissingExtraError, image_error
+from lineament.errors import DataError, LineamentError, MissingExtraError, ModelFileError, image_error
 from lineament.pipeline.resume import Wanted
 from lineament.pipeline.sinks import record_line
 from lineament.pipeline.sources import Item, Reading, items, opened
@@ -48,7 +48,7 @@ class Cluster:
     stop: Event | None = None
 
     def __call__(self, wanted: Wanted) -> Iterator[tuple[str, str, Report]]:
-        """Yield (source, fingerprint, report) of every input that is wanted. Raises: LineamentError as an actor raised it."""
+        """Yield (source, fingerprint, report) of every input that is wanted. Raises: ModelFileError where a worker refuses; LineamentError."""
         ray = ray_data()
         rows = listed(items(self.inputs, replace(self.reading, expand=False)), wanted)
         if not rows:
@@ -67,6 +67,8 @@ class Cluster:
         try:
             for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in batch.to_pylist():
+                    if row["refused"]:
+                        raise ModelFileError(row["refused"])
                     yield os.fsdecode(row["source"]), row["fingerprint"], Report.from_dict(json.loads(row["record"]))
                 if self.stop is not None and self.stop.is_set():
                     return
@@ -170,31 +172,28 @@ class _Actor:
     """One worker of the pool: the model is loaded once, then answers batches of rows."""
 
     def __init__(self, make_work: Callable[[], Work], threads: int, stand: tuple[str, bool]) -> None:
-        _stand(*stand)
-        self._work, self._threads = make_work(), threads
+        self._threads, self._refused = threads, ""
+        try:
+            _stand(*stand)
+            self._work = make_work()
+        except LineamentError as error:  # told with the first batch: an actor that fails to start loses its reason on the way
+            self._refused = str(error)
 
     def __call__(self, batch: Any) -> Any:
         import pyarrow
 
-        done = list(stream((from_row(row) for row in batch.to_pylist()), self._answer, workers=self._threads))
-        columns = {
-            "source": [os.fsencode(item.source) for item, _ in done],
-            "fingerprint": [fingerprint for _, (fingerprint, _) in done],
-            "record": [line for _, (_, line) in done],
-        }
-        return pyarrow.table(columns)
+        given = () if self._refused else (from_row(row) for row in batch.to_pylist())
+        done = list(stream(given, self._answer, workers=self._threads))
+        rows = [(os.fsencode(item.source), fingerprint, line, "") for item, (fingerprint, line) in done]
+        columns = zip(*(rows or [(b"", "", b"", self._refused)]), strict=True)
+        return pyarrow.table(dict(zip(("source", "fingerprint", "record", "refused"), map(list, columns), strict=True)))
 
     def _answer(self, item: Item) -> tuple[str, bytes]:
         return item.fingerprint(), record_line(self._work(item))
 
 
 def _told(error: Any) -> LineamentError:
-    """Return what a failure in the cluster means: our own error where an actor raised one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, LineamentError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
+    """Return what a failure in the cluster means to the user."""
     last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
     return LineamentError(
         f"Ray gave up ({type(error).__name__}: {last}). What was written is whole; --resume goes on. If one photo ends its worker each time, "
