@@ -3,7 +3,9 @@
     default.onnx + training images -> default.int8.onnx -> official validation images -> accuracy of fp32, bf16 and int8
       -> int8 kept or not -> the card's `precisions`, docs/benchmarks/precision.md
 
-    python scripts/precisions.py [--data ../shared/data] [--model FILE]     (prints; writes only below runs/)
+    python scripts/precisions.py [--data ../shared/data] [--model FILE] [--time] [--page]
+
+By hand it prints, and writes the int8 file below runs/; --page also writes the page, --time also prints faces per second (quiet machine).
 
 The recipe (what stays in fp32) is chosen on training images that were not calibrated on, by how many labels change; the validation images only
 decide whether the result is kept: where it costs more than 0.1 point of mean accuracy in any runtime, it is not.
@@ -15,6 +17,8 @@ import argparse
 import json
 import os
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -174,16 +178,44 @@ def _points(value: float | None) -> str:
     return "" if value is None else f"{100 * value:+.3f}"
 
 
+def faces_per_second(network: Network, faces: UInt8, runs: int = 7) -> dict[str, float]:
+    """Return the median, least and most faces per second of the attribute network alone over `runs` passes, all threads at work."""
+    crops, rates = _crops(faces), []
+    network(crops)
+    for _ in range(runs):
+        start = perf_counter()
+        network(crops)
+        rates.append(len(faces) / (perf_counter() - start))
+    return {"median": round(median(rates), 1), "least": round(min(rates), 1), "most": round(max(rates), 1)}
+
+
+def time_all(model: Path, int8: Path, data: Path, threads: int) -> None:
+    """Print faces per second of each precision and runtime on real faces."""
+    faces = _faces(data)
+    for precision, runtime in (("fp32", "onnx"), ("fp32", "openvino"), ("bf16", "openvino"), ("int8", "onnx"), ("int8", "openvino")):
+        file = int8 if precision == "int8" else model
+        if file.is_file():
+            print(precision, runtime, f"{threads} threads", faces_per_second(load_network(file, runtime, precision, threads), faces), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data"))
     parser.add_argument("--model", type=Path, default=ROOT / "lineament" / "weights" / "default.onnx")
     parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--time", action="store_true", help="also print faces per second")
+    parser.add_argument("--page", action="store_true", help="also write docs/benchmarks/precision.md")
     arguments = parser.parse_args()
     source = Official(arguments.data / "celeba" / "official", "val")
-    measured = measure(arguments.model, source, arguments.data, arguments.threads, ROOT / "runs" / "refit" / "default.int8.onnx")
+    int8 = ROOT / "runs" / "refit" / "default.int8.onnx"
+    measured = measure(arguments.model, source, arguments.data, arguments.threads, int8)
     print(json.dumps(measured, indent=1))
-    print(page(measured, read_card(arguments.model).name, len(source.table)))
+    text = page(measured, read_card(arguments.model).name, len(source.table))
+    print(text)
+    if arguments.page:
+        PAGE.write_text(text, encoding="utf-8")
+    if arguments.time:
+        time_all(arguments.model, int8, arguments.data, arguments.threads)
 
 
 if __name__ == "__main__":

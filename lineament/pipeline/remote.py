@@ -19,7 +19,7 @@ from lineament.pipeline.sources import SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, I
 
 def remote_names(uri: str) -> Iterator[Item]:
     """Yield, still closed, the file that an address names or every picture below it, names sorted. What is not there is an item with an error."""
-    store, path = _store(uri)
+    store, path = store_of(uri)
     try:
         info = store.get_file_info(path)
         if info.type.name == "NotFound":
@@ -38,7 +38,7 @@ def remote_items(uri: str) -> Iterator[Item]:
     if lower.endswith(VIDEO_SUFFIXES):
         yield Item(uri, error=UnreadableError("Videos are read from local files only. Copy it here first."))
         return
-    store, path = _store(uri)
+    store, path = store_of(uri)
     try:
         with store.open_input_file(path) as file:
             if lower.endswith(TAR_SUFFIXES):
@@ -60,7 +60,7 @@ def _below(store: Any, path: str, uri: str) -> list[str]:
     return sorted(f"{uri.rstrip('/')}/{name.removeprefix(path.rstrip('/')).lstrip('/')}" for name in names)
 
 
-def _store(uri: str) -> tuple[Any, str]:
+def store_of(uri: str) -> tuple[Any, str]:
     """Return the store of an address and the path in it. Raises: UsageError for a kind of store that PyArrow does not open."""
     pyarrow, _ = arrow()
     from pyarrow.fs import FileSystem

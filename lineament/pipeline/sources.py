@@ -90,7 +90,11 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
         text = os.fsdecode(given)
         if text.startswith("@") and not os.path.lexists(text):
             _read_list(text[1:])
-        if text.lower().endswith(".parquet") or is_uri(text):
+        if is_uri(text):
+            from lineament.pipeline.remote import store_of
+
+            store_of(text)
+        elif text.lower().endswith(".parquet"):
             from lineament.pipeline.archives import arrow
 
             arrow()
