@@ -50,7 +50,7 @@ GOOD_ENOUGH = 0.005
 
 
 def measure(model: Path, source: Source, data: Path, threads: int, out: Path) -> dict[str, Any]:
-    """Return mean accuracy and cost per precision and runtime, and whether int8 is kept; `out` is then the int8 file, else it is gone.
+    """Return mean accuracy and cost per precision and runtime, and whether int8 is kept; `out` is then the int8 file.
 
     What cannot be measured here (no OpenVINO, a processor whose 8-bit arithmetic saturates) says why.
     """
@@ -68,8 +68,6 @@ def measure(model: Path, source: Source, data: Path, threads: int, out: Path) ->
     costs = [base - value for value in measured["int8"].values() if isinstance(value, float)]
     kept = max(costs) <= LIMIT
     measured["int8"] |= {"kept": kept, "fp32_layers": KEPT_IN_FP32[recipe], "tried": tried, "bytes": out.stat().st_size}
-    if not kept:
-        out.unlink()
     return _with_costs(measured, base)
 
 
@@ -90,7 +88,9 @@ def choose(model: Path, faces: UInt8, out: Path, threads: int) -> tuple[str, dic
 
 
 def embed(model: Path, int8: Path, measured: dict[str, Any]) -> None:
-    """Write what was measured into the card of the model and, where it was kept, of the int8 file, with the decision layer they share."""
+    """Write what was measured into the card of the model and of the int8 file, with the decision layer they share; remove what is not kept."""
+    if not measured["int8"]["kept"]:
+        int8.unlink(missing_ok=True)
     card = read_card(model).document
     with_card(model, Card({**card, "precisions": measured}), model)
     write_card_beside(model, read_card(model))
