@@ -1,11 +1,11 @@
 """What bf16 and int8 cost in accuracy, and whether int8 is shipped. `make refit` runs it; by hand it shows what refit would do.
 
     default.onnx + training images -> default.int8.onnx -> official validation images -> accuracy of fp32, bf16 and int8
-      -> int8 kept or not -> the card's `precisions`, docs/benchmarks/precision.md
+      -> int8 kept or not -> the card's `precisions`, a section of docs/benchmarks/decision.md
 
-    python scripts/precisions.py [--data ../shared/data] [--model FILE] [--time] [--page]
+    python scripts/precisions.py [--data ../shared/data] [--model FILE] [--time]
 
-By hand it prints, and writes the int8 file below runs/; --page also writes the page, --time also prints faces per second (quiet machine).
+By hand it prints, and writes the int8 file below runs/; --time also prints faces per second (quiet machine).
 
 The recipe (what stays in fp32) is chosen on training images that were not calibrated on, by how many labels change; the validation images only
 decide whether the result is kept: where it costs more than 0.1 point of mean accuracy in any runtime, it is not.
@@ -41,7 +41,6 @@ from lineament.runtime.threads import default_threads
 from lineament.types import Crops, UInt8
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "benchmarks" / "precision.md"
 LIMIT = 0.001
 """Mean accuracy that a precision may cost, as a fraction."""
 CALIBRATED_ON, CHOSEN_ON = 150, 250
@@ -104,8 +103,8 @@ def embed(model: Path, int8: Path, measured: dict[str, Any]) -> None:
     write_card_beside(int8, read_card(int8))
 
 
-def page(measured: dict[str, Any], name: str, images: int) -> str:
-    """Return docs/benchmarks/precision.md."""
+def section(measured: dict[str, Any], images: int) -> str:
+    """Return the section of docs/benchmarks/decision.md."""
     rows = [
         f"| {precision} | {runtime} | {_percent(value)} | {_points(measured[precision].get('cost', {}).get(runtime))} |"
         for precision in ("fp32", "bf16", "int8")
@@ -115,9 +114,9 @@ def page(measured: dict[str, Any], name: str, images: int) -> str:
     int8 = measured["int8"]
     verdict = "It is shipped as `default.int8.onnx`" if int8["kept"] else f"It is not shipped ({int8.get('why', 'it costs more than that')})"
     lines = [
-        f"# What a precision costs: `{name}`",
+        "## What a precision costs",
         "",
-        f"Written by `make refit` on {images:,} official validation images, stored crops, threshold 0.5, on {measured['processor']}.",
+        f"On the {images:,} official validation images, stored crops, threshold 0.5, on {measured['processor']}.",
         "Percent and points of mean accuracy; the cost is against fp32 in ONNX Runtime.",
         "",
         "| precision | runtime | mean accuracy | cost |",
@@ -204,16 +203,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ROOT / "lineament" / "weights" / "default.onnx")
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--time", action="store_true", help="also print faces per second")
-    parser.add_argument("--page", action="store_true", help="also write docs/benchmarks/precision.md")
     arguments = parser.parse_args()
     source = Official(arguments.data / "celeba" / "official", "val")
     int8 = ROOT / "runs" / "refit" / "default.int8.onnx"
     measured = measure(arguments.model, source, arguments.data, arguments.threads, int8)
     print(json.dumps(measured, indent=1))
-    text = page(measured, read_card(arguments.model).name, len(source.table))
-    print(text)
-    if arguments.page:
-        PAGE.write_text(text, encoding="utf-8")
+    print(section(measured, len(source.table)))
     if arguments.time:
         time_all(arguments.model, int8, arguments.data, arguments.threads)
 

@@ -121,4 +121,4 @@ def test_int8_is_kept_only_where_it_costs_little_everywhere(openvino: float, kep
     assert read_card(model).document["precisions"]["int8"]["kept"] is kept_
     if kept_:
         assert read_card(out).document["metrics"]["official_val"]["mean_accuracy"] == 0.919
-    assert ("It is shipped" in precisions.page(measured, "v1", 5)) is kept_
+    assert ("It is shipped" in precisions.section(measured, 5)) is kept_
