@@ -130,3 +130,15 @@ def test_an_address_that_cannot_be_opened_is_said_before_any_output(tree: Path) 
     done = CliRunner().invoke(app, ["analyze", "nowhere://bucket/a.png", "--jsonl", "out.jsonl"])
     assert done.exit_code == 2
     assert not Path("out.jsonl").exists()
+
+
+def test_a_cluster_that_does_not_start_is_one_sentence(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra [scale]")
+
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore.")
+
+    monkeypatch.setattr(ray, "init", late)
+    done = CliRunner().invoke(app, ["analyze", "in", "--engine", "ray", "--jsonl", "out.jsonl"])
+    assert done.exit_code == 2
+    assert done.output.startswith("lineament: Ray could not start a cluster on this machine: The current node timed out during startup. Use")

@@ -92,12 +92,20 @@ def ray_data() -> Any:
 
 
 def connect(cpus: int) -> None:
-    """Join the cluster that $RAY_ADDRESS names, or start one on this machine with so many processors. Once is enough."""
+    """Join the cluster that $RAY_ADDRESS names, or start one on this machine with so many processors. Once is enough.
+
+    Raises: MissingExtraError; LineamentError where Ray does not start or the cluster does not answer.
+    """
     ray = ray_data()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if not ray.is_initialized():
-        own = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": cpus, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level=logging.WARNING, **own)
+        address = os.environ.get("RAY_ADDRESS")
+        own = {} if address else {"num_cpus": cpus, "include_dashboard": False}
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.WARNING, **own)
+        except Exception as error:  # Ray raises the bare class where a node does not start in time
+            whom = f"join the cluster at {address}" if address else "start a cluster on this machine"
+            raise LineamentError(f"Ray could not {whom}: {str(error).strip().splitlines()[0]} Use --engine local, or try again.") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = BLOCK_BYTES
