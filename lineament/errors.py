@@ -122,3 +122,11 @@ class TooManyFacesError(ImageError):
     """More faces in one photo than the caller allowed."""
 
     code = "too_many_faces"
+
+
+def image_error(code: str, message: str) -> ImageError:
+    """Return the error of a record's code, as another process told it; one that is not known here is an UnreadableError."""
+    for kind in globals().values():
+        if isinstance(kind, type) and issubclass(kind, ImageError) and kind is not ImageError and kind.code == code:
+            return kind(message)
+    return UnreadableError(message)

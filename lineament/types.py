@@ -211,6 +211,23 @@ class Report:
             "faces": [face.to_dict() for face in self.faces],
         }
 
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Report:
+        """Return the report of a JSON record, without pixels; its `to_dict` is that record again."""
+        error, image = record["error"], record["image"]
+        faces = tuple(
+            FaceReport(
+                tuple(face["box_xyxy"]),
+                face["detection_prob"],
+                tuple((x, y) for x, y in face["keypoints"]),
+                Quality(**face["quality"]),
+                {name: Answer(**answer) for name, answer in face["attributes"].items()},
+            )
+            for face in record["faces"]
+        )
+        named = {key: record[key] for key in ("source", "status", "model", "profile")}
+        return Report(**named, faces=faces, error=None if error is None else (error["code"], error["message"]), **image)
+
     def draw(self) -> PILImage:
         """Return the photo with boxes, keypoints and the positive answers drawn on it.
 

@@ -3,6 +3,7 @@
     default.onnx + official validation images
       -> predictions (runs/refit/val.parquet, not kept in git: it holds CelebA's labels)
       -> accuracy against face size -> decision layer with held-out evidence -> card inside default.onnx and default.card.json
+      -> int8 file where it costs little, accuracy of every precision in the card
       -> golden answers for `lineament doctor` -> docs/benchmarks/decision.{json,md}, rules.md and audit.md -> docs/benchmarks/refit.json (hashes)
 
     python scripts/refit.py [--data ../shared/data] [--goal keep] [--threads N]
@@ -25,6 +26,7 @@ from typing import Any
 import audit_page
 import check_rules
 import measure_size
+import precisions
 from decision_page import decision_page
 
 from lineament import predictions
@@ -42,9 +44,11 @@ from lineament.runtime.threads import default_threads
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "lineament" / "weights"
 BENCHMARKS = ROOT / "docs" / "benchmarks"
+INT8 = WEIGHTS / "default.int8.onnx"
 STAMP = BENCHMARKS / "refit.json"
 FILES = ("lineament/weights/default.onnx", "lineament/weights/default.card.json", "lineament/weights/golden.json",
          "docs/benchmarks/decision.json", "docs/benchmarks/decision.md", "docs/benchmarks/rules.md", "docs/benchmarks/audit.md")  # fmt: skip
+IF_SHIPPED = ("lineament/weights/default.int8.onnx", "lineament/weights/default.int8.card.json")
 
 
 def network_sha256(path: Path) -> str:
@@ -63,7 +67,8 @@ def text_sha256(path: Path) -> str:
 
 def stamp(model: Path) -> dict[str, Any]:
     """Return what the stored hashes must be."""
-    return {"network_sha256": network_sha256(model), "files": {name: text_sha256(ROOT / name) for name in FILES}}
+    shipped = [name for name in IF_SHIPPED if (ROOT / name).is_file()]
+    return {"network_sha256": network_sha256(model), "files": {name: text_sha256(ROOT / name) for name in (*FILES, *shipped)}}
 
 
 def refit(data: Path, goal: str, threads: int, every: int) -> None:
@@ -82,9 +87,20 @@ def refit(data: Path, goal: str, threads: int, every: int) -> None:
     where = f"official/val@{found.fingerprint()}"
     card = scorecard(found, missing=source.table.missing)
     embed(model, fitted, where, card)
-    document = {"network_sha256": network_sha256(model), "fitted_on": where, "scorecard": headline(card), "sizes": sizes, **fitted.evidence}
+    print("precisions", flush=True)
+    measured = precisions.measure(model, source, data, threads, INT8)
+    precisions.embed(model, INT8, measured)
+    document = {
+        "network_sha256": network_sha256(model),
+        "fitted_on": where,
+        "scorecard": headline(card),
+        "sizes": sizes,
+        "precisions": measured,
+        **fitted.evidence,
+    }
     (BENCHMARKS / "decision.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    (BENCHMARKS / "decision.md").write_text(decision_page(document, network.card.name), encoding="utf-8")
+    text = decision_page(document, network.card.name) + "\n" + precisions.section(measured, len(source.table))
+    (BENCHMARKS / "decision.md").write_text(text, encoding="utf-8")
     check_rules.PAGE.write_text(check_rules.measure(data), encoding="utf-8")
     golden(model)
     print("cohort audits", flush=True)

@@ -50,6 +50,16 @@ def test_int8_is_a_file_of_its_own(house: Path, monkeypatch: pytest.MonkeyPatch)
     assert load_network(house / "weights" / "default.onnx", precision="int8").id == int8.id
 
 
+def test_a_file_is_never_said_to_be_of_another_precision(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lineament.runtime.processor.int8_is_exact", lambda: True)
+    assert load_network(house / "weights" / "default.int8.onnx").precision == "int8"
+    with pytest.raises(UsageError, match="holds an int8 network"):
+        load_network(house / "weights" / "default.int8.onnx", precision="fp32")
+    monkeypatch.setattr("lineament.runtime.processor.int8_is_exact", lambda: False)
+    with pytest.raises(UsageError, match="saturates"):
+        load_network(house / "weights" / "default.int8.onnx")
+
+
 def test_int8_is_refused_where_it_saturates(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lineament.runtime.processor.int8_is_exact", lambda: False)
     with pytest.raises(UsageError, match="saturates"):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from toy_model import write_toy_model
 
 from lineament.runtime.processor import int8_is_exact
-from lineament.runtime.threads import available_cpus, cgroup_quota, default_threads
+from lineament.runtime.threads import available_cpus, cgroup_quota, default_threads, slurm_cpus
 
 V1 = "cpu,cpuacct/docker/abc"
 HERE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -59,6 +63,58 @@ def test_affinity_mask_is_seen() -> None:
         assert available_cpus({}) == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(
+    ("environment", "cpus"),
+    [
+        ({}, None),
+        ({"SLURM_CPUS_PER_TASK": "3", "SLURM_CPUS_ON_NODE": "16"}, 3),
+        ({"SLURM_CPUS_ON_NODE": "16"}, 16),
+        ({"SLURM_CPUS_ON_NODE": "16", "SLURM_TASKS_PER_NODE": "4"}, 4),
+        ({"SLURM_CPUS_ON_NODE": "16", "SLURM_TASKS_PER_NODE": "2(x3),1"}, 8),
+        ({"SLURM_CPUS_ON_NODE": "16", "SLURM_TASKS_PER_NODE": "2(x3),1", "SLURM_NODEID": "3"}, 16),
+        ({"SLURM_CPUS_ON_NODE": "2", "SLURM_TASKS_PER_NODE": "4"}, 1),
+        ({"SLURM_CPUS_ON_NODE": "", "SLURM_TASKS_PER_NODE": "x", "SLURM_NODEID": "?"}, None),
+        ({"SLURM_CPUS_ON_NODE": "8", "SLURM_TASKS_PER_NODE": "x", "SLURM_NODEID": "?"}, 8),
+    ],
+)
+def test_slurms_share_of_a_task(environment: dict[str, str], cpus: int | None) -> None:
+    assert slurm_cpus(environment) == cpus
+
+
+LOADED = """
+import os, sys, numpy as np
+from lineament.api import load
+from lineament.types import Crops
+before = len(os.listdir("/proc/self/task"))
+model = load(sys.argv[1], runtime=sys.argv[2])
+model.network(Crops(np.zeros((6, 3, 218, 178), np.uint8), np.zeros((6, 2, 3), np.float32)))
+print(model.threads, len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+@pytest.mark.parametrize(
+    ("how", "threads", "runtime"),
+    [("cpuset", 1, "onnx"), ("cpuset", 1, "openvino"), ("SLURM_CPUS_PER_TASK", 1, "onnx"), ("OMP_NUM_THREADS", 1, "onnx"), ("nothing", HERE, "onnx")],
+)
+def test_a_process_starts_no_more_threads_than_it_may_use(how: str, threads: int, runtime: str, tmp_path: Path) -> None:
+    """Loaded and run in a process of its own, under each limit: the threads that are there afterwards are counted by the system."""
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+    model = write_toy_model(tmp_path / "toy.onnx")
+    clean = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS" and not key.startswith("SLURM_")}
+    environment = clean | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)} | ({how: "1"} if how.isupper() else {})
+    command = [sys.executable, "-c", LOADED, str(model), runtime]
+    if how == "cpuset":
+        command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *command]
+        if shutil.which("taskset") is None:
+            pytest.skip("taskset is not installed")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    stated, started = (int(word) for word in done.stdout.split())
+    assert stated == threads
+    assert started <= 2 * threads + 2  # workers of the runtime and ours, and what a runtime keeps for itself
 
 
 def _report(queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lineament.cli import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, options
+from lineament.cli.worker import Recipe, given_faces, make_work
 from lineament.errors import UsageError
 
 if TYPE_CHECKING:
     from lineament.api import Model
-    from lineament.pipeline.analyze import Settings
-    from lineament.pipeline.run import Summary
+    from lineament.pipeline.run import Answers, Summary
     from lineament.pipeline.sinks import Sink
-    from lineament.pipeline.sources import Item
+    from lineament.pipeline.sources import Reading
     from lineament.types import Report
 
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="INPUT...", help="Photos, folders, patterns, @LIST files, tar or Parquet files; - is a list or photo on stdin.")
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Photos, folders, patterns, @LIST files, archives, videos, camera:0; - is stdin."),
 ]
 Output = Annotated[str | None, typer.Option(metavar="FILE")]
 
@@ -56,7 +57,9 @@ def command(
     timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for reading one photo.")] = None,
     every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Of a video, a frame is taken this often.")] = 1.0,
     tracks: Annotated[Path | None, typer.Option("--tracks", metavar="FILE", help="JSON: faces followed through videos, and what changed.")] = None,
-    engine: Annotated[str, typer.Option("--engine", metavar="local|ray", help="Where the work is done.")] = "local",
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="local|ray", help="ray: a cluster's machines (needs lineament's extra scale).")
+    ] = "local",
     quiet: options.Quiet = False,
 ) -> None:
     """Answer the attributes of every face in photos, folders or lists.
@@ -67,11 +70,11 @@ def command(
     from lineament.api import load, make_settings
     from lineament.cli.output import write_json
     from lineament.pipeline.analyze import Settings
-    from lineament.pipeline.run import parse_max_failed, run
-    from lineament.pipeline.sources import Reading, check_inputs, items, parse_shard
+    from lineament.pipeline.run import parse_max_failed, record, run
+    from lineament.pipeline.sources import Reading, check_inputs, is_camera, items, parse_shard
 
-    if engine != "local":
-        raise UsageError(f"--engine {engine} is not available in this version. Use --engine local, and --shard I/N for several machines.")
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine must be local or ray, not {engine!r}.")
     if not every > 0:
         raise UsageError(f"--every must be more than 0 seconds, got {every:g}.")
     too_many = parse_max_failed(max_failed)
@@ -84,19 +87,29 @@ def command(
     if model == "default":  # its names are known before it is loaded; others have their own
         settings.visible()
     check_inputs(inputs)
-    given = _given_faces(boxes, faces)
+    live = any(is_camera(text) for text in inputs)
+    if live and (resume or shard is not None or engine == "ray"):
+        raise UsageError("A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray.")
+    given = given_faces(boxes, faces)
+    if engine == "ray":
+        _connect(tracks)
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say)
     sinks = make_sinks({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet}, settings.visible(loaded.card.attributes), consistent)
     identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint}) | ({} if every == 1.0 else {"every": every})
+    reading = Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None))
     with ExitStack() as cleanup:
-        work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
         stop = cleanup.enter_context(_stop_on_signal())
         seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
-        workers = 1 if _single(inputs) else loaded.threads
         followed = _followed(tracks, loaded, resume)
         told = _both(seen, followed)
-        todo = items(inputs, Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None)))
-        summary = run(todo, work, sinks, identity, resume=resume, shard=part, workers=workers, stop=stop, seen=told)
+        if engine == "ray":
+            recipe = Recipe(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout)
+            summary = record(_spread(inputs, reading, recipe, stop), sinks, identity, resume=resume, shard=part, stop=stop, seen=told)
+        else:
+            work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
+            workers = 1 if live or _single(inputs) else loaded.threads
+            todo = items(inputs, reading)
+            summary = run(todo, work, sinks, identity, resume=resume, shard=part, workers=workers, stop=stop, seen=told)
     if followed is not None and tracks is not None:
         write_json(followed.to_dict(), tracks)
     _account(summary, inputs, quiet, bool(sinks))
@@ -104,6 +117,22 @@ def command(
         raise typer.Exit(EXIT_INTERRUPTED)
     if too_many(summary.failures, summary.inputs):
         raise typer.Exit(EXIT_FAILED_INPUTS)
+
+
+def _connect(tracks: Path | None) -> None:
+    """Join or start the Ray cluster, before the model is loaded: what is missing is said first."""
+    from lineament.pipeline.scale import connect
+    from lineament.runtime.threads import available_cpus
+
+    if tracks is not None:
+        raise UsageError("--tracks needs the frames in their order, so it does not go with --engine ray.")
+    connect(available_cpus())
+
+
+def _spread(inputs: list[str], reading: Reading, recipe: Recipe, stop: Event) -> Answers:
+    from lineament.pipeline.scale import Cluster
+
+    return Cluster(tuple(inputs), reading, recipe, recipe.threads, stop)
 
 
 def _followed(tracks: Path | None, model: Model, resume: bool) -> Any:
@@ -160,41 +189,6 @@ def _parquet_sink(path: str, attributes: tuple[str, ...], consistent: bool) -> S
     from lineament.pipeline.parquet import ParquetSink
 
     return ParquetSink(path, attributes, consistent=consistent)
-
-
-def _given_faces(boxes: Path | None, faces: str) -> Any:
-    if boxes is None:
-        return None
-    if faces == "aligned":
-        raise UsageError("--boxes and --faces aligned exclude each other: an aligned crop is one face already.")
-    from lineament.pipeline.boxes import GivenFaces
-
-    return GivenFaces(boxes)
-
-
-def make_work(
-    model: Model, settings: Settings, given: Any, draw: Path | None, crops: Path | None, timeout: float | None, cleanup: ExitStack
-) -> Callable[[Item], Report]:
-    """Return what is done with one item: answer it, then save its pictures."""
-    from lineament.pipeline.folders import CropFolder, DrawFolder
-    from lineament.pipeline.stream import report_of
-
-    folders = [kind(folder) for kind, folder in ((DrawFolder, draw), (CropFolder, crops)) if folder is not None]
-    decode = None
-    if timeout is not None:
-        if not timeout > 0:
-            raise UsageError(f"--timeout must be more than 0 seconds, got {timeout:g}.")
-        from lineament.pipeline.timed import TimedDecoder
-
-        decode = TimedDecoder(timeout, settings.max_pixels)
-        cleanup.callback(decode.close)
-
-    def after(report: Report) -> None:
-        for folder in folders:
-            folder(report)
-
-    tools = model.tools(settings, given)
-    return lambda item: report_of(item, tools, settings, decode=decode, after=after if folders else None)
 
 
 @contextmanager

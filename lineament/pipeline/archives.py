@@ -10,7 +10,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lineament.errors import ImageError, MissingExtraError, NotFoundError, PermissionDeniedError, TruncatedError, UnreadableError
 from lineament.pipeline.sources import SEPARATOR, SUFFIXES, Item
@@ -18,46 +18,47 @@ from lineament.pipeline.sources import SEPARATOR, SUFFIXES, Item
 _IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
 
 
-def tar_items(path: Path) -> Iterator[Item]:
-    """Yield a tar archive's pictures in their order; what cannot be read of it is one item with an error."""
+def tar_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
+    """Yield a tar archive's pictures in their order; what cannot be read of it is one item with an error. name: what sources call it."""
+    mode: Any = "r:*" if name.lower().endswith(".tar") else "r|gz"
     try:
-        with tarfile.open(path, "r:*" if path.suffix == ".tar" else "r|gz") as archive:
+        with tarfile.open(file, mode) if isinstance(file, Path) else tarfile.open(fileobj=file, mode=mode) as archive:
             for member in archive:
                 if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    data = file.read()
+                    entry = archive.extractfile(member)
+                    assert entry is not None
+                    data = entry.read()
                     if len(data) < member.size:
                         raise tarfile.ReadError("unexpected end of data")
-                    yield Item(f"{path}{SEPARATOR}{member.name}", data=data)
+                    yield Item(f"{name}{SEPARATOR}{member.name}", data=data)
     except (tarfile.TarError, EOFError) as error:
-        yield Item(str(path), error=TruncatedError(f"The archive is damaged or ends early ({error}); photos after that point were not read."))
+        yield Item(name, error=TruncatedError(f"The archive is damaged or ends early ({error}); photos after that point were not read."))
     except OSError as error:
-        yield Item(str(path), error=_of_os_error(path, error))
+        yield Item(name, error=of_os_error(name, error))
 
 
-def parquet_items(path: Path) -> Iterator[Item]:
+def parquet_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
     """Yield the pictures of a Parquet file: a column of bytes, or of {"bytes", "path"} as the Hugging Face hub stores them.
 
-    The source is FILE::ROW, rows counted from 0.
+    The source is NAME::ROW, rows counted from 0.
     """
     pyarrow, parquet = arrow()
     try:
-        table = parquet.ParquetFile(path)
+        table = parquet.ParquetFile(file)
         column = _image_column(table.schema_arrow)
         if column is None:
-            yield Item(str(path), error=UnreadableError(f"No column of pictures: one of {', '.join(_IMAGE_COLUMNS)} must hold bytes."))
+            yield Item(name, error=UnreadableError(f"No column of pictures: one of {', '.join(_IMAGE_COLUMNS)} must hold bytes."))
             return
         row = 0
         for batch in table.iter_batches(32, columns=[column]):
             for value in batch.column(0).to_pylist():
                 data = value.get("bytes") if isinstance(value, dict) else value
-                yield Item(f"{path}{SEPARATOR}{row}", data=data, error=None if data is not None else UnreadableError("The row holds no picture."))
+                yield Item(f"{name}{SEPARATOR}{row}", data=data, error=None if data is not None else UnreadableError("The row holds no picture."))
                 row += 1
     except pyarrow.ArrowException as error:
-        yield Item(str(path), error=UnreadableError(f"Not a Parquet file, or damaged: {error}"))
+        yield Item(name, error=UnreadableError(f"Not a Parquet file, or damaged: {error}"))
     except OSError as error:
-        yield Item(str(path), error=_of_os_error(path, error))
+        yield Item(name, error=of_os_error(name, error))
 
 
 def arrow() -> tuple[Any, Any]:
@@ -81,7 +82,8 @@ def _image_column(schema: Any) -> str | None:
     return None
 
 
-def _of_os_error(path: Path, error: OSError) -> ImageError:
+def of_os_error(path: str, error: OSError) -> ImageError:
+    """Return what a failure to open or read a file means, as the error of its record."""
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"There is no file {path}.")
     if isinstance(error, PermissionError):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lineament.errors import ResumeError
 from lineament.pipeline.sinks import Keep, LineFile, Sink, Written, is_plain
-from lineament.pipeline.sources import Item, source_hash
+from lineament.pipeline.sources import Item, in_shard, source_hash
 
 RETRIED = frozenset({"timed_out", "permission", "not_found"})
 """Statuses whose cause lies outside the photo: resuming tries these again."""
@@ -127,15 +128,24 @@ def _keeper(done: Counter[bytes]) -> Keep:
     return keep
 
 
-def not_done(items: Iterable[Item], done: Counter[bytes]) -> Iterator[Item]:
-    """Yield the items that are not done; one listed twice is done twice."""
-    left = Counter(done)
-    for item in items:
-        key = short_hash(item.source)
-        if left[key] > 0:
-            left[key] -= 1
-        else:
-            yield item
+@dataclass(frozen=True)
+class Wanted:
+    """Which of the inputs are still to be answered. shard: (I, N); done: short hash -> how often it is done."""
+
+    shard: tuple[int, int] | None = None
+    done: Mapping[bytes, int] = field(default_factory=Counter)
+
+    def of(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items to do; one listed twice is done twice."""
+        passed: Counter[bytes] = Counter()
+        for item in items:
+            if self.shard is not None and not in_shard(item.source, self.shard):
+                continue
+            key = short_hash(item.source) if self.done else b""
+            if passed[key] < self.done.get(key, 0):
+                passed[key] += 1
+            else:
+                yield item
 
 
 def resumable(sinks: Sequence[Sink]) -> bool:

@@ -6,16 +6,16 @@ items -> (shard) -> (not done yet) -> stream -> sinks + run file -> summary
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
 from lineament.errors import UsageError
-from lineament.pipeline.resume import RunFile, not_done, recover, resumable, short_hash
+from lineament.pipeline.resume import RunFile, Wanted, recover, resumable, short_hash
 from lineament.pipeline.sinks import Sink, is_plain
-from lineament.pipeline.sources import Item, in_shard
+from lineament.pipeline.sources import Item
 from lineament.pipeline.stream import is_failure, stream
 from lineament.types import Report
 
@@ -73,6 +73,10 @@ def parse_max_failed(text: str) -> Callable[[int, int], bool]:
     return lambda failures, inputs: failures > limit
 
 
+Answers = Callable[[Wanted], Iterable[tuple[str, str, Report]]]
+"""Which inputs are wanted -> (source, fingerprint of the photo before it was read, report), one by one: an engine."""
+
+
 def run(
     items: Iterable[Item],
     work: Callable[[Item], Report],
@@ -85,31 +89,45 @@ def run(
     stop: Event | None = None,
     seen: Callable[[Report], None] | None = None,
 ) -> Summary:
-    """Answer every item and write its record to every sink, in order.
+    """Answer every item in this process and write its record to every sink, in order.
 
     Args: settings: what must not change under --resume, `model` and `profile` among it. stop: set it to end early, with everything begun
         written. seen: told of each report after it is written.
     Raises: ResumeError; OSError where an output cannot be written (what was written before stays whole).
     """
-    summary = Summary()
-    if shard is not None:
-        items = (item for item in items if in_shard(item.source, shard))
+
+    def here(wanted: Wanted) -> Iterator[tuple[str, str, Report]]:
+        done = stream(wanted.of(items), lambda item: (item.fingerprint(), work(item)), workers=workers, stop=stop)
+        return ((item.source, fingerprint, report) for item, (fingerprint, report) in done)
+
+    return record(here, sinks, settings, resume=resume, shard=shard, stop=stop, seen=seen)
+
+
+def record(
+    answers: Answers,
+    sinks: Sequence[Sink],
+    settings: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    shard: tuple[int, int] | None = None,
+    stop: Event | None = None,
+    seen: Callable[[Report], None] | None = None,
+) -> Summary:
+    """Write what an engine answers to every sink; see `run`."""
+    summary, done = Summary(), Counter[bytes]()
     if resume:
         if not resumable(sinks):
             raise UsageError("--resume needs an output file to go on from: give --jsonl, --csv, --json or --parquet a file name.")
         done = recover(sinks, settings)
         summary.skipped = sum(done.values())
-        items = not_done(items, done)
-    else:
-        done = Counter()
     with ExitStack() as open_files:
         for sink in sinks:
             sink.open(resume=resume)
         note = _start_run_file(open_files, sinks, settings, done)
         complete = False
         try:
-            for item, (fingerprint, report) in stream(items, lambda item: (item.fingerprint(), work(item)), workers=workers, stop=stop):
-                note(item, fingerprint)
+            for source, fingerprint, report in answers(Wanted(shard, done)):
+                note(source, fingerprint)
                 for sink in sinks:
                     sink.write(report)
                 summary.add(report)
@@ -123,13 +141,13 @@ def run(
     return summary
 
 
-def _start_run_file(open_files: ExitStack, sinks: Sequence[Sink], settings: Mapping[str, Any], done: Counter[bytes]) -> Callable[[Item, str], None]:
+def _start_run_file(open_files: ExitStack, sinks: Sequence[Sink], settings: Mapping[str, Any], done: Counter[bytes]) -> Callable[[str, str], None]:
     """Write the sidecar of the first output that is a file; return what notes a photo in it."""
     files = [sink.path for sink in sinks if is_plain(sink.path)]
     if not files:
-        return lambda item, fingerprint: None
+        return lambda source, fingerprint: None
     sidecar = RunFile(files[0])
     kept = {key: value for key, value in sidecar.fingerprints().items() if key in done} if done else {}
     sidecar.start(settings, kept)
     open_files.callback(sidecar.close)
-    return lambda item, fingerprint: sidecar.note(short_hash(item.source), fingerprint)
+    return lambda source, fingerprint: sidecar.note(short_hash(source), fingerprint)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,18 +31,23 @@ SUFFIXES = frozenset(
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
+CAMERA = "camera:"
 SEPARATOR = "::"
 """Between a file and the member, row or time in it, in a source."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One input. source: what its record shows; path: the file; data: bytes or array where it is not a file of its own; error: why not."""
+    """One input. source: what its record shows; path: the file; data: bytes or array where it is not a file of its own; error: why not.
+
+    closed: it is an archive, table, video or object-store file whose photos `opened` gives; only with `Reading.expand` False.
+    """
 
     source: str
     path: Path | None = None
     data: Any = None
     error: ImageError | None = None
+    closed: bool = False
 
     def fingerprint(self) -> str:
         """Return what changes when the photo does: size and modification time of a file, the hash of bytes, "-" where there is nothing."""
@@ -84,11 +90,19 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
         text = os.fsdecode(given)
         if text.startswith("@") and not os.path.lexists(text):
             _read_list(text[1:])
-        if text.lower().endswith(".parquet"):
+        if is_uri(text):
+            from lineament.pipeline.remote import store_of
+
+            store_of(text)
+        elif text.lower().endswith(".parquet"):
             from lineament.pipeline.archives import arrow
 
             arrow()
-        if text.lower().endswith(VIDEO_SUFFIXES):
+        if is_camera(text):
+            from lineament.pipeline.camera import device_of
+
+            device_of(text)
+        if text.lower().endswith(VIDEO_SUFFIXES) or is_camera(text):
             from lineament.pipeline.video import pyav
 
             pyav()
@@ -96,10 +110,12 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """How inputs are read. every: seconds between a video's frames; without: real paths of folders to leave out (the run's own outputs)."""
+    """How inputs are read. every: seconds between a video's frames; without: real paths of folders to leave out (the run's own outputs);
+    expand: False leaves archives, tables, videos and object-store files closed, so that another process may open them."""
 
     every: float = 1.0
     without: frozenset[str] = frozenset()
+    expand: bool = True
 
 
 def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = None) -> Iterator[Item]:
@@ -117,32 +133,66 @@ def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = No
         elif text.startswith("@") and not os.path.lexists(text):
             yield from _listed(_read_list(text[1:]))
         else:
-            yield from _named(text, reading)
+            for item in _named(text, reading.without):
+                yield from opened(item, reading.every) if item.closed and reading.expand else (item,)
 
 
-def _named(text: str, reading: Reading) -> Iterator[Item]:
-    if not os.path.lexists(text) and any(mark in text for mark in "*?["):
+def opened(item: Item, every: float = 1.0) -> Iterator[Item]:
+    """Yield the photos in a closed item, in their order."""
+    name, lower = item.source, item.source.lower()
+    if is_camera(name):
+        from lineament.pipeline.camera import camera_items
+
+        yield from camera_items(name, every)
+    elif item.path is None:
+        from lineament.pipeline.remote import remote_items
+
+        yield from remote_items(name)
+    elif lower.endswith(TAR_SUFFIXES):
+        from lineament.pipeline.archives import tar_items
+
+        yield from tar_items(item.path, name)
+    elif lower.endswith(".parquet"):
+        from lineament.pipeline.archives import parquet_items
+
+        yield from parquet_items(item.path, name)
+    else:
+        from lineament.pipeline.video import video_items
+
+        yield from video_items(item.path, every, name)
+
+
+def is_uri(text: str) -> bool:
+    """Return whether an input is in an object store (s3://, gs://, abfss://, hdfs://, file://): a name with a scheme that is no local file.
+
+    >>> is_uri("s3://bucket/a.parquet"), is_uri("a/b.jpg")
+    (True, False)
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None and not os.path.lexists(text)
+
+
+def is_camera(text: str) -> bool:
+    """Return whether an input is a camera: camera:0, camera:/dev/video2."""
+    return text.startswith(CAMERA) and len(text) > len(CAMERA) and not os.path.lexists(text)
+
+
+def _named(text: str, without: frozenset[str]) -> Iterator[Item]:
+    if is_uri(text):
+        from lineament.pipeline.remote import remote_names
+
+        yield from remote_names(text)
+    elif is_camera(text):
+        yield Item(text, closed=True)
+    elif not os.path.lexists(text) and any(mark in text for mark in "*?["):
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - keeps the names as the pattern spells them
         if not found:
             yield Item(text, error=NotFoundError(f"No file matches the pattern {text}."))
         for name in found:
-            yield from _named(name, reading)
+            yield from _named(name, without)
     elif Path(text).is_dir():
-        yield from _folder(text, reading.without)
-    elif text.lower().endswith(TAR_SUFFIXES):
-        from lineament.pipeline.archives import tar_items
-
-        yield from tar_items(Path(text))
-    elif text.lower().endswith(".parquet"):
-        from lineament.pipeline.archives import parquet_items
-
-        yield from parquet_items(Path(text))
-    elif text.lower().endswith(VIDEO_SUFFIXES):
-        from lineament.pipeline.video import video_items
-
-        yield from video_items(Path(text), reading.every)
+        yield from _folder(text, without)
     else:
-        yield Item(text, Path(text))
+        yield Item(text, Path(text), closed=text.lower().endswith((*TAR_SUFFIXES, ".parquet", *VIDEO_SUFFIXES)))
 
 
 def _folder(folder: str, without: frozenset[str]) -> Iterator[Item]:

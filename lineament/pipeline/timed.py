@@ -18,8 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lineament import errors
-from lineament.errors import ImageError, LineamentError, TimedOutError, UnreadableError
+from lineament.errors import LineamentError, TimedOutError, UnreadableError, image_error
 from lineament.pipeline.sources import Item
 from lineament.types import DecodedImage
 
@@ -97,7 +96,7 @@ class _Child:
             raise _ChildDiedError
         header, body = answer
         if "code" in header:
-            raise _error_of(header["code"], header["message"])
+            raise image_error(header["code"], header["message"])
         return DecodedImage(np.frombuffer(body, np.uint8).reshape(header["shape"]), header["note"])
 
     def kill(self) -> None:
@@ -162,11 +161,3 @@ def _send(pipe: BinaryIO, header: dict[str, Any], body: memoryview | bytes = b""
     pipe.write(json.dumps(header).encode("ascii") + b"\n")
     pipe.write(body)
     pipe.flush()
-
-
-def _error_of(code: str, message: str) -> LineamentError:
-    for name in dir(errors):
-        kind = getattr(errors, name)
-        if isinstance(kind, type) and issubclass(kind, ImageError) and kind.code == code and name != "ImageError":
-            return kind(message)
-    return UnreadableError(message)

@@ -25,26 +25,27 @@ MIN_IOU, MAX_GAP, SMOOTHING, HYSTERESIS = 0.3, 3, 0.4, 0.05
 _TURNS = {90: 1, -270: 1, 180: 2, -180: 2, 270: 3, -90: 3}
 
 
-def video_items(path: Path, every: float = 1.0) -> Iterator[Item]:
+def video_items(path: Path, every: float = 1.0, name: str | None = None) -> Iterator[Item]:
     """Yield the frame at 0 s and then the first one at or after each further multiple of `every` seconds, turned as the file says.
 
-    A file that cannot be opened, or breaks off, is one item with an error after the frames before it.
+    A file that cannot be opened, or breaks off, is one item with an error after the frames before it. name: what sources call it.
     """
-    av = pyav()
+    av, name = pyav(), str(path) if name is None else name
     if not path.exists():
-        yield Item(str(path), error=NotFoundError(f"There is no file {path}."))
+        yield Item(name, error=NotFoundError(f"There is no file {path}."))
         return
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                yield Item(str(path), error=UnreadableError("The file holds no video."))
+                yield Item(name, error=UnreadableError("The file holds no video."))
                 return
-            yield from _sampled(container, str(path), every)
+            yield from sampled(container, name, every)
     except (av.error.FFmpegError, OSError) as error:
-        yield Item(str(path), error=UnreadableError(f"Not a video, or damaged: {error}"))
+        yield Item(name, error=UnreadableError(f"Not a video, or damaged: {error}"))
 
 
-def _sampled(container: Any, name: str, every: float) -> Iterator[Item]:
+def sampled(container: Any, name: str, every: float) -> Iterator[Item]:
+    """Yield an open container's frame at 0 s, then the first at or after each multiple of `every` seconds."""
     stream = container.streams.video[0]
     stream.thread_type = "NONE"
     step, start = 0, None

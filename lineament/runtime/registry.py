@@ -113,6 +113,10 @@ def load_network(
         raise UsageError(f"threads must be at least 1, not {threads}.")
     entry = resolve_model(name_or_path, precision)
     stated = precision or entry.precision
+    if entry.precision == "int8" and stated != "int8":
+        raise UsageError(
+            f"{entry.path} holds an int8 network: --precision {stated} does not go with it. Name the fp32 file, or leave --precision out."
+        )
     if stated == "int8":
         _refuse_saturating_processor()
     if runtime == "auto":

@@ -7,19 +7,20 @@ threads compute at once, and an answer cannot depend on it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 PROC_CGROUP = Path("/proc/self/cgroup")
-_ENVIRONMENT = ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS")
+_REPEATED = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
 
 def available_cpus(environment: Mapping[str, str] | None = None, *, cgroup_root: Path = CGROUP_ROOT, proc_cgroup: Path = PROC_CGROUP) -> int:
     """Return the number of CPUs this process may keep busy, at least 1.
 
     Convention: the smallest of the affinity mask (cpusets, taskset), the cgroup quota (v2 `cpu.max`, v1 `cpu.cfs_quota_us`; 1.5 CPUs count
-    as 1, because a throttled thread stalls the others), `SLURM_CPUS_PER_TASK` and `OMP_NUM_THREADS`.
+    as 1, because a throttled thread stalls the others), SLURM's share of a task (`slurm_cpus`) and `OMP_NUM_THREADS`.
 
     >>> available_cpus({"OMP_NUM_THREADS": "1"})
     1
@@ -29,8 +30,31 @@ def available_cpus(environment: Mapping[str, str] | None = None, *, cgroup_root:
     quota = cgroup_quota(cgroup_root, proc_cgroup)
     if quota is not None:
         limits.append(quota)
-    limits += [float(environment[key]) for key in _ENVIRONMENT if environment.get(key, "").isdecimal() and int(environment[key]) > 0]
+    stated = (slurm_cpus(environment), _count(environment.get("OMP_NUM_THREADS")))
+    limits += [float(count) for count in stated if count is not None]
     return max(1, int(min(limits)))
+
+
+def slurm_cpus(environment: Mapping[str, str]) -> int | None:
+    """Return the CPUs that SLURM gave to one task of this job on this node; None outside a job.
+
+    Convention: `SLURM_CPUS_PER_TASK` where it was asked for; else the job's CPUs on this node (`SLURM_CPUS_ON_NODE`) shared by its tasks here
+    (`SLURM_TASKS_PER_NODE`, written like "2(x3),1", node `SLURM_NODEID`). SLURM does not bind tasks to CPUs everywhere.
+
+    >>> slurm_cpus({"SLURM_CPUS_ON_NODE": "16", "SLURM_TASKS_PER_NODE": "4(x2),2", "SLURM_NODEID": "2"})
+    8
+    """
+    asked, here = (_count(environment.get(key)) for key in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"))
+    if asked is not None or here is None:
+        return asked
+    tasks = [int(count) for count, times in _REPEATED.findall(environment.get("SLURM_TASKS_PER_NODE", "")) for _ in range(int(times or 1))]
+    node = int(environment.get("SLURM_NODEID", "0")) if environment.get("SLURM_NODEID", "0").isdecimal() else 0
+    return max(1, here // max(1, tasks[node] if node < len(tasks) else 1))
+
+
+def _count(text: str | None) -> int | None:
+    """Return a positive number as text, None for anything else."""
+    return int(text) if text and text.isdecimal() and int(text) > 0 else None
 
 
 def default_threads() -> int:
