@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lineament.report.tables import marked
 from lineament.report.tables import percent as pc
-from lineament.schema import LOW_AGREEMENT
 
 
 def decision_page(document: dict[str, Any], name: str) -> str:
@@ -111,6 +111,5 @@ def _attributes(document: dict[str, Any]) -> list[str]:
     for attribute, row in document["attributes"].items():
         errors = [pc(row[key]) for key in ("ece_raw", "ece", "ece_floor")]
         rest = [pc(row[key]) for key in ("accuracy_fixed", "accuracy_fitted", "coverage", "accuracy_answered")]
-        marked = attribute + (" *" if attribute in LOW_AGREEMENT else "")
-        lines.append(f"| {marked} | {' | '.join(errors)} | {row['method'] or '-'} | {row['threshold']:.3f} | {' | '.join(rest)} |")
+        lines.append(f"| {marked(attribute)} | {' | '.join(errors)} | {row['method'] or '-'} | {row['threshold']:.3f} | {' | '.join(rest)} |")
     return lines

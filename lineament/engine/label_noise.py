@@ -109,8 +109,8 @@ def summary(predictions: Predictions, *, method: str = "confident") -> dict[str,
         for a, name in enumerate(found.attributes)
     }
     images = ratio((wrong.any(1)).sum(), len(found))
-    return {"method": method, "images": len(found), "images_with_a_suspect": number(images), "share": number(mean_of_known(ratio(wrong.sum(0), found.known.sum(0)))),
-            "attributes": rows}  # fmt: skip
+    share = mean_of_known(ratio(wrong.sum(0), found.known.sum(0)))
+    return {"method": method, "images": len(found), "images_with_a_suspect": number(images), "share": number(share), "attributes": rows}
 
 
 def out_of_fold(

@@ -239,30 +239,32 @@ def cross_fitted(sample: Degraded, folds: int) -> tuple[Bool, list[Limits]]:
 
 
 def evidence(sample: Degraded, withheld: Bool) -> dict[str, Any]:
-    """Return, per way, accuracy (all answers, those given, those withheld) and informedness, means over attributes, as JSON."""
+    """Return, per way and over all of them, how much is told, withheld, and left in what is given and in what is withheld, as JSON.
+
+    Means over attributes, without `EXEMPT`. `left_given`: of the informedness on whole crops, the share that the answers given still have.
+    """
+    judged = np.array([name not in EXEMPT for name in sample.attributes])
+    said, poor, targets, known = sample.said[..., judged], withheld[..., judged], sample.targets[:, judged], sample.known[:, judged]
+    base = _told(said[:1], targets, known)
     rows = []
-    for number_, way in enumerate(sample.ways):
-        said, poor = sample.said[number_], withheld[number_]
-        every, given, kept_back = (count(said, sample.targets, sample.known & part) for part in (np.ones(poor.shape, bool), ~poor, poor))
+    for place, way in enumerate(sample.ways):
         rows.append({
-            "kind": way.kind, "amount": way.amount, "eye_distance": number(np.median(sample.eye_distance[number_])),
-            "sharpness": number(np.median(sample.sharpness[number_])), "accuracy": number(mean_of_known(every.accuracy)),
-            "informedness": number(mean_of_known(every.recall + every.specificity - 1)), "withheld": number(poor.mean()),
-            "accuracy_given": number(mean_of_known(given.accuracy)), "accuracy_withheld": number(mean_of_known(kept_back.accuracy)),
+            "kind": way.kind, "amount": way.amount, "eye_distance": number(np.median(sample.eye_distance[place])),
+            "sharpness": number(np.median(sample.sharpness[place])), "accuracy": number(mean_of_known(count(said[place], targets, known).accuracy)),
+            **_left(said[place : place + 1], targets, known, poor[place : place + 1], base),
         })  # fmt: skip
-    return {"ways": rows, **_left(sample, withheld)}
+    return {"ways": rows, **_left(said, targets, known, poor, base)}
 
 
-def _left(sample: Degraded, withheld: Bool) -> dict[str, Any]:
-    """Return which share of the informedness on whole crops the answers given, and those withheld, still have, mean over attributes."""
-    size = len(sample.attributes)
-    targets = np.broadcast_to(sample.targets, sample.said.shape).reshape(-1, size)
-    known: Bool = np.broadcast_to(sample.known, sample.said.shape).reshape(-1, size)
-    whole = count(sample.said[0], sample.targets, sample.known)
-    base = whole.recall + whole.specificity - 1
-    shares = {}
-    for name, part in (("given", ~withheld), ("withheld", withheld)):
-        counts = count(sample.said.reshape(-1, size), targets, known & part.reshape(-1, size))
-        share = np.where(base >= LEAST_INFORMEDNESS, (counts.recall + counts.specificity - 1) / np.maximum(base, LEAST_INFORMEDNESS), np.nan)
-        shares[f"informedness_left_{name}"] = number(mean_of_known(share))
-    return shares
+def _told(said: Bool, targets: npt.NDArray[np.int8], known: Bool) -> Float:
+    """Return the informedness (A,) of answers (W,N,A) on W times the same images; known: (N,A) or (W,N,A)."""
+    flat = [np.broadcast_to(part, said.shape).reshape(-1, said.shape[-1]) for part in (said, targets, known)]
+    counts = count(*flat)
+    return counts.recall + counts.specificity - 1
+
+
+def _left(said: Bool, targets: npt.NDArray[np.int8], known: Bool, poor: Bool, base: Float) -> dict[str, float | None]:
+    scale = np.where(base >= LEAST_INFORMEDNESS, base, np.nan)
+    parts = {"given": known & ~poor, "withheld": known & poor}
+    left = {f"left_{name}": number(mean_of_known(_told(said, targets, part) / scale)) for name, part in parts.items()}
+    return {"informedness": number(mean_of_known(_told(said, targets, known))), "withheld": number(poor.mean()), **left}

@@ -54,10 +54,11 @@ def test_what_is_withheld_was_fitted_on_other_people():
 def test_answers_given_keep_more_than_answers_withheld():
     sample = toy()
     found = evidence(sample, cross_fitted(sample, 5)[0])
-    assert found["informedness_left_given"] > SHARE > found["informedness_left_withheld"]
+    assert found["left_given"] > SHARE > found["left_withheld"]
     assert [row["kind"] for row in found["ways"]] == ["whole", "size", "size", "size", "defocus"]
     assert found["ways"][0]["withheld"] == 0
-    assert found["ways"][0]["accuracy_withheld"] is None, "no data, not 0"
+    assert found["ways"][0]["left_given"] == pytest.approx(1.0)
+    assert found["ways"][0]["left_withheld"] is None, "no data, not 0"
     assert found["ways"][3]["withheld"] > 0
     json.dumps(found, allow_nan=False)
 
