@@ -145,3 +145,13 @@ def test_startup_measures_fresh_processes(tmp_path: Path, script: Any, toy: str)
     peak = document["cold_start"]["one face"]["peak_mb"]["median"]
     assert peak == 0 or 36 < peak < 4000, "12 megapixels are 36 MB of pixels: less cannot be the peak"
     assert sys.executable not in text
+
+
+def test_metrics_scale_measures_fresh_processes(tmp_path: Path, script: Any) -> None:
+    script("metrics_scale").main(["--images", "600", "--draws", "50", "--runs", "1", "--out", str(tmp_path)])
+    document = json.loads((tmp_path / "metrics-scale.json").read_text())
+    run = document["runs"][0]
+    assert run["total"] == pytest.approx(sum(run[key] for key in ("read", "scorecard", "by_person", "by_image")))
+    assert 0.03 < run["peak_gb"] < 4, "NumPy and PyArrow alone take tens of megabytes"
+    assert 0.8 < run["accuracy"] < 1
+    assert "600 images x 40 attributes" in (tmp_path / "metrics-scale.md").read_text()

@@ -95,18 +95,18 @@ def _summary(cards: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def _attributes(card: Mapping[str, Any]) -> str:
-    heads = ("attribute", "accuracy", "majority", "TPR", "TNR", "balanced", "precision", "F1", "AP", "ECE", "ECE floor", "positives", "agreement")
+    heads = ("attribute", "accuracy", "majority", "TPR", "TNR", "balanced", "precision", "F1", "AP", "ECE", "floor", "positives")
     keys = ("accuracy", "majority", "tpr", "tnr", "balanced_accuracy", "precision", "f1", "ap")
     errors = card.get("calibrated", {}).get("attributes", {})
     rows = []
     for name, row in card["attributes"].items():
-        agreement = "low" if row["low_agreement"] else ""
         error, floor = (percent(errors.get(name, {}).get(key)) for key in ("ece", "ece_floor"))
-        rows.append((marked(name), *(percent(row[key]) for key in keys), error, floor, str(row["positives"]), agreement))
+        rows.append((marked(name), *(percent(row[key]) for key in keys), error, floor, str(row["positives"])))
     means = (card["mean_accuracy"], card["majority_accuracy"], None, None, card["balanced_accuracy"], None, card["macro_f1"], card["mean_ap"])
     both = (percent(card.get("calibrated", {}).get(key)) for key in ("ece", "ece_floor"))
-    last = ("mean", *(percent(value) for value in means), *both, "", "")
-    return table(f"Raw sigmoid at 0.5, percent. {AGREEMENT}", heads, rows, last=last)
+    last = ("mean", *(percent(value) for value in means), *both, "")
+    note = f"Raw sigmoid at 0.5, percent; floor: what the calibration error of perfect probabilities would be. {AGREEMENT}"
+    return table(note, heads, rows, last=last)
 
 
 def _reliability(main: Predictions, card: Mapping[str, Any]) -> str:
@@ -166,7 +166,9 @@ def _cohorts(main: Predictions, more: Extras) -> str:
         if all(np.isnan(parts[0]).all() for parts in series.values()):
             continue
         words = rate.replace("_", " ")
-        svg = figures.intervals(f"cohort-{rate}", list(main.attributes), series, f"{words}, percent", f"{words} of each cohort per attribute")
+        svg = figures.intervals(
+            f"cohort-{rate}", [marked(name) for name in main.attributes], series, f"{words}, percent", f"{words} of each cohort per attribute"
+        )
         inner += f"<details><summary>{escape(words)} per cohort</summary>{chart(svg, 'Dots with 95 percent intervals.')}</details>"
     heads = ("attribute", *(f"{rate.replace('_', ' ')} gap" for rate in RATES))
     rows = []
