@@ -40,7 +40,7 @@ from lineament.engine.evaluate import predict
 from lineament.engine.recard import with_decision, write_card_beside
 from lineament.engine.scorecard import number, scorecard
 from lineament.metrics.calibration import logit
-from lineament.metrics.counts import count, mean_of_known
+from lineament.metrics.counts import count, mean_of_known, ratio
 from lineament.predictions import Predictions
 from lineament.runtime.card import Card, sha256_of
 from lineament.runtime.onnx_file import read_card, with_card
@@ -88,7 +88,7 @@ def refit(data: Path, goal: str, threads: int, faces: int) -> None:
     sizes = face_size.run(data, load(str(model), threads=threads), faces)
     print("decision layer", flush=True)
     limits = {"min_eye_distance": sizes["min_eye_distance"], "min_sharpness": sizes["min_sharpness"], "limits_of_fold": sizes["limits_of_fold"]}
-    rates = class_rates(data)
+    rates = {name: rate for name, rate in class_rates(data).items() if name in found.attributes}
     fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **limits))
     where = f"official/val@{found.fingerprint()}"
     card = scorecard(found, missing=source.table.missing)
@@ -123,7 +123,8 @@ def class_rates(data: Path) -> dict[str, float]:
     if not shards.is_dir():
         return {}
     table = HubParquet(shards).table
-    return dict(zip(table.attributes, table.targets.mean(0).tolist(), strict=True))
+    share = ratio((table.targets * table.known).sum(0), table.known.sum(0))
+    return {name: rate for name, rate in zip(table.attributes, share.tolist(), strict=True) if not np.isnan(rate)}
 
 
 def goals(found: Predictions, limits: dict[str, Any], rates: dict[str, float]) -> dict[str, Any]:
