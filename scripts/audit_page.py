@@ -76,6 +76,8 @@ def page(network: Network, fairface: Predictions, celeba: Predictions, data: Pat
         lines += [f"### By {' and '.join(by)}", "", *cohort_lines(document), *gap_lines(document, ["answer_rate"])]
     lines += ["## CelebA's own labelled groups, official validation", "", "`Male` and `Young` are labels too: binary, and noisy.", ""]
     for by in (["Male"], ["Young"], ["Male", "Young"]):
+        if not set(by) <= set(celeba.attributes):
+            continue
         document = audit(join(celeba, None, by))
         lines += [f"### By {' and '.join(by)}", "", *cohort_lines(document), *gap_lines(document, ["tpr", "fpr", "accuracy", "answer_rate"])]
     return "\n".join(lines) + "\n"
