@@ -48,13 +48,16 @@ GOOD_ENOUGH = 0.005
 """Labels on the choosing images that may change for a recipe to be taken; else the next one is tried."""
 
 
-def measure(model: Path, source: Source, data: Path, threads: int, out: Path) -> dict[str, Any]:
+def measure(model: Path, source: Source, data: Path, threads: int, out: Path, base: float | None = None) -> dict[str, Any]:
     """Return mean accuracy and cost per precision and runtime, and whether int8 is kept; `out` is then the int8 file.
+
+    base: the accuracy of fp32 in ONNX Runtime where it is known already.
 
     What cannot be measured here (no OpenVINO, a processor whose 8-bit arithmetic saturates) says why.
     """
     measured: dict[str, Any] = {"processor": processor_name(), "limit": LIMIT}
-    base = _accuracy(_scored(load_network(model, threads=threads), source, threads))
+    if base is None:
+        base = _accuracy(_scored(load_network(model, threads=threads), source, threads))
     measured["fp32"] = {"onnx": base}
     for precision, runtime in (("fp32", "openvino"), ("bf16", "openvino")):
         measured.setdefault(precision, {})[runtime] = _try(model, runtime, precision, source, threads)

@@ -17,6 +17,7 @@ from lineament import geometry
 from lineament.data.celeba import Official
 from lineament.data.synthetic import make
 from lineament.data.synthetic_files import write_official
+from lineament.engine.limits import Way
 from lineament.schema import CELEBA_40
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -57,13 +58,16 @@ def wild_folder(root: Path, astronaut: np.ndarray) -> None:
     (root / "wild" / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
-def test_face_size_whole_images_score_as_evaluate_does(tmp_path: Path, script: Any, toy: str) -> None:
+def test_face_size_whole_images_score_as_evaluate_does(tmp_path: Path, script: Any, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from lineament.engine.evaluate import predict
     from lineament.engine.scorecard import scorecard
     from lineament.runtime.registry import load_network
 
     official = write_official(tmp_path / "data" / "celeba" / "official", make(60))
-    script("face_size").main(["--data", str(tmp_path / "data"), "--model", toy, "--widths", "178,40,14", "--out", str(tmp_path / "out")])
+    face_size = script("face_size")
+    few = (Way("whole"), Way("size", 40), Way("size", 14), Way("defocus", 2.0), Way("motion", 9))
+    monkeypatch.setattr(face_size.run, "__defaults__", (few,))
+    face_size.main(["--data", str(tmp_path / "data"), "--model", toy, "--out", str(tmp_path / "out")])
     document, text = read(tmp_path / "out", "face-size")
     source, network = Official(official, "val"), load_network(toy, threads=1)
     card = scorecard(predict(source, network, network.card.attributes).predictions)
@@ -71,26 +75,18 @@ def test_face_size_whole_images_score_as_evaluate_does(tmp_path: Path, script: A
     assert document["sizes"][0]["mean_accuracy"] == pytest.approx(card["mean_accuracy"], abs=1e-6)
     assert document["majority_accuracy"] == pytest.approx(card["majority_accuracy"], abs=1e-6)
     assert [row["width"] for row in document["sizes"]] == [178, 40, 14]
+    assert [row["kind"] for row in document["held_out"]["ways"]] == [way.kind for way in few]
     assert set(document["min_eye_distance"]) <= {"*", *CELEBA_40}
+    assert len(document["limits_of_fold"]) == 5
     assert "| Smiling |" in text
 
 
-def test_face_size_rule(script: Any) -> None:
-    face_size = script("face_size")
-    assert face_size.crossing([40.0, 20.0, 10.0], [0.4, 0.3, 0.1], 0.5) == pytest.approx(200**0.5)  # halfway, on a logarithmic scale
-    assert face_size.crossing([40.0, 20.0], [0.4, 0.3], 0.5) is None
-    assert face_size.crossing([40.0, 20.0], [-0.1, -0.2], 0.5) is None, "no gain cannot halve"
-    balanced = np.array([[0.9, 0.51, 0.9], [0.7, 0.5, 0.9], [0.5, 0.5, 0.9]])
-    found = face_size.least_distances([40.0, 20.0, 10.0], balanced, ("a", "b", "c"))
-    assert found == {"*": 10.0, "a": 20.0, "c": 0.0}, "b has nothing to lose; c loses nothing"
-
-
-def test_face_size_shrinks_points_with_the_picture(script: Any) -> None:
+def test_face_size_shrinks_points_with_the_picture() -> None:
     height, width = geometry.CROP_SIZE
     y, x = np.mgrid[:height, :width].astype(np.float64) + 0.5
     ramp = np.stack([x, y, x + y], -1) / 2
     whole = np.clip(np.rint(ramp), 0, 255).astype(np.uint8)
-    small, points = script("face_size").shrink(whole, 89)
+    small, points = Way("size", 89).apply(whole)
     back = geometry.align(small, points[None]).pixels[0].transpose(1, 2, 0).astype(float)
     middle = (slice(20, -20), slice(20, -20))
     assert small.shape == (109, 89, 3)
@@ -149,3 +145,13 @@ def test_startup_measures_fresh_processes(tmp_path: Path, script: Any, toy: str)
     peak = document["cold_start"]["one face"]["peak_mb"]["median"]
     assert peak == 0 or 36 < peak < 4000, "12 megapixels are 36 MB of pixels: less cannot be the peak"
     assert sys.executable not in text
+
+
+def test_metrics_scale_measures_fresh_processes(tmp_path: Path, script: Any) -> None:
+    script("metrics_scale").main(["--images", "600", "--draws", "50", "--runs", "1", "--out", str(tmp_path)])
+    document = json.loads((tmp_path / "metrics-scale.json").read_text())
+    run = document["runs"][0]
+    assert run["total"] == pytest.approx(sum(run[key] for key in ("read", "scorecard", "by_person", "by_image")))
+    assert 0.03 < run["peak_gb"] < 4, "NumPy and PyArrow alone take tens of megabytes"
+    assert 0.8 < run["accuracy"] < 1
+    assert "600 images x 40 attributes" in (tmp_path / "metrics-scale.md").read_text()
