@@ -52,7 +52,6 @@ from lineament.runtime.threads import default_threads
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "lineament" / "weights"
 BENCHMARKS = ROOT / "docs" / "benchmarks"
-INT8 = WEIGHTS / "default.int8.onnx"
 STAMP = BENCHMARKS / "refit.json"
 FILES = ("lineament/weights/default.onnx", "lineament/weights/default.card.json", "lineament/weights/golden.json",
          "docs/benchmarks/decision.json", "docs/benchmarks/decision.md", "docs/benchmarks/face-size.json", "docs/benchmarks/face-size.md",
@@ -99,8 +98,9 @@ def refit(data: Path, goal: str, threads: int, faces: int) -> None:
     card = scorecard(found, missing=source.table.missing)
     embed(model, fitted, where, card)
     print("precisions", flush=True)
-    measured = precisions.measure(model, source, data, threads, INT8, base=float(card["mean_accuracy"]))
-    precisions.embed(model, INT8, measured)
+    int8 = WEIGHTS / "default.int8.onnx"
+    measured = precisions.measure(model, source, data, threads, int8, base=float(card["mean_accuracy"]))
+    precisions.embed(model, int8, measured)
     document = {"network_sha256": network_sha256(model), "fitted_on": where, "scorecard": headline(card), "precisions": measured, **fitted.evidence}
     document["goals"] = goals(found, limits, rates)
     (BENCHMARKS / "decision.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
