@@ -124,7 +124,7 @@ def _write_bursts(
     if json_file is None or str(json_file) != "-":
         _print(burst_table(groups) if groups else "No bursts: no two photos look like one moment.")
     if not quiet:
-        typer.echo(f"{total} bursts found, {len(groups)} shown.", err=True)
+        typer.echo(f"{total} {'burst' if total == 1 else 'bursts'} found, {len(groups)} shown.", err=True)
 
 
 def _write_files(record: dict[str, Any], json_file: Path | None, html: Path | None, sheet: Path | None, page: Any, captions: Any) -> None:

@@ -91,7 +91,7 @@ function showHits(found, own, none) {
 
 function showBursts(found, own) {
   const { bursts, found: count } = found, waiting = [];
-  $("told").textContent = count ? `${count} bursts of one moment${bursts.length < count ? `; the first ${bursts.length} are shown` : ""}.` : "No bursts: no two photos look like one moment.";
+  $("told").textContent = count ? `${count === 1 ? "One burst" : `${count} bursts`} of one moment${bursts.length < count ? `; the first ${bursts.length} are shown` : ""}.` : "No bursts: no two photos look like one moment.";
   $("bursts").replaceChildren(...bursts.map((burst, index) => el("section", { aria: { label: `Burst ${index + 1}` } },
     el("h2", {}, `${burst.length} photos of one moment`), el("ol", { class: "hits" }, ...burst.map((shot, place) => shotCard(shot, place, waiting))))));
   fetchPictures(waiting, own);
