@@ -186,7 +186,7 @@ def measure(data: Path, mesh: Mesh | None, sheets: Path | None) -> dict[str, Any
     detector = RetinaFace()
     train, test = (read_split(data, split, detector, mesh) for split in ("train", "test"))
     slope, middle = fit(train["scales"][1.0], train["truth"] >= CLOSED)
-    named = {1.0: "photo as it is (60 pixels between the eyes)", 0.5: "half the size", 0.25: "a quarter"}
+    named = {1.0: "photo as it is", 0.5: "half the size", 0.25: "a quarter"}
     rows = {named[scale]: score(ratios, test["truth"], slope, middle) for scale, ratios in test["scales"].items()}
     if mesh is not None:
         its = fit(train["mesh"], train["truth"] >= CLOSED)

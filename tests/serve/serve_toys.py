@@ -130,12 +130,14 @@ def toy_photo(faces: int = 1, *, seed: int = 0, size: tuple[int, int] = (120, 16
     return stream.getvalue()
 
 
-def toy_index(folder: Path, model: Model, photos: int = 8) -> Path:
-    """Index `photos` toy photos with one to three faces each, kept in folder/photos."""
+def toy_index(folder: Path, model: Model, photos: int = 8, burst: int = 0) -> Path:
+    """Index `photos` toy photos with one to three faces each, kept in folder/photos, and a burst of as many photos of one moment."""
     from lineament.search.index import build_index
 
     (folder / "photos").mkdir()
     for seed in range(photos):
         (folder / "photos" / f"photo{seed}.png").write_bytes(toy_photo(1 + seed % 3, seed=seed))
+    for number in range(burst):  # one look, other bytes
+        (folder / "photos" / f"burst_{number}.png").write_bytes(toy_photo(1, seed=99) + bytes([number]))
     build_index(folder / "photos", folder / "faces.duckdb", replace(model, settings=Settings(profile="all")), threads=1)
     return folder / "faces.duckdb"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from serve_support import Running, form
-from serve_toys import ToySource, map_model, toy_photo
+from serve_toys import ToySource, map_model, toy_index, toy_photo
 from starlette.testclient import TestClient
 
-from lineament.pipeline.analyze import Settings
 from lineament.schema import SENSITIVE
 from lineament.search.find import Index
-from lineament.search.index import build_index
 from lineament.serve.app import create_app
 
 
@@ -115,15 +112,11 @@ def test_like_takes_one_photo(running: Running) -> None:
 
 def test_best_shots_are_those_of_the_index_with_pictures(tmp_path: Path) -> None:
     model = ToySource(map_model(tmp_path / "toy.onnx"))
-    (tmp_path / "photos").mkdir()
-    for number in (1, 2, 3):  # one look, other bytes
-        (tmp_path / "photos" / f"s_{number}.png").write_bytes(toy_photo(1, seed=5) + bytes([number]))
-    (tmp_path / "photos" / "other_9.png").write_bytes(toy_photo(1, seed=6))
-    build_index(tmp_path / "photos", tmp_path / "a.duckdb", replace(model(), settings=Settings(profile="all")), threads=1)
-    with Index(tmp_path / "a.duckdb", threads=1) as index:
+    db = toy_index(tmp_path, model(), photos=2, burst=3)
+    with Index(db, threads=1) as index:
         expected = [[entry.to_dict() for entry in group] for group in index.best_shots()]
     assert [len(group) for group in expected] == [3]
-    with TestClient(create_app(model, workers=1, db=tmp_path / "a.duckdb"), raise_server_exceptions=False) as client:
+    with TestClient(create_app(model, workers=1, db=db), raise_server_exceptions=False) as client:
         answer = client.get("/v1/search/best-shots").json()
         pictures = [shot.pop("picture") for burst in answer["bursts"] for shot in burst]
         assert (answer["bursts"], answer["found"]) == (expected, 1)
