@@ -35,10 +35,8 @@ class MissingExtraError(LineamentError, ImportError):
 
     code = "missing_extra"
 
-    def __init__(self, package: str, extra: str | None) -> None:
-        """extra: None where the package pins too much to be one of our extras: it is installed by itself."""
-        line = package if extra is None else f"'lineament[{extra}]'"
-        super().__init__(f"This needs {package}, which is not installed. Install it with: pip install {line}")
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"This needs {package}, which is not installed. Install it with: pip install 'lineament[{extra}]'")
         self.package, self.extra = package, extra
 
 

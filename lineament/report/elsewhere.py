@@ -76,7 +76,7 @@ def to_fiftyone(report: Report | Mapping[str, Any], filepath: str | None = None)
     try:
         import fiftyone
     except ImportError as error:
-        raise MissingExtraError("fiftyone", None) from error
+        raise MissingExtraError("fiftyone", "fiftyone") from error
     record = _record(report)
     size = (record["image"]["width"], record["image"]["height"])
     boxes, points = [], []

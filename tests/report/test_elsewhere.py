@@ -82,8 +82,8 @@ def test_fiftyone_takes_photos_without_answers() -> None:
         assert (sample["faces"].detections, sample["status"]) == ([], one.status)
 
 
-@pytest.mark.parametrize(("name", "line"), [("supervision", r"'lineament\[supervision\]'"), ("fiftyone", "fiftyone")])
-def test_a_missing_library_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch, name: str, line: str) -> None:
+@pytest.mark.parametrize("name", ["supervision", "fiftyone"])
+def test_a_missing_library_is_named_with_its_install_command(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     real = builtins.__import__
 
     def without(wanted: str, *args: Any, **more: Any) -> Any:
@@ -92,5 +92,5 @@ def test_a_missing_library_is_named_with_its_install_command(monkeypatch: pytest
         return real(wanted, *args, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtraError, match=f"pip install {line}$"):
+    with pytest.raises(MissingExtraError, match=rf"lineament\[{name}\]"):
         getattr(elsewhere, f"to_{name}")(report())
