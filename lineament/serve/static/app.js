@@ -6,7 +6,7 @@ import { analyze, Failure, getBlob, getJson, useKey } from "./api.js";
 import * as camera from "./camera.js";
 import { $, el, save, say, toast } from "./dom.js";
 import * as stage from "./stage.js";
-import { list, nameOf, PROFILE_NOTES, titleOf } from "./words.js";
+import { list, mapWords, nameOf, PROFILE_NOTES, titleOf } from "./words.js";
 
 const AT_ONCE = 2, MOST_PHOTOS = 100, KEPT_SIDE = 4096;
 const state = { photos: [], shown: null, about: null, service: null, settings: { profile: "default", abstain: false } };
@@ -178,8 +178,8 @@ function lookAt(name, pin) {
     for (const row of document.querySelectorAll(".row")) row.setAttribute("aria-pressed", String(row.dataset.name === photo.pinned));
   }
   const wanted = name ?? photo.pinned;
-  const group = state.about.attributes.find((entry) => entry.name === wanted)?.group;
-  const values = wanted && (face.maps.values[wanted] ?? face.maps.values[group]);
+  const map = state.about.attributes.find((entry) => entry.name === wanted)?.map;
+  const values = map && face.maps.values[map];
   if (values) stage.showMap(photo, face, values);
   else stage.hideMap();
   caption(values ? wanted : null);
@@ -187,9 +187,10 @@ function lookAt(name, pin) {
 
 function caption(attribute = null) {
   const photo = state.shown, node = $("caption");
-  if (attribute && photo.record.faces[photo.face].maps.kind === "class_activation") {
+  const kind = attribute && photo.record.faces[photo.face].maps.kind;
+  if (kind === "class_activation") {
     node.replaceChildren(`${nameOf(attribute)}: `, el("span", { class: "key-warm" }, "warm"), " speaks for yes, ", el("span", { class: "key-cool" }, "cool"), " for no.");
-  } else if (attribute) node.replaceChildren(`${nameOf(attribute)}: where the network looked.`);
+  } else if (attribute) node.replaceChildren(`${nameOf(attribute)}: ${mapWords(kind, state.about.attributes.find((entry) => entry.name === attribute))}`);
   else node.replaceChildren([photo.name, photo.unshowable && photo.record ? "your browser cannot show this format" : "", photo.record?.image.note ?? ""].filter(Boolean).join(" · "));
 }
 

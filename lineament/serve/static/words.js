@@ -22,6 +22,16 @@ export const PROFILE_NOTES = {
   all: "All adds what annotators guessed about celebrities, such as Attractive, Male or Young. It says nothing about who someone is.",
 };
 
+/** What a map of this kind shows, in words; all but the class-activation map, which has two colours. */
+export function mapWords(kind, { group }) {
+  return {
+    region: `the region it was read from (${partOf(group).toLowerCase()}).`,
+    group_attention: `where the network looked for answers about ${partOf(group).toLowerCase()}.`,
+    branch_activation: "what the network saw when it answered this kind of question; one picture for many answers.",
+    activation: "what the network saw; one picture for all answers.",
+  }[kind] ?? "where the network looked.";
+}
+
 const TITLES = {
   offline: "The service does not answer", too_large: "Too large", body_bytes: "Too large", unsupported: "A kind of picture that is not read",
   not_a_picture: "Not a picture", unreadable: "Damaged", truncated: "Incomplete", empty: "Empty", timed_out: "Took too long", queue: "Busy",
