@@ -3,9 +3,10 @@
     python benchmarks/eyes.py [--data ../shared/data] [--mesh mesh.onnx] [--sheet DIR] [--out docs/benchmarks]
 
 Truth: the eye aspect ratio of the labelled points of `landmarks68/` (six per eye), mean of both eyes; below 0.15 the face counts as closed.
-The two constants of `lineament.pipeline.eyes.open_prob` are fitted here on the photos of split train; figures are of split test. The
-classes weigh the same in the fit since a look at split test showed closed eyes called open: the figures are not quite blind. `--mesh` adds MediaPipe's 468-point mesh (`scripts/convert_eyes.py --network mesh`) for comparison. `--sheet` writes a contact sheet of the
-lowest and highest test faces to look at (the data set's pictures: keep it out of the repository).
+The two constants of `lineament.pipeline.eyes.open_prob` are fitted here on the photos of split train; figures are of split test. The classes
+weigh the same in the fit since a look at split test showed closed eyes called open: the figures are not quite blind. `--mesh` adds
+MediaPipe's 468-point mesh (`scripts/convert_eyes.py --network mesh`) for comparison. `--sheet` writes a contact sheet of the lowest and
+highest test faces to look at (the data set's pictures: keep it out of the repository).
 """
 
 from __future__ import annotations
@@ -159,8 +160,9 @@ def page(document: dict[str, Any]) -> list[str]:
         f"the keypoints of the whole photo. {document['missed']} faces were not found and are left out.", "",
         f"The curve: 1 / (1 + exp(-{fitted['slope']:.1f} (ratio - {fitted['middle']:.3f}))), fitted on {fitted['faces']} faces of split train,",
         f"{fitted['closed']} of them closed, both kinds weighing the same in sum, as if closed eyes were as likely as open ones before looking.",
-        "So few faces make a ranking with a sensible middle, not a calibrated probability.
-That both kinds weigh the same was decided after a look at split test, where an unweighted fit called closed eyes open: not quite blind.", "",
+        "So few faces make a ranking with a sensible middle, not a calibrated probability.",
+        "That both kinds weigh the same was decided after a look at split test, where an unweighted fit called closed eyes open: not quite blind.",
+        "",
         *_group_lines(document.get("fairface")),
         "## Limits", "",
         "Dark glasses hide the lids: the answer is then a guess. Eyes that look down, laugh or are narrow by nature measure less open; compare",
