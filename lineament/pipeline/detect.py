@@ -7,10 +7,11 @@ Source: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641): anchors, variance
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -57,27 +58,33 @@ class Detector(Protocol):
         ...
 
 
+class Session(Protocol):
+    """What runs the network: ONNX Runtime's session, or another runtime's that is called like it."""
+
+    def run(self, names: None, feeds: dict[str, Any]) -> Sequence[Any]: ...
+
+
 class RetinaFace:
     """The default detector.
 
     Convention: pixels (H,W,3) uint8 RGB, upright; boxes clipped to the photo; keypoints may lie outside it. Boxes go from the forehead to
     the chin. Passes:
     - the photo at a long side of 320 (smaller ones are enlarged to it, at most 4 times);
-    - larger photos once more at 640, only where the first pass found nothing, a face under 40 pixels of its input, or a hint: a find too weak
-      to count that is no part of a sure one; at 1280 where the second found nothing or a face under 48; at 2560 where the third found one
-      under 24: small faces come in groups, and a portrait should not pay for a crowd;
+    - larger photos once more at 640, only where the first pass found nothing, or a face under 40 pixels of its input, be it only a hint
+      (probability 0.02), or doubted (0.1, but too weak to count); at 1280 where the second found nothing or a face under 48; at 2560 where the
+      third found one under 24: small faces come in groups, and a portrait should not pay for a crowd;
     - nothing found: a smaller, bordered view, for faces larger than the frame;
     - every find is looked at once more, upright and enlarged or reduced to one size. There it must convince again, and from there its
       box and points come: they do not depend on the face's size in the photo, nor the points on its tilt;
     - nothing convinced: the photo turned by 90, 180 and 270 degrees.
     Args: threads for ONNX Runtime (None: its default); min_prob a find needs (see `docs/benchmarks/detection.md`); min_face least longer
     side of a box in photo pixels; rescue whether to try turned photos; most_faces refuses
-    crowds before their faces are looked at one by one; weights another file with the same contract.
+    crowds before their faces are looked at one by one; weights another file with the same contract; session another runtime's, of `weights`.
     """
 
     PASSES = ((320, 40.0), (640, 48.0), (1280, 24.0), (2560, 0.0))
     LEAST, TURNED = 320, 640
-    HINT = 0.05
+    HINT, DOUBT = 0.02, 0.1
     MAX_ENLARGE = 4.0
     MAX_IOU = 0.4
     LOOKS = 3
@@ -92,8 +99,9 @@ class RetinaFace:
         second_look: bool = True,
         most_faces: int | None = None,
         weights: str | Path = WEIGHTS,
+        session: Session | None = None,
     ) -> None:
-        self._session = open_session(weights, threads)
+        self._session = session or open_session(weights, threads)
         self.id = f"retinaface@{sha256(Path(weights).read_bytes()).hexdigest()[:8]}"
         self.min_prob, self.min_face, self.rescue, self.second_look = min_prob, min_face, rescue, second_look
         self.most_faces = most_faces
@@ -159,16 +167,16 @@ class RetinaFace:
         """Search a photo in the passes it needs; bordered and small if they find nothing."""
         long = max(pixels.shape[:2])
         scale = min(self.PASSES[0][0] / long, self.MAX_ENLARGE)
-        weak = self._scan(pixels, scale, min_prob=min(self.HINT, self.min_prob))
-        found = weak.take(np.flatnonzero(weak.probs >= self.min_prob))
-        hint = len(found.probs) < len(weak.probs)
+        seen = self._scan(pixels, scale, min_prob=min(self.HINT, self.min_prob))
+        found = seen.take(np.flatnonzero(seen.probs >= self.min_prob))
         for (side, small), (next_side, _) in pairwise(self.PASSES):
-            smallest = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1, initial=0).min(initial=np.inf) * scale
-            closer = smallest < small or (side <= self.PASSES[1][0] and not len(found.probs)) or (hint and side == self.PASSES[0][0])
-            if long <= side or not closer:
+            tiny = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(1, initial=0) * scale < small
+            doubtful = (seen.probs >= self.DOUBT) & (seen.probs < self.min_prob)
+            nothing = side <= self.PASSES[1][0] and not len(found.probs)
+            if long <= side or not (tiny.any() or doubtful.any() or nothing):
                 break
             scale = min(1.0, next_side / long)
-            found = merge([found, self._scan(pixels, scale)], self.MAX_IOU)
+            seen = found = merge([found, self._scan(pixels, scale)], self.MAX_IOU)
         if not len(found.probs):
             found = self._scan(pixels, self.LEAST / max(long, self.LEAST), border=self.LEAST // 4, min_prob=self._late())
         return found

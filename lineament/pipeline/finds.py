@@ -109,7 +109,8 @@ def moved(found: Found, matrix: npt.NDArray[np.float64]) -> Found:
     """
     centre = transform_points(matrix, (found.boxes[:, :2] + found.boxes[:, 2:]) / 2)
     half = np.sqrt(((found.boxes[:, 2:] - found.boxes[:, :2]) / 2) ** 2 @ (matrix[:, :2] ** 2).T)
-    return Found(np.concatenate([centre - half, centre + half], 1).astype(np.float32), found.probs, transform_points(matrix, found.points).astype(np.float32))
+    boxes, points = np.concatenate([centre - half, centre + half], 1), transform_points(matrix, found.points)
+    return Found(boxes.astype(np.float32), found.probs, points.astype(np.float32))
 
 
 def merge(parts: list[Found], max_iou: float) -> Found:
