@@ -97,7 +97,10 @@ def compare(place: Path, photos: int) -> dict[str, Any]:
     with (place / "killed.csv").open(newline="") as file:
         cells = [row["source"] for row in csv.DictReader(file)]
     counts = [Counter(lines), Counter(cells)]
-    same = [sorted((place / f"killed.{kind}").read_bytes().splitlines()) == sorted((place / f"whole.{kind}").read_bytes().splitlines()) for kind in ("jsonl", "csv")]
+    same = [
+        sorted((place / f"killed.{kind}").read_bytes().splitlines()) == sorted((place / f"whole.{kind}").read_bytes().splitlines())
+        for kind in ("jsonl", "csv")
+    ]
     return {
         "lost": sum(len(wanted - set(count)) for count in counts), "repeated": sum(number - 1 for count in counts for number in count.values()),
         "identical": all(same),

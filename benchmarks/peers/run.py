@@ -128,8 +128,13 @@ def page(document: dict[str, Any]) -> list[str]:
             met = "met" if times >= row["target"] else "**not met**"
             verdicts.append((f"{peer} ({row['runtime']})", f"lineament, {runtime}", f"{times:.1f} times", f"at least {row['target']:g}", met))
     lines += sheet.table(("peer", "ours", "rate", "target", ""), verdicts)
-    lines += ["Size of the stand-ins (multiply-adds of convolutions and linear layers, at the input named; our own network and its size are in the models page):", ""]
-    lines += sheet.table(("architecture", "input", "G multiply-adds"), ((n, "x".join(map(str, r["input"])), f"{r['gmacs']:.2f}") for n, r in document["sizes"].items()))
+    lines += [
+        "Size of the stand-ins (multiply-adds of convolutions and linear layers, at the input named; our own network and its size are in the models page):",
+        "",
+    ]
+    lines += sheet.table(
+        ("architecture", "input", "G multiply-adds"), ((n, "x".join(map(str, r["input"])), f"{r['gmacs']:.2f}") for n, r in document["sizes"].items())
+    )
     packages = {name: number for row in document["rows"] for name, number in row.get("packages", {}).items()}
     return lines + ["Packages: " + ", ".join(f"{name} {number}" for name, number in sorted(packages.items())) + "."]
 
@@ -146,7 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     used = {"facer": ("retinaface", "vit"), "deepface models": ("vgg", "emotion"), "insightface": ("scrfd", "genderage")}
     names = [name for peer, parts in used.items() if any(row[0] == peer for row in rows) for name in parts]
     document: dict[str, Any] = {"command": sheet.command("peers/run", arguments), "environment": sheet.environment(load(given.model))}
-    document["sizes"] = {name: {"input": list(BUILDERS[name][1]), "gmacs": round(macs(BUILDERS[name][0](), BUILDERS[name][1]) / 1e9, 3)} for name in names}
+    document["sizes"] = {
+        name: {"input": list(BUILDERS[name][1]), "gmacs": round(macs(BUILDERS[name][0](), BUILDERS[name][1]) / 1e9, 3)} for name in names
+    }
     document["rows"] = compare(given, given.model, rows)
     document["against"] = against(document["rows"])
     sheet.write(given.out, "peers", document, page(document))
