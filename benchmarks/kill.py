@@ -97,14 +97,15 @@ def compare(place: Path, photos: int) -> dict[str, Any]:
     with (place / "killed.csv").open(newline="") as file:
         cells = [row["source"] for row in csv.DictReader(file)]
     counts = [Counter(lines), Counter(cells)]
-    same = [
-        sorted((place / f"killed.{kind}").read_bytes().splitlines()) == sorted((place / f"whole.{kind}").read_bytes().splitlines())
-        for kind in ("jsonl", "csv")
-    ]
+    same = [_sorted_lines(place / f"killed.{kind}") == _sorted_lines(place / f"whole.{kind}") for kind in ("jsonl", "csv")]
     return {
         "lost": sum(len(wanted - set(count)) for count in counts), "repeated": sum(number - 1 for count in counts for number in count.values()),
         "identical": all(same),
     }  # fmt: skip
+
+
+def _sorted_lines(path: Path) -> list[bytes]:
+    return sorted(path.read_bytes().splitlines())
 
 
 def _environment() -> dict[str, str]:
@@ -117,10 +118,12 @@ def page(document: dict[str, Any]) -> list[str]:
     lines = sheet.about_lines("kill -9 and resume", document)
     early = sum(row["after"] == 0 for row in rows)
     met = len(rows) >= LEAST_KILLS and early and not found["lost"] and not found["repeated"] and found["identical"]
+    same = "yes" if found["identical"] else "no"
     lines += [
-        f"{found['photos']} photos, {len(rows)} kills at random moments, {early} of them before the first record; JSONL and CSV written at once, each run with",
-        f"`--resume`. Lost: **{found['lost']}**. Done twice: **{found['repeated']}**. The same bytes, sorted, as a run that nobody disturbed: "
-        f"**{'yes' if found['identical'] else 'no'}**.", f"Target: at least {LEAST_KILLS} kills, one before the first record, nothing lost, nothing twice, identical: {'met' if met else '**not met**'}.", "",
+        f"{found['photos']} photos, {len(rows)} kills at random moments, {early} of them before the first record; JSONL and CSV written at once,",
+        f"each run with `--resume`. Lost: **{found['lost']}**. Done twice: **{found['repeated']}**. The same bytes, sorted, as a run that nobody",
+        f"disturbed: **{same}**. Target: at least {LEAST_KILLS} kills, one before the first record, nothing lost, nothing twice, identical:",
+        f"{'met' if met else '**not met**'}.", "",
     ]  # fmt: skip
     table = [(i, f"{row['after_s']:.2f}", row["before"], row["after"], "yes" if row["torn_line"] else "no") for i, row in enumerate(rows, start=1)]
     return lines + sheet.table(("kill", "seconds after start", "records before", "records at the kill", "last line torn"), table)

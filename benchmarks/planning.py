@@ -36,10 +36,7 @@ def scaled(one: float, share: float, count: int) -> float:
 
 def plan(speed: dict[str, Any]) -> dict[str, Any]:
     """Return hours per million photos by configuration and scene, and rates by workers: measured to two, simulated beyond."""
-    hours = {
-        name: {scene: round(1e6 / row["stream"]["photos_per_s"] / 3600, 2) for scene, row in rows.items()}
-        for name, rows in speed["end_to_end"].items()
-    }
+    hours = {name: {scene: _hours(row["stream"]["photos_per_s"]) for scene, row in rows.items()} for name, rows in speed["end_to_end"].items()}
     measured = speed["workers"]
     one, two, apart = (measured[key]["photos_per_s"] for key in ("1 thread", "2 threads", "2 processes"))
     share = contention(one, two)
@@ -62,34 +59,38 @@ def page(document: dict[str, Any]) -> list[str]:
     lines += sheet.table(("photo", *names), ([scene, *(f"{found['hours_per_million'][name][scene]:.2f}" for name in names)] for scene in scenes))
     lines += [
         "## More workers", "",
-        f"Photos per second, {SMALL.name}, default runtime. One and two workers are measured, what is beyond is **simulated**: threads of one process by",
-        f"Amdahl's law with the serial share that two threads show here ({100 * found['serial_share']:.1f} %); processes (shards, Ray actors) share nothing, so their rate here",
-        f"with two side by side ({found['per_process']:.1f} a second each) times their number. The model leaves out what the processes may come to share: memory bandwidth of",
-        "one machine, the storage's bandwidth, and stragglers at the end.", "",
+        f"Photos per second, {SMALL.name}, default runtime. One and two workers are measured, what is beyond is **simulated**: threads of one",
+        f"process by Amdahl's law with the serial share that two threads show here ({100 * found['serial_share']:.1f} %); processes (shards, Ray",
+        f"actors) share nothing, so their rate here with two side by side ({found['per_process']:.1f} a second each) times their number. The model",
+        "leaves out what processes may come to share: one machine's memory bandwidth, the storage, and stragglers at the end.", "",
     ]  # fmt: skip
-    rows = [
-        (row["workers"], "measured" if row["measured"] else "simulated", row["threads"], row["processes"], f"{_hours(row['processes']):.2f}")
-        for row in found["workers"]
-    ]
-    lines += sheet.table(("workers", "", "threads of one process", "processes", "hours per million (processes)"), rows)
-    cores_for_a_day = 1e9 / 86400 / found["per_process"]
-    lines += [
+    head = ("workers", "", "threads of one process", "processes", "hours per million (processes)")
+    rows = [(row["workers"], _known(row), row["threads"], row["processes"], f"{_hours(row['processes']):.2f}") for row in found["workers"]]
+    return lines + sheet.table(head, rows) + billion(found["per_process"])
+
+
+def billion(rate: float) -> list[str]:
+    """Return what a billion photos need at `rate` photos per second and core."""
+    for_a_day = 1e9 / 86400 / rate
+    return [
         "## A billion", "",
-        f"At {found['per_process']:.1f} photos a second and core a billion photos of this kind are {1e9 / found['per_process'] / 3600:,.0f} core-hours: {cores_for_a_day:,.0f} cores for a day, "
-        f"or {cores_for_a_day / 7:,.0f} for a week.",
-        "At 100 KB a photo they are 100 TB to read, "
-        f"{1e9 * 100e3 / 86400 / 1e9:.1f} GB/s if it is to be done in a day, and the records, at about 2 KB each, 2 TB of JSONL (Parquet is smaller).", "",
-        "- **Shards**: with a job scheduler, give every job its part: `lineament analyze @list.txt --shard $I/$N --threads 1 --jsonl part-$I.jsonl --resume`. The parts are",
-        "  split by a stable hash of the source, need not know of each other, and concatenate to the whole; a job that is killed is started again with the same line.",
+        f"At {rate:.1f} photos a second and core, a billion photos of this kind are {1e9 / rate / 3600:,.0f} core-hours:",
+        f"{for_a_day:,.0f} cores for a day, or {for_a_day / 7:,.0f} for a week. At 100 KB a photo they are 100 TB to read",
+        f"({1e9 * 100e3 / 86400 / 1e9:.1f} GB/s for a day); records of 2 KB are 2 TB of JSONL (Parquet is smaller).", "",
+        "- **Shards**, for people with a job scheduler: every job takes its part,",
+        "  `lineament analyze @list.txt --shard $I/$N --threads 1 --jsonl part-$I.jsonl --resume`. A stable hash of the source splits",
+        "  them, so they need not know of each other and concatenate to the whole; a job that was killed is started again with the same line.",
         "- **Ray**: `--engine ray` spreads one run over a cluster's actors, each holding the networks; the records are the same.",
-        "- Use one thread per process and as many processes as there are cores: processes share nothing, threads of one process share Python's lock.",
-        "- Large photos cost decoding and closer looks at small faces: see the table above for 12 megapixels before you plan with the first line.",
+        "- Large photos cost decoding and a closer look at small faces: read the table above at your photos' size before you plan.",
     ]  # fmt: skip
-    return lines
+
+
+def _known(row: dict[str, Any]) -> str:
+    return "measured" if row["measured"] else "simulated"
 
 
 def _hours(rate: float) -> float:
-    return 1e6 / rate / 3600
+    return round(1e6 / rate / 3600, 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

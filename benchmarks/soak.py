@@ -123,10 +123,11 @@ def page(document: dict[str, Any]) -> list[str]:
     met = "met" if found["added_mb"] < TARGET_MB else "**not met**"
     lines = sheet.about_lines("Memory over a long run", document)
     lines += [
-        f"{run['photos']} photos in one run of `lineament analyze`, {run['photos_per_s']:.1f} a second: hard links with names of their own to a few files of 80 to 640",
-        "pixels made from the bundled portrait, with crowds, photos without a face and cut files among them, and one of 2 megapixels in 2,000.", "",
-        f"The last {run['photos'] // 2} photos added **{found['added_mb']:.1f} MB** (target: less than {TARGET_MB:g}, {met}); the highest sample of the second half lies",
-        f"{found['peak_added_mb']:.1f} MB above the highest of the first.", "",
+        f"{run['photos']} photos in one run of `lineament analyze`, {run['photos_per_s']:.1f} a second: hard links with names of their own to a",
+        "few files of 80 to 640 pixels made from the bundled portrait, with crowds, photos without a face and cut files among them, and one of",
+        "2 megapixels in 2,000.", "",
+        f"The last {run['photos'] // 2} photos added **{found['added_mb']:.1f} MB** (target: less than {TARGET_MB:g}, {met}); the highest sample of",
+        f"the second half lies {found['peak_added_mb']:.1f} MB above the highest of the first.", "",
     ]  # fmt: skip
     rows = [(name, f"{found[key]:.1f}") for name, key in (("a tenth", "tenth_mb"), ("half", "half_mb"), ("all", "end_mb"))]
     lines += sheet.table(("photos done", "resident memory, MB"), rows)

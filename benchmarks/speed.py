@@ -25,6 +25,7 @@ from lineament.errors import LineamentError
 
 TARGETS = {"faces_per_s": 600.0, "photos_per_s": 60.0, "share_of_slowest": 0.7}
 CONFIGURATIONS = (("onnx", None), ("onnx", "int8"), ("openvino", None), ("openvino", "bf16"), ("openvino", "int8"))
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 WORKER = """
 import sys, time
 from lineament.api import load
@@ -115,9 +116,10 @@ def verdicts(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     lines = sheet.about_lines("Speed", document)
-    flags = document["processor_flags"]
-    lines += [f"Of what runtimes use, this processor has {', '.join(flags) or 'none'} (of avx2, avx512f, avx512_vnni, avx512_bf16, amx_bf16, amx_int8). Medians; in brackets",
-              "the least and the largest of three streams, or the 10th and 90th percentile.", "", "## Targets", ""]  # fmt: skip
+    lines += [
+        f"Of the instruction sets that runtimes use here ({', '.join(FLAGS)}) this processor has {', '.join(document['processor_flags']) or 'none'}.",
+        "Medians; in brackets the least and the largest of three streams, or the 10th and 90th percentile.", "", "## Targets", "",
+    ]  # fmt: skip
     lines += sheet.table(("measured, best configuration", "figure", "target", ""), verdicts(document))
     lines += ["## The attribute network alone", ""]
     rows = [
@@ -127,37 +129,34 @@ def page(document: dict[str, Any]) -> list[str]:
         for row in document["attributes"]
     ]  # fmt: skip
     lines += sheet.table(("runtime", "precision", "one face, one thread, ms", "faces/s", "batch, all threads, faces/s"), rows)
-    lines += [
-        "## End to end",
-        "",
-        "Photos per second of `stream`, all threads, by runtime and precision (in bf16 the detector computes in bf16 too, else in fp32).",
-        "",
-    ]
-    names = list(document["end_to_end"])
-    scenes = list(document["end_to_end"][names[0]])
-    cell = {(name, scene): _rate(document["end_to_end"][name][scene]["stream"]) for name in names for scene in scenes}
-    lines += sheet.table(("photo", *names), ([scene, *(cell[name, scene] for name in names)] for scene in scenes))
-    lines += ["## Where the time goes", "", "Milliseconds, one photo at a time on a warm model. *Of its bound*: the stream's share of the rate that all threads would reach if",
-              "only the slowest stage were run; *of all stages*: of the rate if the four stages were all there is and threads cost nothing.", ""]  # fmt: skip
-    for name in names:
-        lines += [f"{name}:", ""]
-        rows = []
-        for scene in scenes:
-            row = document["end_to_end"][name][scene]
-            times = (f"{row[stage]['median_ms']:.1f}" for stage in (*STAGES, "whole"))
-            rows.append(
-                (
-                    scene,
-                    row["faces_found"],
-                    *times,
-                    row["slowest"],
-                    f"{100 * row['share_of_slowest']:.0f} %",
-                    f"{100 * row['share_of_all_stages']:.0f} %",
-                )
-            )
-        lines += sheet.table(("photo", "found", *STAGES, "whole", "slowest", "of its bound", "of all stages"), rows)
+    lines += rates_table(document["end_to_end"]) + stages_tables(document["end_to_end"])
     lines += ["## Workers", "", f"Photos per second, {SMALL.name}, default runtime.", ""]
     return lines + sheet.table(("workers", "photos/s"), ((name, _rate(row)) for name, row in document["workers"].items()))
+
+
+def rates_table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Return photos per second by scene and configuration."""
+    names = list(rows)
+    lines = ["## End to end", "", "Photos per second of `stream`, all threads (with bf16 the detector computes in bf16 too, else in fp32).", ""]
+    return lines + sheet.table(("photo", *names), ([scene, *(_rate(rows[name][scene]["stream"]) for name in names)] for scene in rows[names[0]]))
+
+
+def stages_tables(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Return milliseconds by stage and the shares of the bounds, a table per configuration."""
+    lines = [
+        "## Where the time goes", "",
+        "Milliseconds, one photo at a time on a warm model. *Of its bound*: the stream's share of the rate that all threads would reach if only the",
+        "slowest stage were run; *of all stages*: of the rate if the four stages were all there is and threads cost nothing.", "",
+    ]  # fmt: skip
+    for name, scenes in rows.items():
+        table = []
+        for scene, row in scenes.items():
+            times = (f"{row[stage]['median_ms']:.1f}" for stage in (*STAGES, "whole"))
+            shares = (f"{100 * row[share]:.0f} %" for share in ("share_of_slowest", "share_of_all_stages"))
+            table.append((scene, row["faces_found"], *times, row["slowest"], *shares))
+        lines += [f"{name}:", ""]
+        lines += sheet.table(("photo", "found", *STAGES, "whole", "slowest", "of its bound", "of all stages"), table)
+    return lines
 
 
 def _rate(row: dict[str, Any]) -> str:
@@ -170,7 +169,7 @@ def processor_flags() -> list[str]:
         words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return []
-    return [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8") if flag in words]
+    return [flag for flag in FLAGS if flag in words]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

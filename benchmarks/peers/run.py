@@ -47,6 +47,9 @@ ROWS = (
 )  # fmt: skip
 
 
+PARTS = {"facer": ("retinaface", "vit"), "deepface models": ("vgg", "emotion"), "insightface": ("scrfd", "genderage")}
+
+
 def measure(python: str, name: str, runtime: str, photos: Path, seconds: float, folder: Path, model: str) -> dict[str, Any]:
     """Return cold seconds, warm milliseconds and photos per second of one peer; or why it did not run."""
     command = [python, str(PEER), name, runtime, str(photos), str(seconds), str(folder)]
@@ -91,10 +94,14 @@ def compare(given: Any, model: str, rows: Sequence[tuple[str, str, str, str]]) -
 
 def prepare(folder: Path, rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Write the architectures that the rows run as ONNX, and their shapes."""
-    used = {"facer": ("retinaface", "vit"), "deepface models": ("vgg", "emotion"), "insightface": ("scrfd", "genderage")}
-    for name in sorted({part for row in rows for part in used.get(row[0], ())}):
+    for name in parts(rows):
         export(name, folder / f"{name}.onnx")
     (folder / "shapes.json").write_text(json.dumps({name: shape for name, (_, shape) in BUILDERS.items()}))
+
+
+def parts(rows: Sequence[tuple[str, str, str, str]]) -> list[str]:
+    """Return the names of the architectures that the rows run."""
+    return sorted({part for row in rows for part in PARTS.get(row[0], ())})
 
 
 def against(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -112,9 +119,11 @@ def against(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     lines = sheet.about_lines("Peers on the same photos", document)
-    lines += ["One photo of 500x500 pixels with one face at a time; ours also as a stream, which is its rate. Cold: a new process until its first answer. Every",
-              "row is a process of its own, in one run. *Cost stand-in*: the published architecture with random weights (the real ones cannot be had",
-              "offline), which costs the same and answers nothing; its detector's finds are not decoded, and crops are not aligned, which flatters it.", ""]  # fmt: skip
+    lines += [
+        "One photo of 500x500 pixels with one face at a time; ours also as a stream, which is its rate. Cold: a new process until its first answer.",
+        "Every row is a process of its own, in one run. *Cost stand-in*: the published architecture with random weights (the real ones cannot be",
+        "had offline), which costs the same and answers nothing; its detector's finds are not decoded and no face is aligned, which flatters it.", "",
+    ]  # fmt: skip
     rows = []
     for row in document["rows"]:
         figures = ("-", "-", f"not run: {row['absent']}") if "absent" in row else (
@@ -128,15 +137,11 @@ def page(document: dict[str, Any]) -> list[str]:
             met = "met" if times >= row["target"] else "**not met**"
             verdicts.append((f"{peer} ({row['runtime']})", f"lineament, {runtime}", f"{times:.1f} times", f"at least {row['target']:g}", met))
     lines += sheet.table(("peer", "ours", "rate", "target", ""), verdicts)
-    lines += [
-        "Size of the stand-ins (multiply-adds of convolutions and linear layers, at the input named; our own network and its size are in the models page):",
-        "",
-    ]
-    lines += sheet.table(
-        ("architecture", "input", "G multiply-adds"), ((n, "x".join(map(str, r["input"])), f"{r['gmacs']:.2f}") for n, r in document["sizes"].items())
-    )
+    lines += ["Size of the stand-ins, in multiply-adds of convolutions and linear layers:", ""]
+    sizes = [(name, "x".join(map(str, row["input"])), f"{row['gmacs']:.2f}") for name, row in document["sizes"].items()]
+    lines += sheet.table(("architecture", "input", "G multiply-adds"), sizes)
     packages = {name: number for row in document["rows"] for name, number in row.get("packages", {}).items()}
-    return lines + ["Packages: " + ", ".join(f"{name} {number}" for name, number in sorted(packages.items())) + "."]
+    return [*lines, "Packages: " + ", ".join(f"{name} {number}" for name, number in sorted(packages.items())) + "."]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -148,12 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = options.parse_args(arguments)
     wanted = [word for word in given.rows.split(",") if word]
     rows = [row for row in ROWS if not wanted or f"{row[0]}:{row[1]}" in wanted]
-    used = {"facer": ("retinaface", "vit"), "deepface models": ("vgg", "emotion"), "insightface": ("scrfd", "genderage")}
-    names = [name for peer, parts in used.items() if any(row[0] == peer for row in rows) for name in parts]
     document: dict[str, Any] = {"command": sheet.command("peers/run", arguments), "environment": sheet.environment(load(given.model))}
-    document["sizes"] = {
-        name: {"input": list(BUILDERS[name][1]), "gmacs": round(macs(BUILDERS[name][0](), BUILDERS[name][1]) / 1e9, 3)} for name in names
-    }
+    built = {name: BUILDERS[name] for name in parts(rows)}
+    document["sizes"] = {name: {"input": list(shape), "gmacs": round(macs(build(), shape) / 1e9, 3)} for name, (build, shape) in built.items()}
     document["rows"] = compare(given, given.model, rows)
     document["against"] = against(document["rows"])
     sheet.write(given.out, "peers", document, page(document))
