@@ -55,17 +55,17 @@ def records(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def kill_once(place: Path, model: str, chance: random.Random, *, first: bool) -> dict[str, Any]:
-    """Start the run, kill it at a random moment, and return what was written then."""
+def kill_once(place: Path, model: str, chance: random.Random, *, first: bool, stride: int) -> dict[str, Any]:
+    """Start the run, kill it at a random moment (most often while it writes, up to `stride` records further), and return what was written then."""
     out = place / "killed.jsonl"
     before = records(out)
     child = subprocess.Popen(command("killed", model), cwd=place, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     began = time.monotonic()
     writing = not first and chance.random() < 0.8  # the rest die while they load, or repair the output
-    size = out.stat().st_size if out.exists() else 0
-    while writing and child.poll() is None and (out.stat().st_size if out.exists() else 0) <= size and time.monotonic() - began < 120:
+    wanted = before + chance.randint(1, stride)
+    while writing and child.poll() is None and records(out) < wanted and time.monotonic() - began < 120:
         time.sleep(0.002)
-    time.sleep(chance.random() * (0.2 if first else 0.5))
+    time.sleep(chance.random() * (0.02 if writing else 0.3))
     alive = child.poll() is None
     child.send_signal(signal.SIGKILL)
     child.wait()
@@ -81,7 +81,7 @@ def experiment(kills: int, photos: int, model: str) -> dict[str, Any]:
         place = Path(folder)
         write_photos(place / "in", photos)
         for number in range(kills):
-            row = kill_once(place, model, chance, first=number == 0)
+            row = kill_once(place, model, chance, first=number == 0, stride=max(1, photos // kills))
             if not row["was_running"]:
                 break
             rows.append(row)
