@@ -31,7 +31,7 @@ from lineament.metrics.counts import Bool, Float, count, mean_of_known
 from lineament.pipeline.quality import eye_distances, sharpness
 from lineament.types import Crops, ModelOutput, UInt8
 
-SHARE = 0.75
+SHARE = 0.5
 LEAST_INFORMEDNESS = 0.1
 MIN_IMAGES = 50
 """Fewest whole crops of each class for an attribute's own limits: under that it takes the median attribute's ("*")."""

@@ -20,8 +20,8 @@ async function start() {
     Object.assign(state, { service, model });
     document.querySelector("[data-do=example]").hidden = !service.example;
     $("search-link").hidden = !service.search;
-    const { abstain = {}, min_eye_distance: least = {} } = model.decision;
-    const unsure = Object.keys(abstain).length > 0 || Object.keys(least).length > 0;
+    const { abstain = {}, min_eye_distance: least = {}, min_sharpness: blurred = {} } = model.decision;
+    const unsure = [abstain, least, blurred].some((limits) => Object.keys(limits).length > 0);
     $("abstain-setting").hidden = !unsure;
     $("abstain").checked = state.settings.abstain = unsure;
     $("model-line").textContent = `Model ${model.id} · ${model.licence}`;
@@ -36,7 +36,7 @@ async function start() {
 async function useProfile(profile) {
   const { groups, attributes } = await getJson(`/v1/attributes?profile=${profile}`);
   state.settings.profile = profile;
-  state.about = { groups, attributes, thresholds: state.model.decision.thresholds ?? {} };
+  state.about = { groups, attributes, decision: state.model.decision };
   $("profile-note").textContent = PROFILE_NOTES[profile];
 }
 

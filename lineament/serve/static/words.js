@@ -46,11 +46,11 @@ export function list(names) {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
-/** What limits an answer about this face, in words. */
-export function qualityOf(quality) {
+/** What limits an answer about this face, in words; what is small or blurred the model's card says. */
+export function qualityOf(quality, { min_eye_distance: least = {}, min_sharpness: blurred = {} }) {
   const words = [`${Math.round(quality.eye_distance)} pixels between the eyes`];
-  if (quality.eye_distance < 20) words.push("a small face: answers are less certain");
-  if (quality.sharpness < 0.25) words.push("not sharp");
+  if (quality.eye_distance < (least["*"] ?? 0)) words.push("a small face: answers are less certain");
+  if (quality.sharpness < (blurred["*"] ?? 0)) words.push("not sharp");
   if (Math.abs(quality.yaw) >= 20) words.push(`turned ${Math.round(Math.abs(quality.yaw))}° to their ${quality.yaw > 0 ? "left" : "right"}`);
   if (Math.abs(quality.roll) >= 15) words.push(`tilted ${Math.round(Math.abs(quality.roll))}°`);
   return words.join(" · ");
