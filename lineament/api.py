@@ -18,6 +18,7 @@ from typing import Any
 
 from lineament.errors import UsageError
 from lineament.images import Channels
+from lineament.pipeline import draft
 from lineament.pipeline.analyze import FindFaces, Settings, Tools, analyze, whole_picture
 from lineament.pipeline.detect import Detector
 from lineament.pipeline.sources import Item, items
@@ -96,9 +97,10 @@ class Model:
 
     def tools(self, settings: Settings, find: FindFaces | None = None) -> Tools:
         """Return what the sentence works with under these settings; `find` replaces the detector."""
-        if find is None:
-            find = whole_picture if settings.faces == "aligned" else self._detect
-        return Tools(find, self.network, self.card.decision, self.id)
+        if find is not None:
+            return Tools(find, self.network, self.card.decision, self.id)
+        aligned = settings.faces == "aligned"
+        return Tools(whole_picture if aligned else self._detect, self.network, self.card.decision, self.id, draft=not aligned)
 
     def identity(self, settings: Settings) -> dict[str, Any]:
         """Return all that an answer depends on beside the photo: what --resume must find unchanged."""
@@ -108,6 +110,7 @@ class Model:
             "thresholds": sha256(decision).hexdigest()[:16], "detector": getattr(self.detector, "id", type(self.detector).__name__),
             "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)), "abstain": settings.abstain,
             "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces, "max_pixels": settings.max_pixels,
+            "draft": [draft.SIDE, draft.ENOUGH],
         }  # fmt: skip
 
     def analyze(self, source: Any, channels: Channels | None = None, source_name: str | None = None, **settings: Any) -> Report:
