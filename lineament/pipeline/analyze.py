@@ -69,14 +69,14 @@ class Settings:
 class Tools:
     """What the sentence works with: where faces come from, the network, its decision layer and the id that records show.
 
-    draft: `find` finds its faces in the pixels it is given, whatever their size, so it may be shown a huge JPEG smaller (`pipeline.draft`).
+    glance: a cheaper `find` for large faces; None where `find` may not be shown a huge JPEG in a smaller decode (see `pipeline.draft`).
     """
 
     find: FindFaces
     network: Callable[[Crops], ModelOutput]
     decision: Decision
     model: str
-    draft: bool = False
+    glance: FindFaces | None = None
 
 
 def analyze(source: Any, tools: Tools, settings: Settings, *, source_name: str, channels: Channels | None = None) -> Report:
@@ -115,8 +115,8 @@ def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) ->
 
 def find_faces(read: Read, tools: Tools, source: str) -> tuple[DecodedImage, Faces]:
     """Return the decoded photo, of a huge JPEG a smaller decode where that is enough, and the faces in pixels of the whole."""
-    if tools.draft:
-        return look(read, tools.find, source)
+    if tools.glance is not None:
+        return look(read, tools.glance, tools.find, source)
     image = read(max_side=None)
     return image, tools.find(image.pixels, source)
 
