@@ -23,7 +23,7 @@ SIDE = 1280
 
 ENOUGH = 64 / 38.4 * geometry.OVERSAMPLE
 """Pixels for each crop pixel (in each direction) that every face must have. Crops need `OVERSAMPLE`; the detector's last look, from which the
-points come, shows a face with 64 pixels between the eyes where a crop has 38.4. With fewer, answers move more (docs/benchmarks/draft.md)."""
+points come, shows a face with 64 pixels between the eyes where a crop has 38.4. With fewer, answers move more (`benchmarks/draft.py`)."""
 
 GLANCE, SURE = 320, 0.8
 """Longer side of the picture glanced at, and the part of ENOUGH a face must have there: points are less exact."""
