@@ -1,50 +1,38 @@
-"""Accuracy against face size: from how many pixels on answers are worth giving. Writes docs/benchmarks/face-size.md and face-size.json.
+"""Accuracy against face size and blur: from where on answers are worth giving. Writes docs/benchmarks/face-size.md and face-size.json.
 
-    python benchmarks/face_size.py [--data ../shared/data] [--limit 1500] [--out docs/benchmarks]
+    python benchmarks/face_size.py [--model default] [--data ../shared/data] [--limit 1200] [--out docs/benchmarks]
 
-Official validation images (a seeded sample) are shrunk with an antialiasing filter, as a camera further away would see them, to a width of 112,
-80, 56, 40, 28, 20 and 14 pixels. The keypoints shrink with the image, and `geometry.align` cuts the crop out of the small image as it does for
-any small face in a photo. What is measured is the loss of detail alone: the points are right, where a detector's would be worse
-(`detection.md` says from which size on faces are found).
+Official validation images (a seeded sample) are made worse and aligned again, with their points known: shrunk with an antialiasing filter, as a
+camera further away would see them; defocused (Gaussian); moved (a mean along rows, or along columns). What is measured is the loss of detail
+alone: the points are right, where a detector's would be worse (`detection.md` says from which size on faces are found).
 
-The JSON's `min_eye_distance` can be put into a card's decision layer as it is (`Decision.min_eye_distance`); `rule` says how it was made.
+`make refit` runs this and puts the JSON's `min_eye_distance` and `min_sharpness` into the card; `lineament calibrate --limits FILE` does for
+another model. The rule and its held-out evidence are `lineament.engine.limits`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sheet
-from PIL import Image
 
 from lineament import geometry
 from lineament.api import Model, load
 from lineament.data.celeba import Official
 from lineament.data.labelled import Source, Subset
-from lineament.images import load_image
+from lineament.engine import limits
+from lineament.engine.limits import Degraded, Way
 from lineament.metrics.bootstrap import draw_counts, mean_interval, percentile_interval
 from lineament.metrics.counts import Counts, mean_of_known
-from lineament.types import UInt8
 
-WIDTHS = (178, 112, 80, 56, 40, 28, 20, 14)
-SHARE, LEAST_GAIN = 0.5, 0.05
-RULE = (
-    f"per attribute, the eye distance (pixels) at which balanced accuracy minus 0.5 falls to {SHARE:g} of its value on whole images, "
-    f"going down from the largest size, interpolated on a logarithmic scale; left out where that value is under {LEAST_GAIN:g} on whole images; "
-    "'*' is the median over attributes"
-)
+FOLDS = 5
+HEAD = ("made worse by", "amount", "eye distance", "sharpness", "accuracy %", "informedness", "withheld %", "left in given %", "left in withheld %")
 
 Float = npt.NDArray[np.float64]
-
-
-def eye_distance(width: float) -> float:
-    """Return the pixels between the eyes in an official image shrunk to a width."""
-    return float(np.linalg.norm(geometry.TEMPLATE[1] - geometry.TEMPLATE[0])) * width / geometry.CROP_SIZE[1]
 
 
 def box_height(width: float) -> float:
@@ -54,83 +42,48 @@ def box_height(width: float) -> float:
     return float((mouth - eyes) / (layout[3:, 1].mean() - layout[:2, 1].mean())) * width / geometry.CROP_SIZE[1]
 
 
-def shrink(pixels: UInt8, width: int) -> tuple[UInt8, Float]:
-    """Return an official image (218,178,3) at a smaller width, and its five points (5,2) there."""
-    height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
-    small = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
-    return small, geometry.TEMPLATE * np.array([width / pixels.shape[1], height / pixels.shape[0]])
-
-
-def answers(source: Source, model: Model, names: tuple[str, ...], width: int) -> npt.NDArray[np.bool_]:
-    """Return the raw sigmoid's yes at 0.5 (N,A) of every image at a width."""
-    columns = [model.card.attributes.index(name) for name in names]
-
-    def one(row: int) -> npt.NDArray[np.bool_]:
-        small, points = shrink(load_image(source.read_bytes(row)).pixels, width)
-        return np.asarray(model.network(geometry.align(small, points[None])).logits[0, columns] >= 0)
-
-    with ThreadPoolExecutor(model.threads) as pool:
-        return np.array(list(pool.map(one, range(len(source.table)))))
-
-
-def crossing(distances: Sequence[float], gains: Sequence[float], share: float) -> float | None:
-    """Return where a gain, going down from the first (largest) distance, falls to `share` of its first value; None if it never does, or is none.
-
-    >>> crossing([40.0, 20.0, 10.0], [0.4, 0.3, 0.1], 0.5)
-    14.142135623730951
-    """
-    if gains[0] <= 0:
-        return None
-    target = share * gains[0]
-    for i in range(1, len(gains)):
-        if gains[i] < target:
-            near, far = math.log(distances[i - 1]), math.log(distances[i])
-            return math.exp(near + (far - near) * (gains[i - 1] - target) / (gains[i - 1] - gains[i]))
-    return None
-
-
-def least_distances(distances: list[float], balanced: Float, names: tuple[str, ...]) -> dict[str, float]:
-    """Return `Decision.min_eye_distance` by RULE. balanced: (sizes, A) balanced accuracy, largest size first."""
-    found: dict[str, float] = {}
-    for column, name in enumerate(names):
-        gains = (balanced[:, column] - 0.5).tolist()
-        if gains[0] >= LEAST_GAIN:
-            found[name] = round(crossing(distances, gains, SHARE) or 0.0, 1)
-    return ({"*": round(float(np.median(list(found.values()))), 1)} if found else {}) | found
-
-
-def measure(source: Source, model: Model, widths: Sequence[int] = WIDTHS) -> dict[str, Any]:
-    """Return accuracy per size, mean and per attribute; where the gain over the majority's answer halves; the rule's distances."""
-    table = source.table
-    names = tuple(name for name in model.card.attributes if name in table.attributes)
-    columns = [table.attributes.index(name) for name in names]
-    targets, known = table.targets[:, columns], table.known[:, columns]
-    said = []
-    for width in widths:
-        said.append(answers(source, model, names, width))
-        print(f"width {width}: mean accuracy {(said[-1] == targets).mean():.4f}", flush=True)
-    counts, drawn = draw_counts(said, targets, known, table.identity)
-    distances, majority = [eye_distance(width) for width in widths], counts[0].majority
-    accuracy = np.stack([one.accuracy for one in counts])
-    rows = [_size(width, one, many, counts[0], drawn[0]) for width, one, many in zip(widths, counts, drawn, strict=True)]
-    mean_gain = [row["mean_accuracy"] - float(majority.mean()) for row in rows]
-    halves = {name: crossing(distances, (accuracy[:, a] - majority[a]).tolist(), 0.5) for a, name in enumerate(names)
-              if accuracy[0, a] > majority[a]}  # fmt: skip
+def measure(source: Source, model: Model, ways: Sequence[Way] = limits.WAYS) -> dict[str, Any]:
+    """Return accuracy per way of making crops worse, the limits of the rule, and what they are worth on people they were not fitted on."""
+    sample = limits.degrade(source, model.network, model.card.attributes, ways=ways, threads=model.threads)
+    fitted = limits.fit_limits(sample)
+    withheld, of_fold = limits.cross_fitted(sample, FOLDS)
+    stars = [[one.eye_distance.get("*"), one.sharpness.get("*")] for one in of_fold]
     return {
-        "images": len(table), "data": table.fingerprint(), "majority_accuracy": float(majority.mean()), "sizes": rows,
-        "mean_gain_halves_at": crossing(distances, mean_gain, 0.5),
-        "attributes": {name: _attribute(a, counts, float(majority[a]), halves.get(name), name in halves) for a, name in enumerate(names)},
-        "rule": RULE, "min_eye_distance": least_distances(distances, np.stack([one.balanced_accuracy for one in counts]), names),
+        "images": len(source.table), "data": source.table.fingerprint(), **_sizes(sample, source), "rule": limits.RULE,
+        "min_eye_distance": dict(fitted.eye_distance), "min_sharpness": dict(fitted.sharpness),
+        "held_out": {"folds": FOLDS, "medians_of_folds": stars, **limits.evidence(sample, withheld)},
+        "limits_of_fold": [[dict(one.eye_distance), dict(one.sharpness)] for one in of_fold],
     }  # fmt: skip
 
 
-def _size(width: int, counts: Counts, drawn: Counts, whole: Counts, whole_drawn: Counts) -> dict[str, Any]:
+def _sizes(sample: Degraded, source: Source) -> dict[str, Any]:
+    """Return accuracy at each size with intervals, and per attribute."""
+    places = [place for place, way in enumerate(sample.ways) if way.kind in ("whole", "size")]
+    counts, drawn = draw_counts([sample.said[place] for place in places], sample.targets, sample.known, source.table.identity)
+    majority = counts[0].majority
+    widths = [int(sample.ways[place].amount) or geometry.CROP_SIZE[1] for place in places]
+    distances = [float(np.median(sample.eye_distance[place])) for place in places]
+    rows = [_size(w, d, one, many, counts[0], drawn[0]) for w, d, one, many in zip(widths, distances, counts, drawn, strict=True)]
+    accuracy = np.stack([one.accuracy for one in counts])
+    attributes = {
+        name: {"majority": float(majority[a]), "accuracy": accuracy[:, a].tolist(), "informedness": _informedness(counts, a)}
+        for a, name in enumerate(sample.attributes)
+    }
+    return {"majority_accuracy": float(majority.mean()), "sizes": rows, "attributes": attributes}
+
+
+def _informedness(counts: list[Counts], column: int) -> list[float | None]:
+    values = [float(one.recall[column] + one.specificity[column] - 1) for one in counts]
+    return [None if math.isnan(value) else value for value in values]
+
+
+def _size(width: int, distance: float, counts: Counts, drawn: Counts, whole: Counts, whole_drawn: Counts) -> dict[str, Any]:
     mean = mean_interval(counts, drawn)
     lost = percentile_interval(
         mean_of_known(counts.accuracy) - mean_of_known(whole.accuracy), mean_of_known(drawn.accuracy, 1) - mean_of_known(whole_drawn.accuracy, 1)
     )
     return {
-        "width": width, "eye_distance": round(eye_distance(width), 1), "box_height": round(box_height(width), 1),
+        "width": width, "eye_distance": distance, "box_height": round(box_height(width), 1),
         "mean_accuracy": float(mean.estimate), "interval": [float(mean.low), float(mean.high)],
         "change": float(lost.estimate), "change_interval": [float(lost.low), float(lost.high)],
         "balanced_accuracy": float(mean_of_known(counts.balanced_accuracy)),
@@ -138,24 +91,15 @@ def _size(width: int, counts: Counts, drawn: Counts, whole: Counts, whole_drawn:
     }  # fmt: skip
 
 
-def _attribute(column: int, counts: list[Counts], majority: float, halves: float | None, gains: bool) -> dict[str, Any]:
-    balanced = [float(one.balanced_accuracy[column]) for one in counts]
-    return {
-        "majority": majority, "accuracy": [float(one.accuracy[column]) for one in counts],
-        "balanced_accuracy": [None if math.isnan(value) else value for value in balanced],
-        "beats_majority": gains, "gain_halves_at": halves,
-    }  # fmt: skip
-
-
 def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     pc = sheet.percent
-    lines = sheet.about_lines("Accuracy against face size", document)
+    lines = sheet.about_lines("Accuracy against face size and blur", document)
     lines += [
-        f"{document['images']:,} official validation images (a seeded sample): stored crops, shrunk to a width and aligned again from there, their",
-        "points known. A size is the width of the image; beside it the pixels between the eyes, which `quality.eye_distance` of a record shows,",
-        "and the height of the face's box, forehead to chin. Mean accuracy is the raw sigmoid at 0.5 over 40 attributes, with a 95 % bootstrap",
-        "interval by identity; the change is paired. No JPEG compression was added: real small faces often carry it, and lose more.", "",
+        f"{document['images']:,} official validation images (a seeded sample): stored crops, made worse and aligned again from there, their points",
+        "known. Accuracy is the mean over attributes of the raw sigmoid at 0.5, with a 95 % bootstrap interval by identity; the change is paired.",
+        "No JPEG compression was added: real small faces often carry it, and lose more.", "", "## Size", "",
+        "The width of the shrunk image; the pixels between the eyes (`quality.eye_distance` of a record); the height of the face's box.", "",
     ]  # fmt: skip
     rows = [
         (row["width"], row["eye_distance"], row["box_height"], pc(row["mean_accuracy"]), f"{pc(row['interval'][0])} to {pc(row['interval'][1])}",
@@ -164,55 +108,65 @@ def page(document: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     rows.append(("always the more common answer", "", "", pc(document["majority_accuracy"]), "", "", "50.00", 0))
     head = ("width", "eyes apart", "box height", "mean accuracy %", "95 %", "change", "balanced %", "attributes above the majority")
-    return [*lines, *sheet.table(head, rows), *_worth(document), *_per_attribute(document)]
+    return [*lines, *sheet.table(head, rows), *_rule(document), *_held_out(document["held_out"]), *_per_attribute(document)]
 
 
-def _worth(document: dict[str, Any]) -> list[str]:
-    """Return where answers stop being worth giving."""
-    sizes, majority, halved = document["sizes"], document["majority_accuracy"], document["mean_gain_halves_at"]
-    below = [row for row in sizes if row["mean_accuracy"] <= majority]
-    gain, nothing = "The mean gain over the more common answer", "no better than always the more common one"
-    if below[:1] == sizes[:1]:
-        first = f"- Whole images are answered {nothing}: there is nothing to lose."
-    elif halved:
-        first = f"- {gain} has halved at {halved:.1f} pixels between the eyes."
-    else:
-        first = f"- {gain} has not halved at {sizes[-1]['eye_distance']} pixels between the eyes."
-    second = f"- At {below[0]['eye_distance']} pixels ({below[0]['width']} wide) the answers are on average {nothing}." if below else ""
-    rule = f"- `min_eye_distance` of the JSON: {document['rule']}. An entry of 0.0 never falls that far at the sizes measured."
+def _rule(document: dict[str, Any]) -> list[str]:
+    sizes, sharp = document["min_eye_distance"], document["min_sharpness"]
     return [
-        "## Where answers stop being worth giving", "", first, second or f"- At no size measured are the answers on average {nothing}.", rule, "",
+        "## Where answers stop being worth giving", "", f"The rule: {document['rule']}.", "",
+        f"- Least pixels between the eyes: median {sizes.get('*', '-')}. Least sharpness: median {sharp.get('*', '-')}.",
+        "- Each attribute has its own (table below): glasses are seen on faces on which earrings are not.",
+        '- Under either limit `--abstain` says "cannot tell", on the command line, in Python and from the server alike.', "",
+    ]  # fmt: skip
+
+
+def _held_out(found: dict[str, Any]) -> list[str]:
+    pc, stars = sheet.percent, found["medians_of_folds"]
+    sizes, sharp = ([row[part] for row in stars if row[part] is not None] for part in (0, 1))
+    spread = f"{min(sizes)} to {max(sizes)} px and {min(sharp)} to {max(sharp)}" if sizes and sharp else "none"
+    rows = [
+        (row["kind"], row["amount"] or "", row["eye_distance"], f"{row['sharpness']:.2f}", pc(row["accuracy"]), f"{row['informedness']:.2f}",
+         pc(row["withheld"], 1), pc(row["left_given"], 0), pc(row["left_withheld"], 0))
+        for row in found["ways"]
+    ]  # fmt: skip
+    return [
+        "## What the limits are worth on people they were not fitted on", "",
+        f"{found['folds']} folds by identity; the medians of the folds lie at {spread}. Amount: pixels wide, Gaussian sigma, pixels moved. Eye",
+        "distance and sharpness are medians. Left: of the informedness on whole crops, the share that is left, mean over attributes (one near",
+        f"0 in what is withheld was rightly withheld). Over all ways together the answers given keep {pc(found['left_given'], 1)} %, those withheld",
+        f"{pc(found['left_withheld'], 1)} %.", "",
+        *sheet.table(HEAD, rows),
     ]  # fmt: skip
 
 
 def _per_attribute(document: dict[str, Any]) -> list[str]:
-    sizes, least = document["sizes"], document["min_eye_distance"]
-    smallest = sizes[-1]["eye_distance"]
-    lines = [
-        "## Per attribute", "", 'Accuracy at each width, %. "Halves at": pixels between the eyes at which the gain over the more common answer has',
-        f'halved (`< {smallest}`: not at any size measured; `-`: there is no gain on whole images). "Least": the rule\'s distance.', "",
+    widths = [str(row["width"]) for row in document["sizes"]]
+    lines = ["## Per attribute", "", 'Accuracy at each width, %; the limits ("-": the median\'s).', ""]
+    sizes, sharp = document["min_eye_distance"], document["min_sharpness"]
+    rows = [
+        [name, *(sheet.percent(value, 1) for value in row["accuracy"]), sheet.percent(row["majority"], 1),
+         "-" if name not in sizes else f"{sizes[name]:.1f}", "-" if name not in sharp else f"{sharp[name]:.2f}"]
+        for name, row in document["attributes"].items()
     ]  # fmt: skip
-    rows = (_row(name, row, smallest, least.get(name)) for name, row in document["attributes"].items())
-    return lines + sheet.table(("attribute", *(str(row["width"]) for row in sizes), "majority", "halves at", "least"), rows)
+    return lines + sheet.table(("attribute", *widths, "majority", "least eyes apart", "least sharpness"), rows)
 
 
-def _row(name: str, row: dict[str, Any], smallest: float, least: float | None) -> list[str]:
-    halves = "-" if not row["beats_majority"] else f"< {smallest}" if row["gain_halves_at"] is None else f"{row['gain_halves_at']:.1f}"
-    accuracy = [sheet.percent(value, 1) for value in row["accuracy"]]
-    return [name, *accuracy, sheet.percent(row["majority"], 1), halves, "-" if least is None else f"{least:.1f}"]
+def run(data: Any, model: Model, limit: int, ways: Sequence[Way] = limits.WAYS) -> dict[str, Any]:
+    """Return the measurement on a seeded sample of the official validation images."""
+    whole = Official(data / "celeba" / "official", "val")
+    rows = np.sort(np.random.default_rng(0).permutation(len(whole.table))[:limit])
+    return measure(Subset(whole, rows), model, ways)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = sheet.parser(__doc__)
     sheet.add_data(options)
-    options.add_argument("--limit", type=int, default=1500, help="images, drawn with a fixed seed")
-    options.add_argument("--widths", default=",".join(map(str, WIDTHS)), help="largest first")
+    options.add_argument("--limit", type=int, default=1200, help="images, drawn with a fixed seed")
     given = options.parse_args(arguments)
     model = load(given.model)
-    whole = Official(given.data / "celeba" / "official", "val")
-    rows = np.sort(np.random.default_rng(0).permutation(len(whole.table))[: given.limit])
     document = {"command": sheet.command("face_size", arguments), "environment": sheet.environment(model)}
-    document |= measure(Subset(whole, rows), model, [int(width) for width in given.widths.split(",")])
+    document |= run(given.data, model, given.limit)
     sheet.write(given.out, "face-size", document, page(document))
 
 

@@ -4,7 +4,7 @@
 
 Run it on a quiet machine. Each run is a new process: interpreter, imports, both networks, one photo. "First answer" is the time until the first
 record arrives on its standard output. The files are in the system's cache (a first run, not counted, sees to that). Memory is the process's own
-high-water mark (VmHWM), asked for by itself as it ends. Stages are timed by `lineament.bench`, as `lineament bench` does.
+high-water mark (VmHWM), asked for by itself as it ends: `lineament.bench.CHILD`. Stages are timed by `lineament.bench`, as `lineament bench` does.
 """
 
 from __future__ import annotations
@@ -25,30 +25,11 @@ import sheet
 from PIL import Image
 
 from lineament.api import load
-from lineament.bench import bench
+from lineament.bench import CHILD, bench
 from lineament.demo import portrait
 
 SIZE = (4000, 3000)
 TARGET_SECONDS, TARGET_MEGABYTES = 2.5, 600.0
-
-CHILD = """
-import sys
-from lineament.cli import main
-try:
-    main()
-except SystemExit as end:
-    if end.code:
-        raise
-def peak():
-    try:
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) * 1024 / 1e6 for line in status if line.startswith("VmHWM"))
-    except OSError:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-print(peak(), file=sys.stderr)
-"""
-"""On Linux not getrusage: there a child inherits the high-water mark of the process that started it."""
 
 STEPS = """
 import sys, json

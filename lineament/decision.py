@@ -36,7 +36,8 @@ class Decision:
     calibration: name -> {"method": "platt", "a": a, "b": b} (prob = sigmoid(a * logit + b)) or
     {"method": "isotonic", "x": [raw sigmoid knots], "y": [calibrated]}; the raw sigmoid where absent.
     abstain: name -> [low, high]: `low < prob < high` is "cannot_tell"; never where absent.
-    min_eye_distance: name or "*" -> pixels under which the answer is "cannot_tell" (abstain mode only).
+    min_eye_distance, min_sharpness: name or "*" -> pixels between the eyes, sharpness (`quality` of a record) under which the answer is
+    "cannot_tell" (abstain mode only).
     precedence: name -> log-odds added where a rule of `--consistent` must choose between answers; 0 where absent.
     """
 
@@ -44,6 +45,7 @@ class Decision:
     calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     abstain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     min_eye_distance: Mapping[str, float] = field(default_factory=dict)
+    min_sharpness: Mapping[str, float] = field(default_factory=dict)
     precedence: Mapping[str, float] = field(default_factory=dict)
 
     def probs(self, logits: npt.ArrayLike, attributes: tuple[str, ...]) -> Array:
@@ -65,25 +67,35 @@ class Decision:
         return np.array([self.thresholds.get(name, 0.5) for name in attributes], np.float64)
 
     def labels(
-        self, probs: npt.ArrayLike, attributes: tuple[str, ...], *, abstain: bool = False, eye_distance: npt.ArrayLike | None = None
+        self,
+        probs: npt.ArrayLike,
+        attributes: tuple[str, ...],
+        *,
+        abstain: bool = False,
+        eye_distance: npt.ArrayLike | None = None,
+        sharpness: npt.ArrayLike | None = None,
     ) -> npt.NDArray[np.str_]:
         """Return "yes", "no" or (only with `abstain`) "cannot_tell", (N,A); `prob == threshold` is yes.
 
-        eye_distance: (N,) image pixels between the eyes, for the size rule of `abstain`.
+        eye_distance, sharpness: (N,) of each face, for `abstain`; see `too_poor`.
         """
         p = np.asarray(probs, np.float64)
         out = np.where(p >= self.threshold_vector(attributes), "yes", "no").astype("<U11")
-        if not abstain:
-            return out
-        sizes = None if eye_distance is None else np.asarray(eye_distance, np.float64)
-        for column, name in enumerate(attributes):
-            low, high = self.abstain.get(name, (1.0, 0.0))
-            unsure = (p[:, column] > low) & (p[:, column] < high)
-            least = self.min_eye_distance.get(name, self.min_eye_distance.get("*", 0.0))
-            if sizes is not None:
-                unsure |= sizes < least
-            out[unsure, column] = "cannot_tell"
+        if abstain:
+            bands = np.array([self.abstain.get(name, (1.0, 0.0)) for name in attributes]).reshape(-1, 2)
+            out[(p > bands[:, 0]) & (p < bands[:, 1]) | self.too_poor(len(p), attributes, eye_distance, sharpness)] = "cannot_tell"
         return out
+
+    def too_poor(
+        self, faces: int, attributes: tuple[str, ...], eye_distance: npt.ArrayLike | None = None, sharpness: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Return which answers (N,A) a face is too small or too blurred for. What was not measured (None, NaN) is never too poor."""
+        poor = np.zeros((faces, len(attributes)), bool)
+        for measured, least in ((eye_distance, self.min_eye_distance), (sharpness, self.min_sharpness)):
+            if measured is not None:
+                limits = np.array([least.get(name, least.get("*", 0.0)) for name in attributes])
+                poor |= np.asarray(measured, np.float64)[:, None] < limits
+        return poor
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -91,6 +103,7 @@ class Decision:
             "calibration": {name: dict(fitted) for name, fitted in self.calibration.items()},
             "abstain": {name: list(band) for name, band in self.abstain.items()},
             "min_eye_distance": dict(self.min_eye_distance),
+            "min_sharpness": dict(self.min_sharpness),
             "precedence": dict(self.precedence),
         }
 
@@ -101,5 +114,6 @@ class Decision:
             calibration=dict(record.get("calibration", {})),
             abstain={k: (float(v[0]), float(v[1])) for k, v in record.get("abstain", {}).items()},
             min_eye_distance={k: float(v) for k, v in record.get("min_eye_distance", {}).items()},
+            min_sharpness={k: float(v) for k, v in record.get("min_sharpness", {}).items()},
             precedence={k: float(v) for k, v in record.get("precedence", {}).items()},
         )

@@ -1,6 +1,6 @@
 """Prediction files, Parquet or CSV: what any model said of a labelled or unlabelled set. The contract is `docs/reference/interface.md`.
 
-    file, [face], [identity], [split], raw_NAME..., [prob_NAME...], [target_NAME...]
+    file, [face], [identity], [split], [eye_distance], [sharpness], raw_NAME..., [prob_NAME...], [target_NAME...]
 
 `raw_NAME` is the sigmoid; `prob_NAME` the calibrated probability; `target_NAME` 1, 0 or null. A row whose every `raw_` is null (empty in
 CSV) is a face that was not found: it counts as wrong in every attribute. NaN is never data, it is an error.
@@ -33,7 +33,8 @@ class Predictions:
 
     files (N,); attributes (A,); raw (N,A) sigmoid in 0..1, NaN only in rows that are not `detected`; probs (N,A) calibrated, or None;
     targets (N,A) int8 {0,1}; known (N,A) where a target exists; detected (N,); face (N,) or None; identity (N,), -1 where unknown, or None;
-    split (N,) or None. `meta` is what the writer said of itself: model, data, decision ...; empty for CSV and foreign files.
+    split (N,) or None; eye_distance, sharpness (N,) as a record's `quality`, NaN where unknown, or None.
+    `meta` is what the writer said of itself: model, data, decision ...; empty for CSV and foreign files.
     """
 
     files: tuple[str, ...]
@@ -46,6 +47,8 @@ class Predictions:
     face: npt.NDArray[np.int64] | None = None
     identity: npt.NDArray[np.int64] | None = None
     split: npt.NDArray[np.str_] | None = None
+    eye_distance: Float | None = None
+    sharpness: Float | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -83,7 +86,8 @@ class Predictions:
         return digest.hexdigest()[:16]
 
 
-_PER_ROW = ("raw", "probs", "targets", "known", "detected", "face", "identity", "split")
+_PER_ROW = ("raw", "probs", "targets", "known", "detected", "face", "identity", "split", "eye_distance", "sharpness")
+_QUALITY = ("eye_distance", "sharpness")
 
 
 def load(path: str | os.PathLike[str]) -> Predictions:
@@ -95,7 +99,7 @@ def load(path: str | os.PathLike[str]) -> Predictions:
 
 
 def _is_number(column: str) -> bool:
-    return column.startswith(_PREFIXES) or column in ("face", "identity")
+    return column.startswith(_PREFIXES) or column in ("face", "identity", *_QUALITY)
 
 
 def _attribute_columns(table: Table, origin: str) -> dict[str, dict[str, str]]:
@@ -161,6 +165,14 @@ def _integers(table: Table, name: str, origin: str, absent: int) -> npt.NDArray[
     return np.where(column.given, column.values, absent).astype(np.int64)
 
 
+def _measured(table: Table, name: str, origin: str) -> Float | None:
+    """Return a column of face quality (N,), NaN where it is empty; None without the column."""
+    if name not in table.numbers:
+        return None
+    column = _refuse_nan(table.numbers[name], name, origin)
+    return np.where(column.given, column.values, np.nan)
+
+
 def _targets(table: Table, names: Mapping[str, str], order: Sequence[str], origin: str) -> tuple[Float, npt.NDArray[np.bool_]]:
     targets, known = _matrix(table, names, order, origin)
     if not np.isin(targets, (0, 1)).all():
@@ -189,6 +201,7 @@ def _build(table: Table, origin: str) -> Predictions:
         face=_integers(table, "face", origin, 0),
         identity=_integers(table, "identity", origin, -1),
         split=np.array([part or "" for part in table.text["split"]], dtype=np.str_) if "split" in table.text else None,
+        **{name: _measured(table, name, origin) for name in _QUALITY},
         meta=table.meta,
     )  # fmt: skip
     _refuse_duplicates(predictions, origin)
@@ -219,11 +232,14 @@ def save(predictions: Predictions, path: str | os.PathLike[str]) -> None:
         table["identity"] = _masked(predictions.identity, predictions.identity >= 0)
     if predictions.split is not None:
         table["split"] = predictions.split.tolist()
+    for name in _QUALITY:
+        if (values := getattr(predictions, name)) is not None:
+            table[name] = _masked(values, ~np.isnan(values))
     for prefix, matrix in (("raw_", predictions.raw), ("prob_", predictions.probs)):
         if matrix is not None:
             table |= {prefix + name: _masked(matrix[:, a], predictions.detected) for a, name in enumerate(predictions.attributes)}
     if predictions.labelled:
         for place, name in enumerate(predictions.attributes):
             table["target_" + name] = _masked(predictions.targets[:, place], predictions.known[:, place])
-    kinds = {name: "int8" if name.startswith("target_") else "float64" for name in table if name.startswith(_PREFIXES)}
+    kinds = {name: "int8" if name.startswith("target_") else "float64" for name in table if name.startswith(_PREFIXES) or name in _QUALITY}
     columns.write(path, table, predictions.meta, kinds)

@@ -19,6 +19,7 @@ from lineament.engine.audit import audit, join
 from lineament.engine.evaluate import predict
 from lineament.pipeline.detect import RetinaFace
 from lineament.predictions import Predictions
+from lineament.report.tables import marked
 from lineament.report.tables import percent as pc
 from lineament.runtime.network import Network
 from lineament.runtime.threads import default_threads
@@ -49,8 +50,8 @@ def gap_lines(document: dict[str, Any], rates: Sequence[str]) -> list[str]:
     heads = [f"{rate.replace('_', ' ')} gap" for rate in rates]
     lines = [f"| attribute | {' | '.join(heads)} | between ({rates[0].replace('_', ' ')}) |", f"|---|{'---:|' * len(rates)}---|"]
     for name in order:
-        cells = [pc(shown[name][f"{rate}_gap"]) + ("*" if shown[name].get(f"{rate}_gap_low") else "") for rate in rates]
-        lines.append(f"| {name} | {' | '.join(cells)} | {' / '.join(shown[name][f'{rates[0]}_gap_between'] or [])} |")
+        cells = [pc(shown[name][f"{rate}_gap"]) + ("+" if shown[name].get(f"{rate}_gap_low") else "") for rate in rates]
+        lines.append(f"| {marked(name)} | {' | '.join(cells)} | {' / '.join(shown[name][f'{rates[0]}_gap_between'] or [])} |")
     return [*lines, ""]
 
 
@@ -60,8 +61,9 @@ def page(network: Network, fairface: Predictions, celeba: Predictions, data: Pat
     lines = [
         f"# Cohort audits of `{network.card.name}`",
         "",
-        "Written by `scripts/audit_page.py`, part of `make refit`. Percent and points; `*`: outside the noise, intervals corrected for the number of",
+        "Written by `scripts/audit_page.py`, part of `make refit`. Percent and points; `+`: outside the noise, intervals corrected for the number of",
         f"cohorts. The {SHOWN} widest gaps of the default profile. Rates that rest on fewer than 20 images are not judged.",
+        "\\*: two annotators agree on fewer than 95 % of images (membership reconstructed).",
         "",
         "## FairFace: answers and misses, no accuracy",
         "",
@@ -74,6 +76,8 @@ def page(network: Network, fairface: Predictions, celeba: Predictions, data: Pat
         lines += [f"### By {' and '.join(by)}", "", *cohort_lines(document), *gap_lines(document, ["answer_rate"])]
     lines += ["## CelebA's own labelled groups, official validation", "", "`Male` and `Young` are labels too: binary, and noisy.", ""]
     for by in (["Male"], ["Young"], ["Male", "Young"]):
+        if not set(by) <= set(celeba.attributes):
+            continue
         document = audit(join(celeba, None, by))
         lines += [f"### By {' and '.join(by)}", "", *cohort_lines(document), *gap_lines(document, ["tpr", "fpr", "accuracy", "answer_rate"])]
     return "\n".join(lines) + "\n"

@@ -48,13 +48,16 @@ GOOD_ENOUGH = 0.005
 """Labels on the choosing images that may change for a recipe to be taken; else the next one is tried."""
 
 
-def measure(model: Path, source: Source, data: Path, threads: int, out: Path) -> dict[str, Any]:
+def measure(model: Path, source: Source, data: Path, threads: int, out: Path, base: float | None = None) -> dict[str, Any]:
     """Return mean accuracy and cost per precision and runtime, and whether int8 is kept; `out` is then the int8 file.
+
+    base: the accuracy of fp32 in ONNX Runtime where it is known already.
 
     What cannot be measured here (no OpenVINO, a processor whose 8-bit arithmetic saturates) says why.
     """
     measured: dict[str, Any] = {"processor": processor_name(), "limit": LIMIT}
-    base = _accuracy(_scored(load_network(model, threads=threads), source, threads))
+    if base is None:
+        base = _accuracy(_scored(load_network(model, threads=threads), source, threads))
     measured["fp32"] = {"onnx": base}
     for precision, runtime in (("fp32", "openvino"), ("bf16", "openvino")):
         measured.setdefault(precision, {})[runtime] = _try(model, runtime, precision, source, threads)
@@ -72,7 +75,8 @@ def measure(model: Path, source: Source, data: Path, threads: int, out: Path) ->
 
 def choose(model: Path, faces: UInt8, out: Path, threads: int) -> tuple[str, dict[str, float]]:
     """Write the int8 file by the first recipe that changes few labels of faces it was not calibrated on, else by the best one."""
-    calibrate, others = faces[:CALIBRATED_ON], _crops(faces[CALIBRATED_ON:])
+    split = len(faces) * CALIBRATED_ON // (CALIBRATED_ON + CHOSEN_ON)
+    calibrate, others = faces[:split], _crops(faces[split:])
     expected = load_network(model, threads=threads)(others).logits >= 0
     tried: dict[str, float] = {}
     for keep in KEPT_IN_FP32:
@@ -162,7 +166,8 @@ def _with_costs(measured: dict[str, Any], base: float) -> dict[str, Any]:
 def _faces(data: Path) -> UInt8:
     """Return the first training images of the shuffled shards as crops (N,3,218,178)."""
     source = open_source(str(data / "celeba" / "train-parquet"), "parquet", "all")
-    return np.stack([stored_crop(load_image(source.read_bytes(row)).pixels)[0].pixels[0] for row in range(CALIBRATED_ON + CHOSEN_ON)])
+    rows = min(CALIBRATED_ON + CHOSEN_ON, len(source.table))
+    return np.stack([stored_crop(load_image(source.read_bytes(row)).pixels)[0].pixels[0] for row in range(rows)])
 
 
 def _crops(pixels: UInt8) -> Crops:

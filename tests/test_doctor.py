@@ -10,7 +10,7 @@ import pytest
 from toy_model import write_toy_model
 
 from lineament.api import Model, load
-from lineament.bench import FACES, bench, photo_of
+from lineament.bench import FACES, SCENES, SMALL, Scene, bench, photo_of, scene_photo
 from lineament.demo import PORTRAIT, mosaic, portrait
 from lineament.doctor import compare_golden, differences, examine, make_golden
 from lineament.images import load_image
@@ -69,3 +69,27 @@ def test_bench_names_what_its_figures_depend_on(model: Model) -> None:
     assert (about["runtime"], about["precision"], about["threads"]) == ("onnx", "fp32", 1)
     assert about["versions"]["onnxruntime"]
     assert about["processor"]
+
+
+def test_scenes_have_their_faces_and_pixels(model: Model) -> None:
+    assert {scene.faces for scene in SCENES} == {1, 8}
+    assert [round(scene.width * scene.height / 1e6, 1) for scene in SCENES] == [0.2, 0.3, 0.3, 2.0, 2.0, 12.0, 12.0]
+    for scene in (SMALL, Scene(8, 640, 480), Scene(3, 400, 900)):
+        report = model.analyze(scene_photo(scene))
+        assert (report.width, report.height, len(report.faces)) == (scene.width, scene.height, scene.faces)
+
+
+def test_a_scene_says_which_stage_bounds_it(model: Model) -> None:
+    result = bench(model, runs=1, faces=(), scenes=(Scene(2, 300, 200),), runtimes=True, cold=False)
+    row = result["scenes"]["2 faces, 300x200"]
+    slowest = max(("decode", "detect", "align", "attributes"), key=lambda name: row[name]["median_ms"])
+    assert row["slowest"] == slowest
+    assert row["slowest_alone"] == pytest.approx(1000 * model.threads / row[slowest]["median_ms"], rel=1e-2)
+    assert row["share_of_slowest"] == pytest.approx(row["stream"]["photos_per_s"] / row["slowest_alone"], abs=2e-3)
+    assert row["all_stages"] < row["slowest_alone"]
+    assert row["stream"]["faces_per_s"] == pytest.approx(2 * row["stream"]["photos_per_s"], rel=1e-2)
+    assert row["stream"]["min"] <= row["stream"]["photos_per_s"] <= row["stream"]["max"]
+    onnx, int8 = result["attributes"][:2]
+    assert onnx["single_faces_per_s"] > 0
+    assert onnx["min"] <= onnx["batch_faces_per_s"] <= onnx["max"]
+    assert "int8" in int8["absent"]

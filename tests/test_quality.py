@@ -86,7 +86,24 @@ def test_contrast_does_not_matter_much(astronaut: np.ndarray) -> None:
 
 def test_flat_and_noise_are_the_ends() -> None:
     assert sharpness(np.full((3, 218, 178), 90, np.uint8)) == 0.0
-    assert sharpness(np.random.default_rng(0).integers(0, 256, (3, 218, 178), np.uint8)) > 0.9
+    noise = np.random.default_rng(0).integers(0, 256, (3, 218, 178), np.uint8)
+    assert sharpness(noise) == pytest.approx(3 / 3.5, abs=0.01), "second differences of noise: 1 + 4 + 1, first: 1 + 1"
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_motion_in_one_direction_counts_as_much_as_blur_in_both(astronaut: np.ndarray, axis: int) -> None:
+    points = np.array([[203, 99.5], [246.5, 102], [222.5, 129], [201.5, 139.5], [246, 141.5]])
+    crop = align(astronaut, points[None]).pixels[0].astype(np.float64)
+    moved = np.mean([np.roll(crop, shift, axis + 1) for shift in range(-5, 6)], 0).round().astype(np.uint8)
+    assert sharpness(moved) < 0.5 * sharpness(crop.astype(np.uint8))
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_more_pixels_of_the_same_photo_change_nothing(astronaut: np.ndarray, scale: int) -> None:
+    points = np.array([[203, 99.5], [246.5, 102], [222.5, 129], [201.5, 139.5], [246, 141.5]])
+    larger = np.asarray(Image.fromarray(astronaut).resize((512 * scale, 512 * scale), Image.Resampling.LANCZOS))
+    once, again = (sharpness(align(photo, at[None]).pixels[0]) for photo, at in ((astronaut, points), (larger, points * scale)))
+    assert again == pytest.approx(once, abs=0.03)
 
 
 def test_measure_keeps_faces_apart() -> None:

@@ -11,6 +11,7 @@ from toy_model import toy_card, write_toy_model
 
 from lineament.errors import ModelFileError, UsageError
 from lineament.runtime import probe, registry
+from lineament.runtime.onnx_file import read_card
 from lineament.runtime.registry import list_models, load_network, resolve_model
 
 
@@ -121,3 +122,11 @@ def test_a_path_that_looks_like_a_name(house: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(house / "weights")
     shutil.copy("v0.onnx", "mine")
     assert resolve_model("mine").path == Path("mine")
+
+
+def test_every_model_listed_here_carries_a_card() -> None:
+    """The package's own weights: detector and eye network lie in the same folder, and are no models to name."""
+    assert {entry.name for entry in list_models()} >= {"default"}
+    assert [read_card(entry.path).name for entry in list_models() if entry.precision == "fp32"] == [
+        entry.name for entry in list_models() if entry.precision == "fp32"
+    ]

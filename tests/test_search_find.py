@@ -167,8 +167,9 @@ def test_an_index_from_a_stranger_cannot_read_other_files(tmp_path: Path, made: 
 # --- bursts -------------------------------------------------------------------------------------------------------------------
 
 
-def shot(path: str, scene: int = 0, taken: float | None = None, smiling: tuple[float, ...] = (0.5,), sizes: tuple[float, ...] = ()) -> Shot:
-    return Shot(hash(path), path, scene, taken, smiling, sizes or (30.0,) * len(smiling))
+def shot(path: str, scene: int = 0, taken: float | None = None, smiling: tuple[float, ...] = (0.5,), sizes: tuple[float, ...] = (),
+         eyes: tuple[float | None, ...] = ()) -> Shot:  # fmt: skip
+    return Shot(hash(path), path, scene, taken, smiling, sizes or (30.0,) * len(smiling), eyes or (1.0,) * len(smiling))
 
 
 def test_difference_hash_written_again_pixel_by_pixel() -> None:
@@ -209,11 +210,19 @@ def test_bursts_need_one_scene_and_nearness() -> None:
 def test_the_best_shot_is_where_everyone_smiles() -> None:
     both, one, lost = shot("1", smiling=(0.9, 0.8)), shot("2", smiling=(0.99, 0.1)), shot("3", smiling=(0.99,))
     assert [entry.shot.path for entry in rank_burst([one, lost, both])] == ["1", "3", "2"]
-    assert [entry.score for entry in rank_burst([one, lost, both])] == pytest.approx([0.72, 0.495, 0.099])
+    assert [entry.smiling for entry in rank_burst([one, lost, both])] == pytest.approx([0.72, 0.495, 0.099])
+    assert [entry.eyes_open for entry in rank_burst([one, lost, both])] == [1.0, 0.5, 1.0]
     passer_by = shot("4", smiling=(0.9, 0.8, 0.01), sizes=(60.0, 50.0, 10.0))
     assert rank_burst([passer_by, both])[0].score == pytest.approx(0.72)
-    shut = rank_burst([both, lost], eyes_open=lambda s: [0.0] * len(s.smiling) if s is both else [1.0])
-    assert shut[0].shot is lost
+
+
+def test_closed_eyes_lose_and_hidden_ones_count_half() -> None:
+    shut, awake = shot("1", smiling=(0.99, 0.99), eyes=(0.9, 0.02)), shot("2", smiling=(0.6, 0.6), eyes=(0.9, 0.9))
+    glasses = shot("3", smiling=(0.6, 0.6), eyes=(0.9, None))
+    ranked = rank_burst([shut, awake, glasses])
+    assert [entry.shot.path for entry in ranked] == ["2", "3", "1"]
+    assert [entry.score for entry in ranked] == pytest.approx([0.36 * 0.81, 0.36 * 0.45, 0.9801 * 0.018])
+    assert ranked[0].to_dict() == {"file": "2", "faces": 2, "score": 0.2916, "smiling": 0.36, "eyes_open": 0.81}
 
 
 class Burst(ToyModel):
@@ -233,6 +242,22 @@ def test_best_shots_from_an_index(tmp_path: Path) -> None:
         groups = index.best_shots()
         assert index.best_shots("bald") == []
     assert [[Path(entry.shot.path).stem for entry in group] for group in groups] == [["s_12", "s_11", "s_10"]]
+
+
+def test_the_index_keeps_how_far_eyes_are_open(tmp_path: Path) -> None:
+    """Three photos of one look; the one that smiles most has its eyes closed, one shows a single eye."""
+    lids = {10: (0.4, 0.4), 11: (0.4, float("nan")), 12: (0.02, 0.02)}
+    for number in lids:
+        photo(tmp_path / "p" / f"s_{number}.jpg", 1)
+        (tmp_path / "p" / f"s_{number}.jpg").open("ab").write(bytes([number]))  # other bytes, the same picture
+    order = iter(sorted(lids))  # the toy model takes photos in order
+    build_index(tmp_path / "p", tmp_path / "a.duckdb", Burst(), read_eyes=lambda pixels, points: np.array([lids[next(order)]], np.float32))
+    with Index(tmp_path / "a.duckdb") as index:
+        (group,) = index.best_shots()
+    by_name = {Path(entry.shot.path).stem: entry for entry in group}
+    assert group[-1] is by_name["s_12"]
+    assert by_name["s_12"].eyes_open < 0.1 < 0.9 < by_name["s_10"].eyes_open
+    assert by_name["s_11"].eyes_open == pytest.approx(by_name["s_10"].eyes_open), "one eye seen is enough"
 
 
 # --- shown --------------------------------------------------------------------------------------------------------------------

@@ -121,6 +121,18 @@ def test_another_model_is_refused_unless_rebuilt(folder: Path, tmp_path: Path) -
     assert build_index(folder, db, ToyModel("toy@11111111"), rebuild=True).added == MANY
 
 
+def test_an_index_of_an_older_version_says_rebuild_and_rebuilds(folder: Path, tmp_path: Path) -> None:
+    import duckdb
+
+    db = tmp_path / "a.duckdb"
+    fresh(folder, db)
+    with duckdb.connect(str(db)) as con:
+        con.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
+    with pytest.raises(DataError, match=r"schema 1.*--rebuild"):
+        build_index(folder, db, ToyModel())
+    assert build_index(folder, db, ToyModel(), rebuild=True).added == MANY
+
+
 def test_a_model_with_a_narrow_profile_is_refused(folder: Path, tmp_path: Path) -> None:
     model = ToyModel(attributes=("Smiling", "Bald"))
     model.card = ToyModel().card

@@ -33,6 +33,7 @@ def command(
     from lineament.engine.label_noise import out_of_fold, summary, suspects
     from lineament.errors import UsageError
     from lineament.predictions import load
+    from lineament.schema import LOW_AGREEMENT
 
     if method not in ("confident", "cleanlab"):
         raise UsageError(f"Unknown method {method!r}. Use confident or cleanlab.")
@@ -49,9 +50,10 @@ def command(
         "attribute": [found.attributes[one.column] for one in worst],
         "label": ["yes" if one.given else "no" for one in worst],
         "prob": [round(one.prob, 4) for one in worst],
+        "low_agreement": ["yes" if found.attributes[one.column] in LOW_AGREEMENT else "no" for one in worst],
     }
     columns.write(out / "suspects.csv", table)
-    write_json(summary(found), out / "summary.json")
+    write_json(summary(found, method=method), out / "summary.json")
     if images is not None:
         _sheet(table, images, out / "sheet.png")
     if not quiet:

@@ -21,15 +21,21 @@ def command(
         str,
         typer.Option(
             "--goal",
-            metavar="keep|half|accuracy|balanced_accuracy|f1|precision>=P|dmm",
-            help="keep: labels as the raw sigmoid at 0.5. half: 0.5 of the calibrated probability. Others: fitted, where held-out accuracy gains.",
+            metavar="half|keep|accuracy|balanced_accuracy|f1|precision>=P|dmm",
+            help="half: 0.5 of the calibrated probability. keep: labels as the raw sigmoid at 0.5. Others: fitted, where held-out accuracy gains.",
         ),
-    ] = "keep",
+    ] = "half",
     force: Annotated[bool, typer.Option("--force", help="Take fitted thresholds even where held-out accuracy does not gain.")] = False,
     bands: Annotated[str, typer.Option("--bands", metavar="coverage|conformal|none", help="What --abstain leaves unanswered.")] = "coverage",
     share: Annotated[float, typer.Option("--share", help="Share answered per attribute (coverage), or share missed at most (conformal).")] = 0.9,
     min_eye_distance: Annotated[
         float | None, typer.Option("--min-eye-distance", min=0.0, help="Pixels between the eyes under which --abstain gives no answer.")
+    ] = None,
+    min_sharpness: Annotated[
+        float | None, typer.Option("--min-sharpness", min=0.0, max=1.0, help="Sharpness under which --abstain gives no answer.")
+    ] = None,
+    limits: Annotated[
+        Path | None, typer.Option("--limits", metavar="FILE", help="Both, per attribute: the JSON that benchmarks/face_size.py measured.")
     ] = None,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Folds of the held-out evidence, split by identity.")] = 5,
     json_file: options.JsonFile = None,
@@ -38,6 +44,7 @@ def command(
     """Fit the decision layer of a model and show, on people it was not fitted on, what it is worth."""
     from lineament.cli.output import show, write_json
     from lineament.engine.calibrate import Plan, calibrate
+    from lineament.engine.limits import read_limits
     from lineament.engine.recard import embed
     from lineament.errors import UsageError
     from lineament.predictions import load
@@ -45,13 +52,17 @@ def command(
     from lineament.runtime.onnx_file import read_card
     from lineament.runtime.registry import resolve_model
 
+    if limits is not None and (min_eye_distance is not None or min_sharpness is not None):
+        raise UsageError("--limits holds both limits already. Leave --min-eye-distance and --min-sharpness out, or --limits.")
     path = resolve_model(model).path
     found, card = load(predictions), read_card(path)
     said = str(found.meta.get("model") or card.name).partition("@")[0]
     if said != card.name or found.attributes != card.attributes:
         raise UsageError(f"{predictions} holds predictions of {said}, not of {card.name}. Run `lineament evaluate --model {model}` for them.")
     sizes = {} if min_eye_distance is None else {"*": min_eye_distance}
-    fitted = calibrate(found, Plan(method, goal, force, bands, share, folds, sizes))
+    sharp = {} if min_sharpness is None else {"*": min_sharpness}
+    measured = {"min_eye_distance": sizes, "min_sharpness": sharp} if limits is None else read_limits(limits)
+    fitted = calibrate(found, Plan(method, goal, force, bands, share, folds, **measured))
     where = str(found.meta.get("data") or f"{predictions.name}@{found.fingerprint()}")
     embed(path, fitted, where, out)
     document = {"fitted_on": where, "decision": fitted.decision.to_dict(), **fitted.evidence}

@@ -32,7 +32,7 @@ def command(
     face: Annotated[int, typer.Option("--face", min=0, help="Which face of the --like photo; 0 is the largest.")] = 0,
     best_shot: Annotated[
         bool,
-        typer.Option("--best-shot", help="Bursts of one moment, the photo where everyone smiles first. Whether eyes are open is not judged yet."),
+        typer.Option("--best-shot", help="Bursts of one moment, the photo where everyone smiles with open eyes first."),
     ] = False,
     thresholds: Annotated[
         Path | None, typer.Option("--thresholds", metavar="FILE", help="JSON: a card, or attribute to threshold. Nothing is computed again.")
@@ -118,14 +118,13 @@ def _write_bursts(
     from lineament.search.show import burst_captions, burst_table
 
     record = {
-        "schema_version": 1, "model": index.meta.model, "eyes_open": None,
-        "bursts": [[{"file": entry.shot.path, "score": round(entry.score, 6), "faces": entry.faces} for entry in group] for group in groups],
+        "schema_version": 1, "model": index.meta.model, "bursts": [[entry.to_dict() for entry in group] for group in groups],
     }  # fmt: skip
     _write_files(record, json_file, html, sheet, lambda: bursts_page(groups, index.meta.model), lambda: burst_captions(groups))
     if json_file is None or str(json_file) != "-":
         _print(burst_table(groups) if groups else "No bursts: no two photos look like one moment.")
     if not quiet:
-        typer.echo(f"{total} bursts found, {len(groups)} shown. Whether eyes are open is not judged.", err=True)
+        typer.echo(f"{total} {'burst' if total == 1 else 'bursts'} found, {len(groups)} shown.", err=True)
 
 
 def _write_files(record: dict[str, Any], json_file: Path | None, html: Path | None, sheet: Path | None, page: Any, captions: Any) -> None:

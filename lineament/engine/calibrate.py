@@ -10,15 +10,15 @@ because what one fold has too much of, the others have too little.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lineament.decision import Decision
+from lineament.engine.folds import folds_of
 from lineament.engine.scorecard import calibration_errors, number
 from lineament.errors import DataError, UsageError
 from lineament.metrics import calibration, consistency, selective
@@ -37,18 +37,22 @@ ISOTONIC_MIN = 500
 class Plan:
     """What to fit.
 
-    method: one of METHODS. goal: "keep" (labels stay what the raw sigmoid says at 0.5, expressed on the calibrated scale), "half" (0.5 of
-    the calibrated probability), or a goal of `objectives.thresholds`, taken only where it helps held-out accuracy significantly unless
+    method: one of METHODS. goal: "half" (0.5 of the calibrated probability), "keep" (labels stay what the raw sigmoid says at 0.5,
+    expressed on the calibrated scale), or a goal of `objectives.thresholds`, taken only where it helps held-out accuracy significantly unless
     `force`. bands: "coverage" answers that share of each attribute; "conformal" misses at most that share; "none".
+    min_eye_distance, min_sharpness: as in `Decision`. limits_of_fold: the same two, fitted without the people of each fold
+    (`engine.limits`), so that what is held out is held out from them too; empty where they were not fitted on these people.
     """
 
     method: str = "auto"
-    goal: str = KEEP
+    goal: str = HALF
     force: bool = False
     bands: str = "coverage"
     share: float = 0.9
     folds: int = 5
     min_eye_distance: Mapping[str, float] = field(default_factory=dict)
+    min_sharpness: Mapping[str, float] = field(default_factory=dict)
+    limits_of_fold: Sequence[tuple[Mapping[str, float], Mapping[str, float]]] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -59,6 +63,15 @@ class Plan:
             raise UsageError(f"Unknown bands {self.bands!r}. Use coverage, conformal or none.")
         if not 0 < self.share <= 1 or self.folds < 2:
             raise UsageError(f"The share {self.share} must lie in 0..1 and folds {self.folds} be at least 2.")
+        if len(self.limits_of_fold) not in (0, self.folds):
+            raise UsageError(f"{len(self.limits_of_fold)} folds of limits for {self.folds} folds. Fit both with the same number.")
+
+    def of_fold(self, part: int) -> Plan:
+        """Return the plan without what was fitted on the people of a fold."""
+        if not self.limits_of_fold:
+            return self
+        sizes, sharp = self.limits_of_fold[part]
+        return replace(self, min_eye_distance=sizes, min_sharpness=sharp)
 
 
 @dataclass(frozen=True)
@@ -67,13 +80,6 @@ class Fitted:
 
     decision: Decision
     evidence: dict[str, Any]
-
-
-def folds_of(predictions: Predictions, folds: int) -> npt.NDArray[np.int64]:
-    """Return the fold (N,) of each row: a stable hash of the identity, or of the file name where no identity is known."""
-    people = predictions.identity
-    names = [file if people is None or people[row] < 0 else f"identity {people[row]}" for row, file in enumerate(predictions.files)]
-    return np.array([zlib.crc32(name.encode("utf-8", "surrogateescape")) % folds for name in names], np.int64)
 
 
 def calibrator_1d(method: str, raw: Float, targets: npt.NDArray[np.int8]) -> dict[str, Any] | None:
@@ -109,7 +115,7 @@ def _isotonic_wins(raw: Float, targets: npt.NDArray[np.int8]) -> bool:
 def fit_decision(predictions: Predictions, plan: Plan, adopt: frozenset[str] | None = None) -> Decision:
     """Return the decision layer fitted on all rows of `predictions` (faces found, labels known).
 
-    adopt: the attributes whose labels may differ from the raw sigmoid's at 0.5; all of them where None.
+    adopt: the attributes that may take a fitted threshold, the others stay at 0.5; all of them where None.
     """
     names, use = predictions.attributes, predictions.known
     fitted = {}
@@ -118,16 +124,20 @@ def fit_decision(predictions: Predictions, plan: Plan, adopt: frozenset[str] | N
         entry = calibrator_1d(plan.method, predictions.raw[rows, column], predictions.targets[rows, column])
         if entry is not None:
             fitted[name] = entry
-    layer = Decision(calibration=fitted)
+    layer = Decision(calibration=fitted, min_eye_distance=dict(plan.min_eye_distance), min_sharpness=dict(plan.min_sharpness))
     probs = layer.probs(calibration.logit(predictions.raw), names)
     thresholds = _thresholds(predictions, layer, probs, plan, adopt)
-    bands = {name: _band(probs[use[:, a], a], predictions.targets[use[:, a], a], thresholds[name], plan) for a, name in enumerate(names)}
+    fine = ~layer.too_poor(len(predictions), names, predictions.eye_distance, predictions.sharpness)
+    bands = {}
+    for a, name in enumerate(names):
+        rows = use[:, a] & fine[:, a]
+        kept = rows.sum() / max(1, use[:, a].sum())
+        bands[name] = _band(probs[rows, a], predictions.targets[rows, a], thresholds[name], plan, kept)
     cuts = np.array([thresholds[name] for name in names])
-    return Decision(
+    return replace(
+        layer,
         thresholds={name: value for name, value in thresholds.items() if value != 0.5},
-        calibration=fitted,
         abstain={name: band for name, band in bands.items() if band[0] < band[1]},
-        min_eye_distance=dict(plan.min_eye_distance),
         precedence=consistency.fit_precedence(probs, cuts, predictions.targets, use, names),
     )
 
@@ -136,19 +146,20 @@ def _thresholds(predictions: Predictions, layer: Decision, probs: Float, plan: P
     names = predictions.attributes
     if plan.goal == HALF:
         return dict.fromkeys(names, 0.5)
-    stay = layer.probs(np.zeros((1, len(names))), names)[0]
     if plan.goal == KEEP:
+        stay = layer.probs(np.zeros((1, len(names))), names)[0]
         return dict(zip(names, stay.tolist(), strict=True))
     fitted, refused = fit(probs, predictions.targets, predictions.known, Goal.parse(plan.goal))
-    kept = [column in refused or (adopt is not None and name not in adopt) for column, name in enumerate(names)]
-    return dict(zip(names, np.where(kept, stay, fitted).tolist(), strict=True))
+    left = [column in refused or (adopt is not None and name not in adopt) for column, name in enumerate(names)]
+    return dict(zip(names, np.where(left, 0.5, fitted).tolist(), strict=True))
 
 
-def _band(probs: Float, targets: npt.NDArray[np.int8], threshold: float, plan: Plan) -> tuple[float, float]:
+def _band(probs: Float, targets: npt.NDArray[np.int8], threshold: float, plan: Plan, kept: float) -> tuple[float, float]:
+    """Return the band of one attribute. kept: the share of its faces that are large and sharp enough; the others count as unanswered."""
     if plan.bands == "none" or len(probs) == 0 or not 0 < threshold < 1:
         return 1.0, 0.0
     if plan.bands == "coverage":
-        return selective.band_1d(probs, plan.share, threshold)
+        return selective.band_1d(probs, min(1.0, plan.share / kept), threshold)
     no, yes = selective.conformal_limit_1d(probs, targets, plan.share)
     # one answer in the set is that answer; both, or neither, is "cannot tell"; the threshold stays inside the band
     return min(yes, 1 - no, threshold), max(yes, 1 - no, threshold)
@@ -174,12 +185,13 @@ def cross_fit(predictions: Predictions, plan: Plan) -> HeldOut:
         inside, outside = fold == part, fold != part
         if not outside.any():
             raise DataError("All images are of one person, so nothing can be held out. Give images of more people.")
-        layer = fit_decision(predictions.take(outside), plan)
+        layer = fit_decision(predictions.take(outside), plan.of_fold(int(part)))
         thresholds = layer.threshold_vector(names)
         probs[inside] = layer.probs(calibration.logit(predictions.raw[inside]), names)
         labels[inside] = probs[inside] >= thresholds
         consistent[inside] = consistency.decode_consistent(probs[inside], thresholds, names, precedence=layer.precedence)[0]
-        answers[inside] = layer.labels(probs[inside], names, abstain=True)
+        rows = predictions.take(inside)
+        answers[inside] = layer.labels(probs[inside], names, abstain=True, eye_distance=rows.eye_distance, sharpness=rows.sharpness)
     return HeldOut(probs, labels, consistent, answers)
 
 
@@ -207,7 +219,8 @@ def calibrate(predictions: Predictions, plan: Plan | None = None, *, draws: int 
 
 def _plan_dict(plan: Plan) -> dict[str, Any]:
     names = ("method", "goal", "bands", "share", "folds")
-    return {**{name: getattr(plan, name) for name in names}, "held_out_by": "identity"}
+    limits = {"min_eye_distance": dict(plan.min_eye_distance), "min_sharpness": dict(plan.min_sharpness)}
+    return {**{name: getattr(plan, name) for name in names}, **limits, "held_out_by": "identity"}
 
 
 def _people(found: Predictions) -> int | None:

@@ -18,6 +18,7 @@ from lineament.errors import DataError, UsageError
 from lineament.metrics.bootstrap import METRICS, Interval, draw_counts, percentile_interval, simultaneous_interval
 from lineament.metrics.counts import Bool, Counts, mean_of_known
 from lineament.predictions import Predictions
+from lineament.schema import LOW_AGREEMENT
 
 COMPARED = ("accuracy", "balanced_accuracy", "f1")
 BY_NAME = {-1: "A is better", 0: "inside the noise", 1: "B is better"}
@@ -105,11 +106,13 @@ def compare(a: Predictions, b: Predictions, *, labels: str = "shipped", common: 
 def _judged(pair: Pair, answers: Sequence[Bool], draws: int, seed: int) -> dict[str, Any]:
     whole, drawn = draw_counts(answers, pair.a.targets, pair.a.known, pair.a.identity, draws=draws, seed=seed)
     accuracy = METRICS["accuracy"]
+    low = np.array([name in LOW_AGREEMENT for name in pair.a.attributes])
     difference = simultaneous_interval(accuracy(whole[1]) - accuracy(whole[0]), accuracy(drawn[1]) - accuracy(drawn[0]))
     return {
         "paired_by": "image" if pair.a.identity is None else "identity",
         "draws": draws,
-        "mean": {metric: _mean(metric, whole, drawn) for metric in COMPARED},
+        "mean": {metric: _mean(metric, whole, drawn) for metric in COMPARED}
+        | {f"accuracy_{kind}_agreement": _mean("accuracy", whole, drawn, columns) for kind, columns in (("high", ~low), ("low", low))},
         "attributes": {
             name: {"a": number(accuracy(whole[0])[i]), "b": number(accuracy(whole[1])[i]), **_interval(difference, i)}
             for i, name in enumerate(pair.a.attributes)
@@ -117,10 +120,11 @@ def _judged(pair: Pair, answers: Sequence[Bool], draws: int, seed: int) -> dict[
     }
 
 
-def _mean(metric: str, whole: Sequence[Counts], drawn: Sequence[Counts]) -> dict[str, Any]:
+def _mean(metric: str, whole: Sequence[Counts], drawn: Sequence[Counts], columns: Any = slice(None)) -> dict[str, Any]:
     value = METRICS[metric]
-    both = [mean_of_known(value(counts)) for counts in whole]
-    spread = mean_of_known(value(drawn[1]), 1) - mean_of_known(value(drawn[0]), 1)
+    both = [mean_of_known(value(counts)[columns]) for counts in whole]
+    before, after = (mean_of_known(value(counts)[:, columns], 1) for counts in drawn)
+    spread = after - before
     found = percentile_interval(both[1] - both[0], spread)
     return {"a": number(both[0]), "b": number(both[1]), **_interval(found, ())}
 

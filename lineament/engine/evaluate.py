@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from lineament.data.labelled import LabelledFiles, Source
 from lineament.decision import Decision, sigmoid
 from lineament.errors import DataError, ImageError
 from lineament.images import load_image
+from lineament.pipeline.quality import eye_distances, sharpness
 from lineament.predictions import Predictions
 from lineament.types import Crops, Faces, ModelOutput, UInt8
 
@@ -80,22 +81,35 @@ def stored_crop(pixels: UInt8) -> tuple[Crops, bool]:
     return Crops(np.ascontiguousarray(pixels.transpose(2, 0, 1))[None], scale[None]), resized
 
 
-def _one(encoded: bytes, network: Answering, find: Callable[[UInt8], Faces] | None) -> tuple[Any, bool] | ImageError:
-    """Return (logits (A,) or None where no face was found, resized), or the error of an image that gives no pixels."""
+@dataclass(frozen=True)
+class _Answer:
+    """One image: logits (A,) or None where no face was found, whether the crop was resized, and the face's quality."""
+
+    logits: Any
+    resized: bool
+    eye_distance: float = float("nan")
+    sharpness: float = float("nan")
+
+
+def _one(encoded: bytes, network: Answering, find: Callable[[UInt8], Faces] | None) -> _Answer | ImageError:
+    """Return the answer on one image, or the error of an image that gives no pixels."""
     try:
         pixels = load_image(encoded).pixels
     except ImageError as error:
         return error
     if find is None:
         crops, resized = stored_crop(pixels)
-        return network(crops).logits[0], resized
-    faces = find(pixels).largest_first()
-    if len(faces) == 0:
-        return None, False
-    return network(geometry.align(pixels, faces.keypoints[:1])).logits[0], False
+        points = geometry.TEMPLATE[None] / crops.crop_from_image[0, 0, 0]
+    else:
+        faces, resized = find(pixels).largest_first(), False
+        if len(faces) == 0:
+            return _Answer(None, False)
+        points = faces.keypoints[:1]
+        crops = geometry.align(pixels, points)
+    return _Answer(network(crops).logits[0], resized, float(eye_distances(points)[0]), sharpness(crops.pixels[0]))
 
 
-def _answers(source: Source, network: Answering, find: Callable[[UInt8], Faces] | None, threads: int) -> Iterator[tuple[Any, bool] | ImageError]:
+def _answers(source: Source, network: Answering, find: Callable[[UInt8], Faces] | None, threads: int) -> Iterator[_Answer | ImageError]:
     """Yield one answer per row, in order. Bytes are read by one thread, since archives and shards are read in sequence."""
     with ThreadPoolExecutor(threads, "evaluate") as pool:
         for start in range(0, len(source.table), _AT_ONCE):
@@ -119,19 +133,22 @@ def predict(
         largest face is taken, or None for stored crops; progress: called after each image.
     Raises: DataError if no image could be read.
     """
-    rows, logits, unreadable, resized = [], [], [], 0
+    answers: dict[int, _Answer] = {}
+    unreadable = []
     for row, answer in enumerate(_answers(source, network, find, threads)):
         progress()
         if isinstance(answer, ImageError):
             unreadable.append(source.table.files[row])
-            continue
-        rows.append(row)
-        logits.append(np.full(len(attributes), np.nan) if answer[0] is None else np.asarray(answer[0], np.float64))
-        resized += answer[1]
-    if not rows:
+        else:
+            answers[row] = answer
+    if not answers:
         raise DataError(f"No labelled image to score: {source.table.missing} are listed without a file, {len(unreadable)} cannot be read.")
-    table = source.table.take(np.array(rows, np.intp))
-    return Outcome(to_predictions(table, np.stack(logits), attributes, decision), tuple(unreadable), resized)
+    table, nothing = source.table.take(np.array(list(answers), np.intp)), np.full(len(attributes), np.nan)
+    logits = np.stack([nothing if one.logits is None else np.asarray(one.logits, np.float64) for one in answers.values()])
+    # as records show them, so that a rule on quality says the same here and there
+    sizes, sharp = np.array([(one.eye_distance, one.sharpness) for one in answers.values()]).T
+    found = replace(to_predictions(table, logits, attributes, decision), eye_distance=np.round(sizes, 1), sharpness=np.round(sharp, 2))
+    return Outcome(found, tuple(unreadable), sum(one.resized for one in answers.values()))
 
 
 def to_predictions(table: LabelledFiles, logits: Any, attributes: tuple[str, ...], decision: Decision | None = None, **meta: Any) -> Predictions:

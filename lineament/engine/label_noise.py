@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.decision import sigmoid
-from lineament.engine.calibrate import folds_of
+from lineament.engine.folds import folds_of
 from lineament.engine.scorecard import number
 from lineament.errors import DataError, MissingExtraError
 from lineament.metrics.counts import Float, mean_of_known, ratio
 from lineament.predictions import Predictions
+from lineament.schema import LOW_AGREEMENT
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def suspects(predictions: Predictions, most: int = 100, *, method: str = "confid
     if not found.labelled:
         raise DataError("There are no labels to audit: the prediction file has no target_NAME values.")
     probs = found.shipped
-    wrong = off_diagonal(probs, found.targets, found.known) if method == "confident" else _cleanlab(probs, found)
+    wrong = _wrong(found, method)
     of_given = np.where(found.targets == 1, probs, 1 - probs)
     at = np.argwhere(wrong)
     order = at[np.argsort(of_given[wrong], kind="stable")][:most]
@@ -70,6 +71,11 @@ def suspects(predictions: Predictions, most: int = 100, *, method: str = "confid
         Suspect(int(places[row]), int(column), bool(found.targets[row, column]), float(probs[row, column]), float(of_given[row, column]))
         for row, column in order
     ]
+
+
+def _wrong(found: Predictions, method: str) -> npt.NDArray[np.bool_]:
+    probs = found.shipped
+    return off_diagonal(probs, found.targets, found.known) if method == "confident" else _cleanlab(probs, found)
 
 
 def _cleanlab(probs: Float, found: Predictions) -> npt.NDArray[np.bool_]:
@@ -87,10 +93,10 @@ def _cleanlab(probs: Float, found: Predictions) -> npt.NDArray[np.bool_]:
     return wrong
 
 
-def summary(predictions: Predictions) -> dict[str, Any]:
+def summary(predictions: Predictions, *, method: str = "confident") -> dict[str, Any]:
     """Return per attribute how many labels are off the diagonal and which way: an estimate of the noise, as good as the probabilities."""
     found = predictions.found()
-    wrong = off_diagonal(found.shipped, found.targets, found.known)
+    wrong = _wrong(found, method)
     yes = found.targets.astype(bool)
     rows = {
         name: {
@@ -98,12 +104,13 @@ def summary(predictions: Predictions) -> dict[str, Any]:
             "yes_likely_no": int((wrong & yes)[:, a].sum()),
             "no_likely_yes": int((wrong & ~yes)[:, a].sum()),
             "share": number(ratio(wrong[:, a].sum(), found.known[:, a].sum())),
+            "low_agreement": name in LOW_AGREEMENT,
         }
         for a, name in enumerate(found.attributes)
     }
     images = ratio((wrong.any(1)).sum(), len(found))
-    return {"images": len(found), "images_with_a_suspect": number(images), "share": number(mean_of_known(ratio(wrong.sum(0), found.known.sum(0)))),
-            "attributes": rows}  # fmt: skip
+    share = mean_of_known(ratio(wrong.sum(0), found.known.sum(0)))
+    return {"method": method, "images": len(found), "images_with_a_suspect": number(images), "share": number(share), "attributes": rows}
 
 
 def out_of_fold(

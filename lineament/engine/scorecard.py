@@ -97,7 +97,8 @@ def _calibrated(predictions: Predictions) -> dict[str, Any] | None:
 
 
 def _fitted(predictions: Predictions, decision: Decision | None, fitted_on: str | None) -> dict[str, Any] | None:
-    if decision is None or not decision.thresholds:
+    """Return how right the labels users get are; None where they are the raw sigmoid's at 0.5."""
+    if decision is None or not (decision.thresholds or (decision.calibration and predictions.probs is not None)):
         return None
     thresholds = decision.threshold_vector(predictions.attributes)
     counts = count(decided(predictions, predictions.shipped, thresholds), predictions.targets, predictions.known)
@@ -128,11 +129,11 @@ def consistency_of(predictions: Predictions, decision: Decision) -> dict[str, An
 
 
 def selective_of(predictions: Predictions, decision: Decision) -> dict[str, Any] | None:
-    """Return coverage and accuracy of the card's three answers, mean over attributes; None if the card has no bands."""
-    if not decision.abstain:
+    """Return coverage and accuracy of the card's three answers, mean over attributes; None if the card never says "cannot tell"."""
+    if not (decision.abstain or decision.min_eye_distance or decision.min_sharpness):
         return None
     found = predictions.found()
-    answers = decision.labels(found.shipped, found.attributes, abstain=True)
+    answers = decision.labels(found.shipped, found.attributes, abstain=True, eye_distance=found.eye_distance, sharpness=found.sharpness)
     full = found.shipped >= decision.threshold_vector(found.attributes)
     measured = measure(answers, full, found.targets, found.known)
     return {

@@ -136,6 +136,16 @@ def _pool_adjacent(values: Float, weights: Float) -> tuple[Float, npt.NDArray[np
     return np.array(means), np.array(sizes, np.intp)
 
 
+def increasing(values: npt.ArrayLike, weights: npt.ArrayLike) -> Float:
+    """Return the weighted isotonic regression of values (N,): the closest increasing ones.
+
+    >>> increasing([1.0, 3.0, 2.0], [1.0, 1.0, 1.0]).tolist()
+    [1.0, 2.5, 2.5]
+    """
+    means, sizes = _pool_adjacent(np.asarray(values, np.float64), np.maximum(np.asarray(weights, np.float64), 1e-9))
+    return np.repeat(means, sizes)
+
+
 def fit_isotonic_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[list[float], list[float]]:
     """Fit an increasing map of raw probs; return knots x and calibrated y for `numpy.interp`.
 

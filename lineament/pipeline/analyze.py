@@ -161,15 +161,15 @@ def whole_picture(pixels: UInt8, source: str) -> Faces:
 def decide(probs: Array, attributes: tuple[str, ...], quality: Sequence[Quality], decision: Decision, settings: Settings) -> list[dict[str, Answer]]:
     """Return, per face, the visible attributes' probabilities and labels.
 
-    Convention: a label is decided on the probability as records show it (`PROB_DECIMALS`), so that anybody can check it. Rules of
+    Convention: a label is decided on the probability and the quality as records show them, so that anybody can check it. Rules of
     consistency see the visible attributes only, so that nothing left out shows through `changed_by`; where the card says "cannot_tell" no
     rule decides instead.
     """
     visible = settings.visible(attributes)
     columns = np.array([attributes.index(name) for name in visible], np.intp)
     shown = np.round(probs[:, columns], PROB_DECIMALS)  # (N,V)
-    sizes = np.array([one.eye_distance for one in quality], np.float64)
-    labels = decision.labels(shown, visible, abstain=settings.abstain, eye_distance=sizes)  # (N,V) str
+    sizes, sharp = ([one.to_dict()[key] for one in quality] for key in ("eye_distance", "sharpness"))  # as records show them
+    labels = decision.labels(shown, visible, abstain=settings.abstain, eye_distance=sizes, sharpness=sharp)  # (N,V) str
     changed: Sequence[Mapping[str, str]] = [{}] * len(shown)
     if settings.consistent:
         yes, changed = decode_consistent(shown, decision.threshold_vector(visible), visible, precedence=decision.precedence)

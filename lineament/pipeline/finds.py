@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lineament.errors import ModelFileError, UsageError
+from lineament.geometry import transform_points
 from lineament.types import Faces, Float, UInt8
 
 STRIDES = (8, 16, 32)
@@ -99,6 +100,19 @@ def open_session(path: str | Path, threads: int | None) -> Any:
         raise ModelFileError(f"{path} cannot be opened as an ONNX model ({error}).") from error
 
 
+def moved(found: Found, matrix: npt.NDArray[np.float64]) -> Found:
+    """Return finds taken through an affine matrix (2,3). A box stands for the ellipse in it: the new one is drawn around the moved ellipse.
+
+    >>> box = np.array([[0, 0, 4, 2]], np.float32)
+    >>> moved(Found(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32)), np.array([[0.0, -1, 0], [1, 0, 0]])).boxes.tolist()
+    [[-2.0, 0.0, 0.0, 4.0]]
+    """
+    centre = transform_points(matrix, (found.boxes[:, :2] + found.boxes[:, 2:]) / 2)
+    half = np.sqrt(((found.boxes[:, 2:] - found.boxes[:, :2]) / 2) ** 2 @ (matrix[:, :2] ** 2).T)
+    boxes, points = np.concatenate([centre - half, centre + half], 1), transform_points(matrix, found.points)
+    return Found(boxes.astype(np.float32), found.probs, points.astype(np.float32))
+
+
 def merge(parts: list[Found], max_iou: float) -> Found:
     """Return the finds of several passes as one, each face once."""
     joined = Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -139,6 +153,20 @@ def check_pixels(pixels: UInt8) -> None:
 def to_32(side: int) -> int:
     """Return the least multiple of 32 that is at least `side`."""
     return -(-side // 32) * 32
+
+
+def bordered(picture: UInt8, border: int, colour: tuple[int, int, int]) -> UInt8:
+    """Return a picture (h,w,3) as a network input (1,H,W,3), H and W multiples of 32: `border` pixels of colour around it, the rest right and below.
+
+    Only what the picture leaves free is filled. A network's mean as the colour is, after its subtraction, the zero that convolutions pad with.
+    """
+    height, width = picture.shape[:2]
+    canvas = np.empty((1, to_32(height + 2 * border), to_32(width + 2 * border), 3), np.uint8)
+    bottom, right = border + height, border + width
+    canvas[0, :border] = canvas[0, bottom:] = colour
+    canvas[0, border:bottom, :border] = canvas[0, border:bottom, right:] = colour
+    canvas[0, border:bottom, border:right] = picture
+    return canvas
 
 
 def resized(view: UInt8, height: int, width: int) -> UInt8:

@@ -11,10 +11,10 @@ from lineament.types import Crops, Faces, Quality, UInt8
 _CENTRE = (slice(84, 168), slice(50, 128))
 """Rows and columns of the crop from the brows to the lower lip: skin and features, no background, little hair."""
 
-_HALF_SHARP = 1.2
+_HALF_SHARP = 0.5
 _NOISE = 1.0
-_ROUNDING = 20 * (0.299**2 + 0.587**2 + 0.114**2) / 12
-"""Mean squared Laplacian that rounding each channel to 8 bits adds by itself (20 times the variance of the grey value's rounding error)."""
+_ROUNDING = 6 * (0.299**2 + 0.587**2 + 0.114**2) / 12
+"""Mean squared second difference that rounding each channel to 8 bits adds by itself (6 times the variance of the grey value's rounding error)."""
 
 
 _DEPTH = np.array([0.0, 0.0, -0.636, -0.130, -0.130])
@@ -58,20 +58,24 @@ def eye_distances(keypoints: Real) -> npt.NDArray[np.float64]:
 
 
 def sharpness(crop: UInt8) -> float:
-    """Return how sharp an aligned crop (3,218,178) is around eyes, nose and mouth, 0..1.
+    """Return how sharp an aligned crop (3,218,178) is around eyes, nose and mouth, 0..1, in the direction where it is blurred most.
 
-    Convention: r = mean squared Laplacian / mean squared gradient (sum of both directions): the mean squared frequency of the grey edges;
-    sharpness = r^2 / (r^2 + 1.2^2). A Gaussian blur lowers it (it weighs high frequencies down); brightness and contrast cancel out. A flat
-    picture is 0, white noise 0.95. Small faces enlarged into the crop are unsharp, and score so. On the official validation crops the
-    median is 0.68, 0.35 where CelebA's annotators said Blurry; it ranks the two with an area under the curve of 0.88
-    (`benchmarks/detection.py`).
+    Convention: along rows and along columns, r = mean squared second difference / mean squared first difference: the mean squared
+    frequency of the grey edges in that direction; sharpness = r / (r + 0.5) of the smaller r, so that motion in one direction counts. Blur
+    lowers it (high frequencies weigh most); brightness and contrast cancel out. A flat picture is 0, white noise (r = 3) 0.86: noise
+    counts as sharp. It is of the crop, which has one size: the same face from a photo of twice as many pixels scores the same, and a small
+    face enlarged into the crop is unsharp, and scores so. How answers fall with it, by cause: `benchmarks/face_size.py`; how it ranks
+    CelebA's Blurry: `benchmarks/detection.py`.
     """
     red, green, blue = (crop[(channel, *_CENTRE)].astype(np.float64) for channel in range(3))
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
-    gradient = (np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean()
-    laplacian = 4 * grey[1:-1, 1:-1] - grey[2:, 1:-1] - grey[:-2, 1:-1] - grey[1:-1, 2:] - grey[1:-1, :-2]
-    ratio = max(0.0, float((laplacian**2).mean()) - _ROUNDING) / (float(gradient) + _NOISE)
-    return ratio**2 / (ratio**2 + _HALF_SHARP**2)
+    ratio = min(_edge_frequency(grey, axis) for axis in (0, 1))
+    return ratio / (ratio + _HALF_SHARP)
+
+
+def _edge_frequency(grey: npt.NDArray[np.float64], axis: int) -> float:
+    second, first = (float((np.diff(grey, order, axis) ** 2).mean()) for order in (2, 1))
+    return max(0.0, second - _ROUNDING) / (first + _NOISE)
 
 
 def head_angles(keypoints: Real) -> npt.NDArray[np.float64]:

@@ -29,7 +29,7 @@ from lineament.report import figures
 from lineament.report.overlays import Looked
 from lineament.report.pages import chart, facts, page, paragraphs, table
 from lineament.report.sheet import thumbnail
-from lineament.report.tables import percent, scorecard_lines
+from lineament.report.tables import AGREEMENT, marked, percent, scorecard_lines
 
 COVERAGES = np.array([1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5])
 
@@ -95,17 +95,17 @@ def _summary(cards: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def _attributes(card: Mapping[str, Any]) -> str:
-    heads = ("attribute", "accuracy", "majority", "TPR", "TNR", "balanced", "precision", "F1", "AP", "ECE", "positives", "agreement")
+    heads = ("attribute", "accuracy", "majority", "TPR", "TNR", "balanced", "precision", "F1", "AP", "ECE", "floor", "positives")
     keys = ("accuracy", "majority", "tpr", "tnr", "balanced_accuracy", "precision", "f1", "ap")
     errors = card.get("calibrated", {}).get("attributes", {})
     rows = []
     for name, row in card["attributes"].items():
-        agreement = "low" if row["low_agreement"] else ""
-        error = percent(errors.get(name, {}).get("ece"))
-        rows.append((name, *(percent(row[key]) for key in keys), error, str(row["positives"]), agreement))
+        error, floor = (percent(errors.get(name, {}).get(key)) for key in ("ece", "ece_floor"))
+        rows.append((marked(name), *(percent(row[key]) for key in keys), error, floor, str(row["positives"])))
     means = (card["mean_accuracy"], card["majority_accuracy"], None, None, card["balanced_accuracy"], None, card["macro_f1"], card["mean_ap"])
-    last = ("mean", *(percent(value) for value in means), percent(card.get("calibrated", {}).get("ece")), "", "")
-    note = "Raw sigmoid at 0.5, percent. Low agreement: two annotators agree on fewer than 95 percent of images (membership reconstructed)."
+    both = (percent(card.get("calibrated", {}).get(key)) for key in ("ece", "ece_floor"))
+    last = ("mean", *(percent(value) for value in means), *both, "")
+    note = f"Raw sigmoid at 0.5, percent; floor: what the calibration error of perfect probabilities would be. {AGREEMENT}"
     return table(note, heads, rows, last=last)
 
 
@@ -122,7 +122,7 @@ def _reliability(main: Predictions, card: Mapping[str, Any]) -> str:
         cells = []
         for name, row in rows.items():
             brier = "-" if row["brier"] is None else f"{row['brier']:.4f}"
-            cells.append((name, percent(row["ece"]), percent(row["ece_floor"]), brier))
+            cells.append((marked(name), percent(row["ece"]), percent(row["ece_floor"]), brier))
         caption = "Calibration error, percent; floor: what perfectly calibrated predictions of this size show"
         inner += table(caption, ("attribute", "ECE", "floor", "Brier"), cells)
     return inner
@@ -139,7 +139,7 @@ def _coverage(main: Predictions) -> str:
     svg = figures.lines("coverage", 100 * COVERAGES, {"mean accuracy of the answers given": mean}, "share answered within each attribute, percent",
                         "accuracy, percent", "Mean accuracy against the share of faces answered")  # fmt: skip
     heads = ("attribute", *(f"{100 * c:.0f} %" for c in COVERAGES))
-    rows = [(name, *(percent(None if np.isnan(r) else 1 - r) for r in risk[a])) for a, name in enumerate(found.attributes)]
+    rows = [(marked(name), *(percent(None if np.isnan(r) else 1 - r) for r in risk[a])) for a, name in enumerate(found.attributes)]
     last = ("mean", *(percent(value / 100) for value in mean))
     inner = chart(svg, "The least certain answers are left out first, within each attribute.")
     return inner + table("Accuracy at each coverage, percent", heads, rows, last=last)
@@ -166,13 +166,15 @@ def _cohorts(main: Predictions, more: Extras) -> str:
         if all(np.isnan(parts[0]).all() for parts in series.values()):
             continue
         words = rate.replace("_", " ")
-        svg = figures.intervals(f"cohort-{rate}", list(main.attributes), series, f"{words}, percent", f"{words} of each cohort per attribute")
+        svg = figures.intervals(
+            f"cohort-{rate}", [marked(name) for name in main.attributes], series, f"{words}, percent", f"{words} of each cohort per attribute"
+        )
         inner += f"<details><summary>{escape(words)} per cohort</summary>{chart(svg, 'Dots with 95 percent intervals.')}</details>"
     heads = ("attribute", *(f"{rate.replace('_', ' ')} gap" for rate in RATES))
     rows = []
     for name, row in document["gaps"].items():
-        rows.append((name, *(percent(row[f"{rate}_gap"]) + (" *" if row.get(f"{rate}_gap_low") else "") for rate in RATES)))
-    return inner + table("Largest gap between judged cohorts, points; * outside the noise", heads, rows)
+        rows.append((marked(name), *(percent(row[f"{rate}_gap"]) + (" +" if row.get(f"{rate}_gap_low") else "") for rate in RATES)))
+    return inner + table("Largest gap between judged cohorts, points; + outside the noise", heads, rows)
 
 
 def _rate(cohort: Mapping[str, Any], rate: str) -> tuple[Float, Float, Float]:
@@ -200,7 +202,7 @@ def _examples(main: Predictions, more: Extras) -> str:
             rows = np.flatnonzero(wrong[:, a] & (main.targets[:, a] != said))
             for row in rows[np.argsort(-sure[rows], kind="stable")][: more.examples]:
                 tiles.append(_tile(thumbnail(folder / main.files[row]), f"{main.files[row]}: {words}, prob {main.shipped[row, a]:.2f}"))
-        blocks.append(f'<details><summary>{escape(name)}</summary><div class="tiles">{"".join(tiles)}</div></details>')
+        blocks.append(f'<details><summary>{escape(marked(name))}</summary><div class="tiles">{"".join(tiles)}</div></details>')
     return paragraphs(["The most confident wrong answers. Some of the labels are wrong instead."]) + "".join(blocks)
 
 
@@ -209,7 +211,7 @@ def _maps(looked: Mapping[str, Looked]) -> str:
     for name, one in looked.items():
         share = None if np.isnan(one.share) else one.share
         times = "-" if share is None else f"{share / max(one.chance, 1e-9):.1f}"
-        rows.append((name, str(one.examples), percent(share), percent(one.chance), times))
+        rows.append((marked(name), str(one.examples), percent(share), percent(one.chance), times))
         if one.overlay is not None:
             tiles.append(_tile(Image.fromarray(one.overlay).resize((112, 137)), f"{name}: {percent(share, 0)} % inside"))
     heads = ("attribute", "examples", "inside its region", "area of the region", "times chance")

@@ -7,25 +7,27 @@ from typing import Any
 
 from rich.table import Table
 
-from lineament.report.tables import percent
+from lineament.report.tables import AGREEMENT, marked, percent
 
 
 def comparison_table(document: Mapping[str, Any]) -> Table:
     """Return A beside B: per attribute where labels exist, else how many answers flip."""
     flips = document["flips"]["attributes"]
     if not document["labelled"]:
-        table = Table("attribute", "yes to no", "no to yes", title="No labels: which answers flip from A to B")
+        table = Table("attribute", "yes to no", "no to yes", title="No labels: which answers flip from A to B", caption=AGREEMENT)
         for name, row in flips.items():
-            table.add_row(name, str(row["yes_to_no"]), str(row["no_to_yes"]))
+            table.add_row(marked(name), str(row["yes_to_no"]), str(row["no_to_yes"]))
         return table
-    table = Table(title=f"B minus A, accuracy, percent; paired by {document['paired_by']}, intervals hold for all attributes at once")
+    table = Table(
+        title=f"B minus A, accuracy, percent; paired by {document['paired_by']}, intervals hold for all attributes at once", caption=AGREEMENT
+    )
     for name in ("attribute", "A", "B", "difference", "95 % interval", "verdict", "flips"):
         table.add_column(name, justify="left" if name in ("attribute", "verdict") else "right")
     for name, row in document["attributes"].items():
-        table.add_row(name, *_difference(row), str(sum(flips[name].values())))
+        table.add_row(marked(name), *_difference(row), str(sum(flips[name].values())))
     table.add_section()
     for metric, row in document["mean"].items():
-        table.add_row(f"mean {metric}", *_difference(row), "", style="bold")
+        table.add_row(f"mean {metric.replace('_', ' ')}", *_difference(row), "", style="bold")
     return table
 
 
@@ -51,12 +53,12 @@ def comparison_lines(document: Mapping[str, Any]) -> list[str]:
 
 def audit_table(document: Mapping[str, Any]) -> Table:
     """Return per attribute the largest gaps between judged cohorts and between whom."""
-    table = Table(title=f"Largest gaps between {len(document['cohorts'])} cohorts, points; * outside the noise")
+    table = Table(title=f"Largest gaps between {len(document['cohorts'])} cohorts, points; + outside the noise", caption=AGREEMENT)
     for name in ("attribute", "TPR gap", "FPR gap", "accuracy gap", "answer-rate gap", "between (answer rate)"):
         table.add_column(name, justify="left" if name in ("attribute", "between (answer rate)") else "right")
     for name, row in document["gaps"].items():
-        cells = [percent(row[f"{rate}_gap"]) + (" *" if row.get(f"{rate}_gap_low") else "") for rate in ("tpr", "fpr", "accuracy", "answer_rate")]
-        table.add_row(name, *cells, " / ".join(row["answer_rate_gap_between"] or []))
+        cells = [percent(row[f"{rate}_gap"]) + (" +" if row.get(f"{rate}_gap_low") else "") for rate in ("tpr", "fpr", "accuracy", "answer_rate")]
+        table.add_row(marked(name), *cells, " / ".join(row["answer_rate_gap_between"] or []))
     return table
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from lineament.report import figures
 from lineament.report.judgements import comparison_lines
 from lineament.report.style import SORT, STYLE
-from lineament.report.tables import percent
+from lineament.report.tables import AGREEMENT, marked, percent
 
 
 def page(title: str, lead: str, sections: Sequence[tuple[str, str, str]]) -> str:
@@ -76,23 +76,32 @@ def comparison_page(document: Mapping[str, Any]) -> str:
         parts = [100 * np.array([_or_nan(row[key]) for row in rows.values()]) for key in ("difference", "low", "high")]
         svg = figures.intervals(
             "differences",
-            list(rows),
+            [marked(name) for name in rows],
             {"B minus A": (parts[0], parts[1], parts[2])},
             "accuracy, points",
             "Accuracy of B minus A per attribute",
             zero=True,
         )
         cells = [
-            (name, percent(r["a"]), percent(r["b"]), percent(r["difference"]), percent(r["low"]), percent(r["high"]), r["verdict"] or "no data")
-            for name, r in {**rows, **{f"mean {metric}": row for metric, row in document["mean"].items()}}.items()
+            (
+                marked(name),
+                percent(r["a"]),
+                percent(r["b"]),
+                percent(r["difference"]),
+                percent(r["low"]),
+                percent(r["high"]),
+                r["verdict"] or "no data",
+            )
+            for name, r in {**rows, **{f"mean {metric.replace('_', ' ')}": row for metric, row in document["mean"].items()}}.items()
         ]
-        inner = chart(svg, "Intervals hold for all attributes at once, 95 percent; those that cross the line are inside the noise.")
+        inner = chart(svg, f"Intervals hold for all attributes at once, 95 percent; those that cross the line are inside the noise. {AGREEMENT}")
         inner += table("Per attribute, percent", ("attribute", "A", "B", "B minus A", "low", "high", "verdict"), cells)
         sections.append(("attributes", "Who is better", inner))
-    counts = [(name, str(r["yes_to_no"]), str(r["no_to_yes"])) for name, r in flips["attributes"].items()]
+    counts = [(marked(name), str(r["yes_to_no"]), str(r["no_to_yes"])) for name, r in flips["attributes"].items()]
     sections.append(("flips", "Which answers flip", table("Faces whose answer differs", ("attribute", "yes to no", "no to yes"), counts)))
     largest = [
-        (r["file"], r["attribute"], f"{r['a']:.3f}", f"{r['b']:.3f}", {None: "-", 0: "no", 1: "yes"}[r["target"]]) for r in flips["largest"][:100]
+        (r["file"], marked(r["attribute"]), f"{r['a']:.3f}", f"{r['b']:.3f}", {None: "-", 0: "no", 1: "yes"}[r["target"]])
+        for r in flips["largest"][:100]
     ]
     sections.append(("largest", "Largest flips", table("Probability under A and B", ("file", "attribute", "A", "B", "label"), largest, words=2)))
     return page(f"{document['a']} against {document['b']}", f"{document['images']} faces, {document['labels']} labels.", sections)

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from lineament.schema import LOW_AGREEMENT
+
 
 def percent(value: float | None, digits: int = 2) -> str:
     """Return a fraction as a percentage for people, a dash for no data.
@@ -17,6 +19,18 @@ def percent(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}"
 
 
+AGREEMENT = "* two annotators agree on fewer than 95 % of images (membership reconstructed)."
+
+
+def marked(name: str) -> str:
+    """Return an attribute's name, with a star where annotators disagree too often for small differences to mean anything.
+
+    >>> marked("Smiling"), marked("Bald")
+    ('Smiling *', 'Bald')
+    """
+    return f"{name} *" if name in LOW_AGREEMENT else name
+
+
 def scorecard_table(card: Mapping[str, Any]) -> Table:
     """Return the per-attribute table of a scorecard, the majority column beside the accuracy, means last."""
     table = Table(title=f"{card.get('model') or 'predictions'} on {card.get('data') or 'its images'}: raw sigmoid at 0.5, percent")
@@ -24,13 +38,12 @@ def scorecard_table(card: Mapping[str, Any]) -> Table:
     for name in ("accuracy", "majority", "balanced", "TPR", "TNR", "F1", "AP", "positives"):
         table.add_column(name, justify="right")
     for name, row in card["attributes"].items():
-        marked = name + (" *" if row["low_agreement"] else "")
         keys = ("accuracy", "majority", "balanced_accuracy", "tpr", "tnr", "f1", "ap")
-        table.add_row(marked, *(percent(row[key]) for key in keys), str(row["positives"]))
+        table.add_row(marked(name), *(percent(row[key]) for key in keys), str(row["positives"]))
     means = (card["mean_accuracy"], card["majority_accuracy"], card["balanced_accuracy"], None, None, card["macro_f1"], card["mean_ap"])
     table.add_section()
     table.add_row("mean", *(percent(value) for value in means), "", style="bold")
-    table.caption = "* two annotators agree on fewer than 95 % of images. majority: always the more common answer."
+    table.caption = f"{AGREEMENT} majority: always the more common answer."
     return table
 
 
@@ -71,13 +84,14 @@ def decision_table(document: Mapping[str, Any]) -> Table:
     for name, row in document["attributes"].items():
         errors = (percent(row[key]) for key in ("ece_raw", "ece", "ece_floor"))
         rest = (percent(row[key]) for key in ("accuracy_fixed", "accuracy_fitted", "coverage", "accuracy_answered"))
-        table.add_row(name, *errors, row["method"] or "-", f"{row['threshold']:.3f}", *rest)
+        table.add_row(marked(name), *errors, row["method"] or "-", f"{row['threshold']:.3f}", *rest)
     mean, thresholds, chosen = document["calibration"], document["thresholds"], document["selective"]
     table.add_section()
     table.add_row(
         "mean", percent(mean["ece_raw"]), percent(mean["ece"]), percent(mean["ece_floor"]), "", "", percent(thresholds["accuracy_fixed"]),
         percent(thresholds["accuracy_fitted"]), percent(chosen["coverage"]), percent(chosen["accuracy"]), style="bold",
     )  # fmt: skip
+    table.caption = f"{AGREEMENT} floor: what perfectly calibrated predictions of this size would show."
     return table
 
 

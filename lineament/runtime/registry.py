@@ -17,7 +17,7 @@ RUNTIMES = ("onnx", "openvino", "cuda", "coreml", "auto")
 PRECISIONS = ("fp32", "bf16", "int8")
 SYSTEMS = ("baseline", "mgmtn", "far-amtn", "dmm-cnn")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_NOT_NETWORKS = ("retinaface",)
+_NOT_NETWORKS = ("retinaface", "eyes")  # the pipeline's own
 
 
 @dataclass(frozen=True)

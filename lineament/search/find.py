@@ -8,13 +8,14 @@ Attributes outside the profile are neither searched nor returned. Nothing here c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lineament.errors import DataError, UsageError
+from lineament.pipeline.eyes import open_prob
 from lineament.schema import in_profile
 from lineament.search.compile import Sql, change_sql, column, order_sql, score_sql, where_sql
 from lineament.search.query import parse, parse_change
@@ -126,25 +127,22 @@ class Index:
         text = " and ".join(f"{'with' if yes else 'without'} {name}" for name, yes in wanted.wanted)
         return self._found(f"like {report.source}{f' but {text}' if text else ''}", tuple(dict(wanted.wanted)), profile, hits, keep)
 
-    def best_shots(
-        self, query: str = "", *, profile: str = "default", eyes_open: Callable[[Shot], Sequence[float]] | None = None,
-        thresholds: Mapping[str, float] | None = None,
-    ) -> list[list[RankedShot]]:  # fmt: skip
-        """Return each burst of photos of one moment, ranked by everyone smiling (`search/scenes.py` holds both conventions).
+    def best_shots(self, query: str = "", *, profile: str = "default", thresholds: Mapping[str, float] | None = None) -> list[list[RankedShot]]:
+        """Return each burst of photos of one moment, ranked by everyone smiling with open eyes (`search/scenes.py` holds both conventions).
 
-        Args: query: only photos with a face that matches. eyes_open: see `rank_burst`.
+        Args: query: only photos with a face that matches.
         """
         if "Smiling" not in self.meta.attributes:
             raise UsageError(f"{self.path} was made with {self.meta.model}, which knows no Smiling: there is no best shot to choose by.")
         keep = where_sql(parse(query, attributes=self.meta.attributes, profile=profile).where, self._thresholds(thresholds))
         rows = self._rows(
             f"SELECT file_id, roots.path, files.path, scene, taken, list({column('Smiling')} ORDER BY face),"
-            " list(coalesce(eye_distance, 0) ORDER BY face) FROM faces JOIN files USING (file_id) JOIN roots USING (root_id)"
+            " list(coalesce(eye_distance, 0) ORDER BY face), list(right_eye_ratio ORDER BY face), list(left_eye_ratio ORDER BY face)"
+            " FROM faces JOIN files USING (file_id) JOIN roots USING (root_id)"
             f" WHERE scene IS NOT NULL AND file_id IN (SELECT file_id FROM faces WHERE {keep.text}) GROUP BY ALL",
             keep.params,
         )
-        shots = [Shot(row[0], _join_path(row[1], row[2]), row[3], row[4], tuple(row[5]), tuple(row[6])) for row in rows]
-        return [rank_burst(group, eyes_open) for group in bursts(shots)]
+        return [rank_burst(group) for group in bursts(_shot(row) for row in rows)]
 
     def _thresholds(self, given: Mapping[str, float] | None) -> Mapping[str, float]:
         return {**self.meta.decision.thresholds, **(given or {})}
@@ -189,6 +187,12 @@ class Index:
 
 def _join_path(root: bytes, relative: bytes) -> str:
     return os.path.join(os.fsdecode(root), *os.fsdecode(relative).split("/"))  # noqa: PTH118 - Path would drop nothing, but costs more
+
+
+def _shot(row: tuple[Any, ...]) -> Shot:
+    file_id, root, relative, scene, taken, smiling, eye_distances, right, left = row
+    eyes_open = tuple(open_prob(*ratios) for ratios in zip(right, left, strict=True))
+    return Shot(file_id, _join_path(root, relative), scene, taken, tuple(smiling), tuple(eye_distances), eyes_open)
 
 
 def _hit(row: tuple[Any, ...], score: float, shown: Sequence[str]) -> Hit:

@@ -82,7 +82,7 @@ def bursts_page(groups: Sequence[Sequence[RankedShot]], model: str) -> str:
     for number, group in enumerate(groups, 1):
         cards = "".join(_shot_card(place, entry) for place, entry in enumerate(group, 1))
         sections.append(f"<h2>Burst {number}: {len(group)} photos</h2><ol>{cards}</ol>")
-    facts = "Photos of one moment, the one where everyone most likely smiles first. Whether eyes are open is not judged."
+    facts = "Photos of one moment, the one where everyone most likely smiles with open eyes first. Score: the two probabilities multiplied."
     return _page("Best shots", [facts, f"Model {model}."], "".join(sections) or "<p><strong>No burst found.</strong></p>")
 
 
@@ -95,8 +95,9 @@ def _hit_card(rank: int, hit: Hit, found: Found) -> str:
 
 def _shot_card(place: int, entry: RankedShot) -> str:
     picture = _picture(photo_thumbnail(entry.shot.path, SIZE), visible(Path(entry.shot.path).name))
-    title = f"{place}. everyone smiles {entry.score:.3f}"
-    return _card(entry.shot.path, picture, title, f"<dl><div><dt>faces</dt><dd>{entry.faces}</dd></div></dl>", best=place == 1)
+    rows = f"<div><dt>everyone smiles</dt>{_bar(entry.smiling)}</div><div><dt>eyes open</dt>{_bar(entry.eyes_open)}</div>"
+    faces = f"<div><dt>faces</dt><dd>{entry.faces}</dd></div>"
+    return _card(entry.shot.path, picture, f"{place}. score {entry.score:.3f}", f"<dl>{rows}{faces}</dl>", best=place == 1)
 
 
 def _card(path: str, picture: str, title: str, more: str, *, best: bool = False) -> str:

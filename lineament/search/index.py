@@ -1,6 +1,6 @@
 """Build an index of a folder and keep it true, doing only the work that changed.
 
-    folder -> photos -> (unchanged | known bytes | new or changed) -> reports -> rows, a transaction per batch
+    folder -> photos -> (unchanged | known bytes | new or changed) -> reports + looks -> rows, a transaction per batch
 
 A photo is unchanged when size and modification time are (with `verify`, when its bytes are); a photo whose bytes the index already knows
 (renamed, copied, touched) keeps its answers without running the network. A photo's rows are replaced in one transaction, so killing the
@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from lineament.errors import UsageError
+from lineament.pipeline.eyes import EyeLids
 from lineament.search.scan import Listing, Photo, list_photos, readable, sha256_of_photo
 from lineament.search.scenes import difference_hash
-from lineament.search.store import Meta, connect, create, read_meta
-from lineament.search.write import Writer
-from lineament.types import Report
+from lineament.search.store import Meta, OtherSchemaError, connect, create, read_meta
+from lineament.search.write import Look, Writer
+from lineament.types import Float, Report, UInt8
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -34,6 +37,8 @@ _TRY_AGAIN = ("permission", "timed_out", "not_found")
 """Failures that the same bytes may not give again; the others wait for the file to change, or for `retry_failed`."""
 
 Progress = Callable[[int, int], None]
+ReadEyes = Callable[[UInt8, Float], Float]
+"""(pixels (H,W,3), keypoints (N,5,2)) -> how far each face's right and left eye are open (N,2): `pipeline.eyes.EyeLids.ratios`."""
 
 
 class IndexModel(Protocol):
@@ -76,14 +81,14 @@ class _Known:
 
 def build_index(
     folder: str | Path, db: str | Path, model: IndexModel, *, rebuild: bool = False, verify: bool = False, retry_failed: bool = False,
-    prune: bool = False, batch: int = BATCH, threads: int | None = None, progress: Progress | None = None,
+    prune: bool = False, batch: int = BATCH, threads: int | None = None, progress: Progress | None = None, read_eyes: ReadEyes | None = None,
 ) -> IndexSummary:  # fmt: skip
     """Index the photos of a folder, or bring its index up to date.
 
     Convention: photos that are gone are forgotten, except under folders that could not be read now. Several folders may share an index.
     Args: model: loaded with profile "all". rebuild: start over when the index was made with another model. verify: compare bytes, not
         only size and time. retry_failed: try photos again that gave no answer. prune: allow forgetting every photo of a folder.
-        batch: photos per transaction. progress: called with (photos done, photos to do).
+        batch: photos per transaction. progress: called with (photos done, photos to do). read_eyes: None is the bundled `EyeLids`.
     Raises: UsageError naming the fix for another model, a folder inside an indexed one, a folder now empty, or an index in use.
     """
     root = Path(folder).resolve()
@@ -94,14 +99,20 @@ def build_index(
         meta = _open(con, Path(db), model, rebuild)
         root_id = _root_id(con, root)
         writer = Writer(con, root_id=root_id, model=meta.model, attributes=meta.attributes, size=batch)
-        return _Run(con, root_id, writer, model, verify, retry_failed).update(list_photos(root), prune, progress)
+        look = _Looker(read_eyes or EyeLids().ratios)
+        return _Run(con, root_id, writer, model, look, verify, retry_failed).update(list_photos(root), prune, progress)
     finally:
         con.close()
 
 
 def _open(con: DuckDBPyConnection, db: Path, model: IndexModel, rebuild: bool) -> Meta:
-    """Return the index's meta, making the tables where there are none, or where another model may start over."""
-    meta = read_meta(con, db)
+    """Return the index's meta, making the tables where there are none, or where another model or version may start over."""
+    try:
+        meta = read_meta(con, db)
+    except OtherSchemaError:
+        if not rebuild:
+            raise
+        meta = None
     if meta is not None and meta.model == model.id:
         return meta
     if meta is not None and not rebuild:
@@ -128,18 +139,37 @@ def _root_id(con: DuckDBPyConnection, root: Path) -> int:
     return number
 
 
+class _Looker:
+    """Reads what bursts need from a photo while its pixels are there; called from the model's workers, once per photo."""
+
+    def __init__(self, read_eyes: ReadEyes) -> None:
+        self._read_eyes = read_eyes
+        self._looks: dict[str, Look] = {}
+
+    def __call__(self, report: Report) -> None:
+        if report.faces and report.pixels is not None:
+            eyes = self._read_eyes(report.pixels, np.array([face.keypoints for face in report.faces], np.float32))
+            ratios = tuple((float(right), float(left)) for right, left in eyes)
+            self._looks[report.source] = Look(difference_hash(report.pixels), ratios)
+
+    def taken(self, source: str) -> Look:
+        """Return a photo's look, once."""
+        return self._looks.pop(source, Look())
+
+
 class _Run:
     """One run of `build_index` over one folder."""
 
-    def __init__(self, con: DuckDBPyConnection, root_id: int, writer: Writer, model: IndexModel, verify: bool, retry_failed: bool) -> None:
-        self.con, self.root_id, self.writer, self.model, self.verify = con, root_id, writer, model, verify
+    def __init__(
+        self, con: DuckDBPyConnection, root_id: int, writer: Writer, model: IndexModel, look: _Looker, verify: bool, retry_failed: bool
+    ) -> None:
+        self.con, self.root_id, self.writer, self.model, self.look, self.verify = con, root_id, writer, model, look, verify
         self.final = _ANSWERED if retry_failed else None
         rows = con.execute("SELECT path, root_id, file_id, size, mtime_ns, status, sha256 FROM files").fetchall()
         self.known = {bytes(row[0]): _Known(*row[2:6]) for row in rows if row[1] == root_id}
         self.by_hash: dict[str, int] = {row[6]: row[2] for row in rows if row[6] is not None and self._is_final(row[5])}
         self.settled: deque[tuple[Photo, int | OSError]] = deque()
         self.asked: dict[str, tuple[Photo, str]] = {}
-        self.scenes: dict[str, int] = {}
         self.copied = 0
 
     def _is_final(self, status: str) -> bool:
@@ -177,21 +207,15 @@ class _Run:
         """Yield once per photo, after its rows are in the writer's hands; photos whose known bytes were replaced meanwhile come last."""
         while todo:
             again: list[Photo] = []
-            for report in self.model.stream(self._to_analyze(todo), after=self._look):
+            for report in self.model.stream(self._to_analyze(todo), after=self.look):
                 yield from self._settle(again)
                 if (asked := self.asked.pop(report.source, None)) is None:  # the path became a folder meanwhile: the next run sees it
                     continue
-                scene = self.scenes.pop(report.source, None)
-                self.writer.report(*asked, report, scene=scene, replaces=self._replaced(asked[0]))
+                self.writer.report(*asked, report, look=self.look.taken(report.source), replaces=self._replaced(asked[0]))
                 yield None
             yield from self._settle(again)
             self.by_hash = {sha256: number for sha256, number in self.by_hash.items() if number not in self.writer.dead}
             todo = again
-
-    def _look(self, report: Report) -> None:
-        """Fingerprint a photo while its pixels are there; called from the model's workers."""
-        if report.faces and report.pixels is not None:
-            self.scenes[report.source] = difference_hash(report.pixels)
 
     def _to_analyze(self, todo: list[Photo]) -> Iterator[str]:
         """Yield the paths that need the network. The model may pull from another thread, so this touches files, never the database."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ MAX_BITS = 12
 MAX_SECONDS = 10.0
 MAX_STEPS = 3
 UNSEEN = 0.5
-"""What a face counts that other photos of the burst show and this one does not: neither smiling nor not."""
+"""What a face counts that other photos of the burst show and this one does not, and eyes that cannot be seen: neither yes nor no."""
 BACKGROUND = 1 / 3
 """Faces with less than this part of the photo's largest eye distance are passers-by and do not count."""
 
@@ -79,7 +79,8 @@ def _taken(image: Image) -> float | None:
 
 @dataclass(frozen=True)
 class Shot:
-    """A photo as bursts see it. path: relative, as text; smiling, eye_distances: one per face."""
+    """A photo as bursts see it. path: relative, as text; smiling, eye_distances: one per face; eyes_open: probabilities, one per face, None
+    where the eyes cannot be seen."""
 
     file_id: int
     path: str
@@ -87,6 +88,7 @@ class Shot:
     taken: float | None
     smiling: tuple[float, ...]
     eye_distances: tuple[float, ...]
+    eyes_open: tuple[float | None, ...]
 
     @property
     def counted(self) -> tuple[int, ...]:
@@ -97,11 +99,18 @@ class Shot:
 
 @dataclass(frozen=True)
 class RankedShot:
-    """A photo of a burst. score: probability that everyone smiles (and has open eyes, where that was asked)."""
+    """A photo of a burst. score: smiling * eyes_open, the probabilities that everyone smiles and that everyone's eyes are open."""
 
     shot: Shot
     score: float
     faces: int
+    smiling: float
+    eyes_open: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the photo's part of the JSON record of `lineament search --best-shot --json`."""
+        probs = {"score": self.score, "smiling": self.smiling, "eyes_open": self.eyes_open}
+        return {"file": self.shot.path, "faces": self.faces, **{name: round(value, 6) for name, value in probs.items()}}
 
 
 def bursts(shots: Iterable[Shot]) -> list[list[Shot]]:
@@ -126,21 +135,20 @@ def same_moment(a: Shot, b: Shot) -> bool:
     return stem_a == stem_b and number_a is not None and number_b is not None and abs(number_a - number_b) <= MAX_STEPS
 
 
-def rank_burst(group: Sequence[Shot], eyes_open: Callable[[Shot], Sequence[float]] | None = None) -> list[RankedShot]:
-    """Return the photos of a burst, the one where everyone most likely smiles first.
+def rank_burst(group: Sequence[Shot]) -> list[RankedShot]:
+    """Return the photos of a burst, the one where everyone most likely smiles with open eyes first.
 
-    Convention: the product of P(Smiling) over the faces that count, times P(eyes open) of each where `eyes_open` is given (CelebA has
-    no such attribute; a landmark mesh can tell); a face that other photos of the burst show and this one lacks counts 0.5.
-    Args: eyes_open: a shot's probabilities that the eyes are open, one per face, in the order of the faces.
+    Convention: the product of P(Smiling) * P(eyes open) over the faces that count; a face that other photos of the burst show and this one
+    lacks counts 0.5 for each, and so do eyes that cannot be seen.
     """
     most = max(len(shot.counted) for shot in group)
     ranked = []
     for shot in group:
-        terms = [shot.smiling[i] for i in shot.counted] + [UNSEEN] * (most - len(shot.counted))
-        if eyes_open is not None:
-            opened = eyes_open(shot)
-            terms += [opened[i] for i in shot.counted]
-        ranked.append(RankedShot(shot, math.prod(terms), len(shot.counted)))
+        lacking = UNSEEN ** (most - len(shot.counted))
+        smiling = lacking * math.prod(shot.smiling[i] for i in shot.counted)
+        eyes = [shot.eyes_open[i] for i in shot.counted]
+        eyes_open = lacking * math.prod(UNSEEN if prob is None else prob for prob in eyes)
+        ranked.append(RankedShot(shot, smiling * eyes_open, len(shot.counted), smiling, eyes_open))
     return sorted(ranked, key=lambda entry: (-entry.score, entry.shot.path))
 
 

@@ -98,13 +98,14 @@ def burst_table(groups: Iterable[Sequence[RankedShot]]) -> Table:
     from rich.text import Text
 
     rows = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("Burst", "Place", "Everyone smiles", "Faces"):
+    for title in ("Burst", "Place", "Score", "Everyone smiles", "Eyes open", "Faces"):
         rows.add_column(title, justify="right")
     rows.add_column("Photo", overflow="fold")
     for number, group in enumerate(groups, 1):
         for place, entry in enumerate(group, 1):
             style = "bold" if place == 1 else "dim"
-            rows.add_row(str(number), str(place), f"{entry.score:.3f}", str(entry.faces), Text(visible(entry.shot.path)), style=style)
+            numbers = (f"{value:.3f}" for value in (entry.score, entry.smiling, entry.eyes_open))
+            rows.add_row(str(number), str(place), *numbers, str(entry.faces), Text(visible(entry.shot.path)), style=style)
     return rows
 
 

@@ -24,7 +24,7 @@ from lineament.search.compile import column
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-INDEX_SCHEMA = 1
+INDEX_SCHEMA = 2
 _SEALED = {"enable_external_access": "false", "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 """The file may come from anyone: no SQL in it can read another file or fetch an extension."""
 
@@ -38,8 +38,12 @@ CREATE TABLE files (file_id BIGINT, root_id INTEGER, path BLOB, file VARCHAR, si
 FACE_COLUMNS = (
     "x1", "y1", "x2", "y2", "detection_prob", "eye_distance", "sharpness", "yaw", "pitch", "roll",
     "right_eye_x", "right_eye_y", "left_eye_x", "left_eye_y", "nose_x", "nose_y",
-    "right_mouth_x", "right_mouth_y", "left_mouth_x", "left_mouth_y",
+    "right_mouth_x", "right_mouth_y", "left_mouth_x", "left_mouth_y", "right_eye_ratio", "left_eye_ratio",
 )  # fmt: skip
+
+
+class OtherSchemaError(DataError):
+    """The index was made by another version, with other tables."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def connect(path: Path, *, read_only: bool, threads: int | None = None) -> DuckD
 def read_meta(con: DuckDBPyConnection, origin: Path) -> Meta | None:
     """Return what the index says of itself, None for a new file.
 
-    Raises: DataError for a database that is no index, or of another schema version.
+    Raises: DataError for a database that is no index; OtherSchemaError for one of another schema version.
     """
     tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     if not tables:
@@ -92,7 +96,10 @@ def read_meta(con: DuckDBPyConnection, origin: Path) -> Meta | None:
         raise DataError(f"{origin} is a DuckDB database but no Lineament index (tables: {', '.join(sorted(tables))}). Name another file.")
     values = dict(con.execute("SELECT key, value FROM meta").fetchall())
     if values.get("schema") != str(INDEX_SCHEMA):
-        raise DataError(f"{origin} has index schema {values.get('schema')}, this Lineament reads {INDEX_SCHEMA}. Build it again with --rebuild.")
+        raise OtherSchemaError(
+            f"{origin} has index schema {values.get('schema')}, this Lineament reads {INDEX_SCHEMA}. "
+            "Build it again: `lineament index FOLDER --db FILE --rebuild`."
+        )
     return Meta(values["model"], tuple(json.loads(values["attributes"])), json.loads(values["card"]))
 
 

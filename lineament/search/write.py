@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
+Eyes = tuple[float, float]
+"""How far the right and the left eye are open (`pipeline.eyes`); NaN where that is not known."""
+FaceRow = tuple[int, int, FaceReport, Eyes]
+UNKNOWN_EYES: Eyes = (float("nan"), float("nan"))
+
+
 @dataclass
 class _Batch:
     """What the next transaction writes, in this order: copies, removals, files, faces."""
@@ -26,10 +32,18 @@ class _Batch:
     copies: list[tuple[int, int, Photo]] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     files: list[list[Any]] = field(default_factory=list)
-    faces: list[tuple[int, int, FaceReport]] = field(default_factory=list)
+    faces: list[FaceRow] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.copies) + len(self.files)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is read from a photo's pixels beside the answers: its difference hash, and each face's eyes."""
+
+    scene: int | None = None
+    eyes: tuple[Eyes, ...] = ()
 
 
 class Writer:
@@ -41,7 +55,7 @@ class Writer:
         self.next_id = int(highest[0] if highest else -1) + 1
         self.batch, self.dead = _Batch(), set[int]()
 
-    def report(self, photo: Photo, sha256: str, report: Report, *, scene: int | None, replaces: int | None) -> None:
+    def report(self, photo: Photo, sha256: str, report: Report, *, look: Look, replaces: int | None) -> None:
         """Add a photo's answers. Raises: UsageError where they lack attributes (a model loaded with a narrower profile)."""
         for face in report.faces:
             if not set(self.attributes) <= set(face.attributes):
@@ -49,8 +63,10 @@ class Writer:
         number = self._begin(replaces)
         taken = when_taken(photo.path) if report.faces else None
         error = None if report.error is None else report.error[1].encode("utf-8", "backslashreplace").decode()
-        self.batch.files.append([number, *self._place(photo), sha256, report.status, error, report.width, report.height, self.model, scene, taken])
-        self.batch.faces += [(number, position, face) for position, face in enumerate(report.faces)]
+        self.batch.files.append(
+            [number, *self._place(photo), sha256, report.status, error, report.width, report.height, self.model, look.scene, taken]
+        )
+        self.batch.faces += [(number, i, face, look.eyes[i] if look.eyes else UNKNOWN_EYES) for i, face in enumerate(report.faces)]
         self._flush_full()
 
     def copy(self, photo: Photo, source: int, *, replaces: int | None) -> bool:
@@ -129,28 +145,28 @@ def _values(rows: list[list[Any]]) -> tuple[str, list[Any]]:
     return f"VALUES {', '.join([row] * len(rows))}", [value for values in rows for value in values]
 
 
-def face_columns(faces: list[tuple[int, int, FaceReport]], attributes: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    """Return the columns of the `faces` table for (file id, position, face) triples.
+def face_columns(faces: list[FaceRow], attributes: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of the `faces` table for (file id, position, face, eyes) rows.
 
     Raises: UsageError for a probability that is no number in 0..1.
     """
-    numbers = np.array([_numbers(face) for _, _, face in faces], np.float32)
-    probs = np.array([[face.attributes[name].prob for name in attributes] for _, _, face in faces], np.float32)
+    numbers = np.array([_numbers(face, eyes) for _, _, face, eyes in faces], np.float32)
+    probs = np.array([[face.attributes[name].prob for name in attributes] for _, _, face, _ in faces], np.float32)
     if not np.all((probs >= 0) & (probs <= 1)):
         raise UsageError("The model gave a probability outside 0..1. Check its card's calibration.")
     columns: dict[str, npt.NDArray[Any]] = {
-        "file_id": np.array([number for number, _, _ in faces], np.int64),
-        "face": np.array([position for _, position, _ in faces], np.int32),
+        "file_id": np.array([number for number, _, _, _ in faces], np.int64),
+        "face": np.array([position for _, position, _, _ in faces], np.int32),
     }
     columns |= {name: np.ascontiguousarray(numbers[:, i]) for i, name in enumerate(FACE_COLUMNS)}
     return columns | {f"prob_{name}": np.ascontiguousarray(probs[:, i]) for i, name in enumerate(attributes)}
 
 
-def _numbers(face: FaceReport) -> list[float]:
+def _numbers(face: FaceReport, eyes: Eyes) -> list[float]:
     quality, found = face.quality, face.detection_prob
     measured = [quality.eye_distance, quality.sharpness, quality.yaw, quality.pitch, quality.roll]
     points = [value for point in face.keypoints for value in point]
-    return [*face.box_xyxy, float("nan") if found is None else found, *measured, *points]
+    return [*face.box_xyxy, float("nan") if found is None else found, *measured, *points, *eyes]
 
 
 def insert_faces(con: DuckDBPyConnection, columns: dict[str, npt.NDArray[Any]]) -> None:

@@ -6,7 +6,7 @@ bytes -> Model -> record line (equal to `lineament analyze --jsonl` but for `sou
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lineament.pipeline.detect import RetinaFace
 from lineament.pipeline.sinks import record_line
 from lineament.pipeline.sources import Item
 from lineament.pipeline.stream import report_of
+from lineament.schema import MGMTN_GROUPS, OBJECTIVE_23
 from lineament.serve.limits import Limits
 from lineament.types import Crops, Faces, ModelOutput, Report, UInt8
 
@@ -105,14 +106,27 @@ def _is_picture(data: bytes) -> bool:
     return True
 
 
+def map_name(attribute: str, of: Sequence[str]) -> str | None:
+    """Return which of a model's maps shows where it looked for an attribute: its own, its group's, its branch's, or the only one there is.
+
+    >>> map_name("Smiling", ["Mouth", "Eyes"]), map_name("Smiling", ["objective", "subjective"]), map_name("Smiling", ["Hair", "Eyes"])
+    ('Mouth', 'objective', None)
+    """
+    group = next((name for name, members in MGMTN_GROUPS.items() if attribute in members), None)
+    branch = "objective" if attribute in OBJECTIVE_23 else "subjective"
+    only = of[0] if len(of) == 1 else None
+    return next((name for name in (attribute, group, branch) if name in of), only)
+
+
 def maps_of(report: Report, crops: Crops, output: ModelOutput, card: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     """Return, per face, the maps of what the report shows: None where the network gives none.
 
     Returns: {"kind", "size": [h, w], "crop_size": [H, W], "crop_from_image": 2x3, "values": {NAME: h x w}}; a map covers the whole crop,
-        `crop_from_image` takes photo points to crop points. NAME is an attribute the profile shows, or a group of attributes.
+        `crop_from_image` takes photo points to crop points. NAME is an attribute the profile shows, a group of attributes,
+        a branch of the network, or "face".
     """
     about = card.get("maps")
-    if output.maps is None or about is None:
+    if output.maps is None or not about or not about["of"]:
         return [None] * len(report.faces)
     hidden = set(output.attributes) - set(report.faces[0].attributes)
     shown = [(column, name) for column, name in enumerate(about["of"]) if name not in hidden]

@@ -21,9 +21,9 @@ from lineament.errors import UsageError
 from lineament.runtime.threads import default_threads
 from lineament.schema import MGMTN_GROUPS, SENSITIVE, in_profile
 from lineament.serve import openapi
-from lineament.serve.answering import Answered, ModelSource, Photo, answer
+from lineament.serve.answering import Answered, ModelSource, Photo, answer, map_name
 from lineament.serve.batching import Batching, Pool
-from lineament.serve.body import Body, Buffer, ClientDisconnect, left
+from lineament.serve.body import Body, Buffer, ClientDisconnect, Upload, left
 from lineament.serve.guard import Guard
 from lineament.serve.limits import Limits, RefusedError, refusal_of_photo
 from lineament.serve.metrics import Metrics
@@ -61,6 +61,15 @@ class Service:
 
     async def analyze(self, request: Request, options: Annotated[Options, Query()]) -> Response:
         """Answer the attributes of every face in one photo (raw body) or several (form field `files`, repeated)."""
+        _, answers, form = await self.answers(request, options)
+        if form:
+            return Response(b'{"results": [' + b", ".join(one.line for one in answers) + b"]}\n", media_type="application/json")
+        if answers[0].error is not None:
+            raise refusal_of_photo(*answers[0].error, self.limits)
+        return Response(answers[0].line + b"\n", media_type="application/json")
+
+    async def answers(self, request: Request, options: Options) -> tuple[list[Upload], list[Answered], bool]:
+        """Return a request's photos, their answers, and whether they came as a form. Raises: RefusedError; ClientDisconnect."""
         settings = options.settings(self.limits, self.attributes)
         body = Body(request, self.limits, self.buffer)
         try:
@@ -70,11 +79,7 @@ class Service:
         finally:
             body.close()
         self._count(answers)
-        if form:
-            return Response(b'{"results": [' + b", ".join(one.line for one in answers) + b"]}\n", media_type="application/json")
-        if answers[0].error is not None:
-            raise refusal_of_photo(*answers[0].error, self.limits)
-        return Response(answers[0].line + b"\n", media_type="application/json")
+        return uploads, answers, form
 
     def _count(self, answers: Sequence[Answered]) -> None:
         for one in answers:
@@ -100,10 +105,12 @@ class Service:
         return JSONResponse({"id": self.pool.hello.model, **self.card})
 
     async def describe_attributes(self, profile: Profile = "default") -> Response:
-        """Return the attributes a profile shows, each with its facial part."""
+        """Return the attributes a profile shows, each with its facial part and the map that shows where the network looked."""
         groups = {name: group for group, members in MGMTN_GROUPS.items() for name in members}
+        maps = (self.card.get("maps") or {}).get("of") or []
         entries = [
-            {"name": name, "group": groups.get(name, "Object"), "sensitive": name in SENSITIVE} for name in in_profile(profile, self.attributes)
+            {"name": name, "group": groups.get(name, "Object"), "sensitive": name in SENSITIVE, "map": map_name(name, maps)}
+            for name in in_profile(profile, self.attributes)
         ]
         return JSONResponse({"profile": profile, "groups": list(MGMTN_GROUPS), "attributes": entries})
 
@@ -175,6 +182,8 @@ def create_app(
     crew = [Worker(source or ModelSource(), answer) for _ in range(workers or default_threads())]
     pool, desk = Pool(crew, limits, batching or Batching(), metrics), None if db is None else SearchDesk(db, limits)
     service = Service(pool, limits, metrics, Buffer(limits, metrics), desk=desk)
+    if desk is not None:
+        desk.answers = service.answers
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -26,6 +26,7 @@ _WHY = {
     429: "Too many requests at once from one client.",
     503: "Busy, or not answered in time; Retry-After says when to try again.",
 }
+_ANALYZE_REFUSALS = (400, 401, 413, 415, 422, 429, 503)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
     "requestBody": {
@@ -80,7 +81,7 @@ _MAPS_SCHEMA = {
             "type": "object",
             "required": ["kind", "size", "crop_size", "crop_from_image", "values"],
             "properties": {
-                "kind": {"enum": ["class_activation", "region", "attention"]},
+                "kind": {"enum": ["class_activation", "region", "group_attention", "branch_activation", "activation"]},
                 "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
                 "crop_size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
                 "crop_from_image": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "array", "items": {"type": "number"}}},
@@ -100,7 +101,7 @@ def record_schema() -> dict[str, Any]:
 def add_routes(app: FastAPI, service: Service) -> None:
     """Add every route of a service to an application, and its OpenAPI document."""
     routes: tuple[tuple[str, str, Any, str, tuple[int, ...], dict[str, Any]], ...] = (
-        ("POST", "/v1/analyze", service.analyze, "Answer photos", (400, 401, 413, 415, 422, 429, 503), _answers()),
+        ("POST", "/v1/analyze", service.analyze, "Answer photos", _ANALYZE_REFUSALS, _answers()),
         ("GET", "/v1/schema", service.schema, "The JSON Schema of a record", (400, 401), _json("application/schema+json")),
         ("GET", "/v1/model", service.model, "The model's card", (400, 401), _json()),
         ("GET", "/v1/attributes", service.describe_attributes, "The attributes of a profile", (400, 401, 422), _json()),
@@ -132,6 +133,14 @@ def _add_search(app: FastAPI, desk: SearchDesk) -> None:
     app.add_api_route(
         "/v1/search", desk.search, methods=["GET"], summary="Search the index by attributes", response_model=None,
         responses={200: _json(), **refusals},
+    )  # fmt: skip
+    app.add_api_route(
+        "/v1/search/best-shots", desk.best_shots, methods=["GET"], summary="Bursts of one moment, the best photo of each first",
+        response_model=None, responses={200: _json(), **refusals},
+    )  # fmt: skip
+    app.add_api_route(
+        "/v1/search/like", desk.like, methods=["POST"], summary="Search for faces with attributes like those of a photo", response_model=None,
+        responses={200: _json(), **{status: _refusal(status) for status in _ANALYZE_REFUSALS}}, openapi_extra=_BODY,
     )  # fmt: skip
     app.add_api_route(
         "/v1/search/pictures/{name}", desk.picture, methods=["GET"], summary="The face of a hit", response_model=None,

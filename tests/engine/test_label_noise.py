@@ -1,5 +1,6 @@
 """Label audit: planted wrong labels are found first; folds never see the person they judge."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from toy_predictions import simulated
 
 from lineament.engine.label_noise import off_diagonal, out_of_fold, summary, suspects
-from lineament.errors import DataError
+from lineament.errors import DataError, MissingExtraError
 
 
 def with_wrong_labels(n=1500, wrong=40, seed=0):
@@ -34,6 +35,30 @@ def test_confident_learning_from_its_definition():
     assert probs[4, 0] >= t_yes
     assert not off_diagonal(probs, np.ones((6, 1)), np.ones((6, 1))).any()  # one class: nothing to compare with
     assert not off_diagonal(probs, targets, np.zeros((6, 1))).any()
+
+
+def test_cleanlab_finds_the_planted_labels_too_and_agrees_with_ours():
+    pytest.importorskip("cleanlab", reason="extra [audit] is not installed")
+    found, planted = with_wrong_labels()
+    found.known[:5, 2] = False
+    theirs = {(one.row, one.column) for one in suspects(found, 10_000, method="cleanlab")}
+    ours = {(one.row, one.column) for one in suspects(found, 10_000)}
+    assert sum((row, 1) in theirs for row in planted) >= 30
+    assert not any((row, 2) in theirs for row in range(5)), "what has no label cannot be wrong"
+    assert len(theirs & ours) / len(theirs | ours) > 0.9
+
+
+def test_cleanlab_skips_an_attribute_of_one_class():
+    pytest.importorskip("cleanlab", reason="extra [audit] is not installed")
+    found, _ = with_wrong_labels(300)
+    found.targets[:, 0] = 1
+    assert all(one.column != 0 for one in suspects(found, 10_000, method="cleanlab"))
+
+
+def test_without_cleanlab_the_command_to_install_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    with pytest.raises(MissingExtraError, match=r"lineament\[audit\]"):
+        suspects(simulated(60), method="cleanlab")
 
 
 def test_summary_counts_both_directions():

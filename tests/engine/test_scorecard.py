@@ -8,7 +8,8 @@ import pytest
 from toy_predictions import simulated
 
 from lineament.decision import Decision
-from lineament.engine.calibrate import Plan, calibrate, cross_fit, fit_decision, folds_of
+from lineament.engine.calibrate import Plan, calibrate, cross_fit, fit_decision
+from lineament.engine.folds import folds_of
 from lineament.engine.scorecard import scorecard
 from lineament.errors import DataError, UsageError
 from lineament.metrics import calibration
@@ -86,9 +87,47 @@ def test_calibration_undoes_a_distortion_on_people_it_has_not_seen(method, toler
 @pytest.mark.parametrize("method", ["platt", "isotonic", "temperature", "none"])
 def test_keep_leaves_every_label_as_the_raw_sigmoid_at_one_half(method):
     found = simulated(1500, distortion=1.8)
-    layer = fit_decision(found, Plan(method=method))
+    layer = fit_decision(found, Plan(method=method, goal="keep"))
     labels = layer.labels(layer.probs(calibration.logit(found.raw), found.attributes), found.attributes)
     assert np.array_equal(labels == "yes", found.raw >= 0.5)
+
+
+def test_by_default_yes_is_said_exactly_from_one_half_of_the_shipped_probability():
+    found = simulated(1500, distortion=1.8)
+    layer = calibrate(found, Plan(), draws=100).decision
+    assert layer.thresholds == {}
+    probs = layer.probs(calibration.logit(found.raw), found.attributes)
+    assert np.array_equal(layer.labels(probs, found.attributes) == "yes", probs >= 0.5)
+    shipped = scorecard(replace(found, probs=probs), decision=layer)
+    assert shipped["fitted"]["thresholds"] == dict.fromkeys(found.attributes, 0.5)
+    assert shipped["fitted"]["mean_accuracy"] == pytest.approx(np.mean((probs >= 0.5) == found.targets), abs=1e-6)
+    assert shipped["mean_accuracy"] == pytest.approx(np.mean((found.raw >= 0.5) == found.targets), abs=1e-6)
+
+
+def test_small_and_blurred_faces_count_as_unanswered_in_the_coverage_that_was_asked_for():
+    rng = np.random.default_rng(3)
+    found = replace(simulated(4000, people=2000), eye_distance=rng.choice([8.0, 40.0], 4000, p=[0.04, 0.96]), sharpness=rng.uniform(0, 1, 4000))
+    plan = Plan(min_eye_distance={"*": 10.0}, min_sharpness={found.attributes[0]: 0.02})
+    layer = calibrate(found, plan, draws=100)
+    answers = layer.decision.labels(
+        layer.decision.probs(calibration.logit(found.raw), found.attributes), found.attributes, abstain=True,
+        eye_distance=found.eye_distance, sharpness=found.sharpness,
+    )  # fmt: skip
+    assert (answers[found.eye_distance < 10] == "cannot_tell").all()
+    assert (answers[found.sharpness < 0.02, 0] == "cannot_tell").all()
+    assert not (answers[found.sharpness < 0.02, 1] == "cannot_tell").all()
+    assert (answers != "cannot_tell").mean(0) == pytest.approx(np.full(6, 0.9), abs=0.005)
+    assert layer.evidence["selective"]["coverage"] == pytest.approx(0.9, abs=0.02)
+    assert layer.evidence["plan"]["min_eye_distance"] == {"*": 10.0}
+
+
+def test_limits_of_a_fold_judge_that_fold():
+    found = replace(simulated(1000), eye_distance=np.full(1000, 20.0), sharpness=np.ones(1000))
+    per_fold = [({"*": 30.0 if part == 2 else 0.0}, {}) for part in range(5)]
+    answers = cross_fit(found, Plan(bands="none", limits_of_fold=per_fold)).answers
+    assert np.array_equal((answers == "cannot_tell").all(1), folds_of(found, 5) == 2)
+    with pytest.raises(UsageError, match="5 folds of limits for 4"):
+        Plan(folds=4, limits_of_fold=per_fold)
 
 
 def test_a_layer_survives_its_json():

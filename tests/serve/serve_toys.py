@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,22 +32,29 @@ TOY_DECISION = {
 }
 
 
-def map_model(path: Path) -> Path:
-    """Write crops -> logits and maps [N,40,7,6]: a 1x1 convolution of mean colours; the mean of a map plus a bias is its logit."""
+def map_model(path: Path, kind: str = "class_activation", of: Sequence[str] = CELEBA_40) -> Path:
+    """Write crops -> logits and maps [N,40,7,6]: a 1x1 convolution of mean colours; the mean of a map plus a bias is its logit.
+
+    kind, of: what the card says of the maps; where `of` names fewer than 40, the first so many maps are put out.
+    """
     rng = np.random.default_rng(7)
     constants = {
         "scale": np.float32(1 / 255),
         "half": np.float32(0.5),
         "weight": rng.normal(0, 6, (40, 3, 1, 1)).astype(np.float32),
         "bias": rng.normal(0, 1.0, 40).astype(np.float32),
+        "from": np.array([0]),
+        "to": np.array([len(of)]),
+        "axis": np.array([1]),
     }
     nodes = [
         helper.make_node("Cast", ["crops"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["float", "scale"], ["scaled"]),
         helper.make_node("Sub", ["scaled", "half"], ["centred"]),
         helper.make_node("AveragePool", ["centred"], ["cells"], kernel_shape=[31, 29], strides=[31, 29]),
-        helper.make_node("Conv", ["cells", "weight"], ["maps"]),
-        helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+        helper.make_node("Conv", ["cells", "weight"], ["every"]),
+        helper.make_node("Slice", ["every", "from", "to", "axis"], ["maps"]),
+        helper.make_node("GlobalAveragePool", ["every"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"], axis=1),
         helper.make_node("Add", ["flat", "bias"], ["logits"]),
     ]
@@ -56,12 +64,12 @@ def map_model(path: Path) -> Path:
         [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", 3, 218, 178])],
         [
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 40]),
-            helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["N", 40, 7, 6]),
+            helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["N", len(of), 7, 6]),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    card = toy_card(decision=TOY_DECISION).document | {"maps": {"kind": "class_activation", "of": list(CELEBA_40)}}
+    card = toy_card(decision=TOY_DECISION).document | {"maps": {"kind": kind, "of": list(of)}}
     helper.set_model_props(model, {CARD_KEY: Card(card).to_json()})
     onnx.save(model, str(path))
     return path
@@ -122,12 +130,14 @@ def toy_photo(faces: int = 1, *, seed: int = 0, size: tuple[int, int] = (120, 16
     return stream.getvalue()
 
 
-def toy_index(folder: Path, model: Model, photos: int = 8) -> Path:
-    """Index `photos` toy photos with one to three faces each, kept in folder/photos."""
+def toy_index(folder: Path, model: Model, photos: int = 8, burst: int = 0) -> Path:
+    """Index `photos` toy photos with one to three faces each, kept in folder/photos, and a burst of as many photos of one moment."""
     from lineament.search.index import build_index
 
     (folder / "photos").mkdir()
     for seed in range(photos):
         (folder / "photos" / f"photo{seed}.png").write_bytes(toy_photo(1 + seed % 3, seed=seed))
+    for number in range(burst):  # one look, other bytes
+        (folder / "photos" / f"burst_{number}.png").write_bytes(toy_photo(1, seed=99) + bytes([number]))
     build_index(folder / "photos", folder / "faces.duckdb", replace(model, settings=Settings(profile="all")), threads=1)
     return folder / "faces.duckdb"

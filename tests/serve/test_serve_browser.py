@@ -14,8 +14,9 @@ import httpx
 import pytest
 from PIL import Image
 from serve_support import Server, start
-from serve_toys import ToySource, map_model, toy_index
+from serve_toys import ToySource, map_model, toy_index, toy_photo
 
+from lineament.schema import MGMTN_GROUPS
 from lineament.serve.pages import load_example
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,7 @@ ARGUMENTS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("browser")
-    db = toy_index(folder, ToySource(map_model(folder / "toy.onnx"))())
+    db = toy_index(folder, ToySource(map_model(folder / "toy.onnx"))(), burst=3)
     running = start(folder / "toy.onnx", "--db", str(db), "--limit", "body_bytes=2000000")
     yield running
     running.process.kill()
@@ -251,6 +252,73 @@ def test_search_by_words_chips_and_mistakes(page: Any, server: Server) -> None:
     assert page.input_value("#query") == "smiling and bald"
     page.goto(f"{server.url}/search?q=eyeglasses")
     assert page.input_value("#query") == "eyeglasses"
+
+
+def test_search_like_a_photo(page: Any, server: Server, tmp_path: Path) -> None:
+    page.goto(f"{server.url}/search?way=like")
+    assert page.inner_text("#told") == "", "nothing is asked before there is a photo"
+    (tmp_path / "two.png").write_bytes(toy_photo(2, seed=31))
+    page.set_input_files("#like-file", tmp_path / "two.png")
+    page.wait_for_function("() => document.querySelectorAll('#hits .hit').length > 5")
+    assert page.inner_text("#hits .hit .badge").endswith("alike")
+    first = "[...document.querySelectorAll('#hits .hit .badge')].map(badge => badge.textContent).join()"
+    before = page.evaluate(first)
+    page.select_option("#like-face", "1")
+    page.wait_for_function(f"before => ({first}) && ({first}) !== before", arg=before)
+    page.fill("#query", "but with smiling")
+    page.keyboard.press("Enter")
+    expected = httpx.post(f"{server.url}/v1/search/like?change=but+with+smiling&face=1", content=toy_photo(2, seed=31)).json()["matched_faces"]
+    page.wait_for_function("told => document.querySelector('#told').textContent.startsWith(told)", arg=f"{expected} of ")
+    page.fill("#query", "but with smilin")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#query-error:not([hidden])")
+    assert "^^^^^^" in page.inner_text("#query-error")
+    page.fill("#query", "")
+    (tmp_path / "sky.png").write_bytes(toy_photo(0))
+    page.set_input_files("#like-file", tmp_path / "sky.png")
+    page.wait_for_function("() => document.querySelector('#query-error').textContent.startsWith('No face was found')")
+
+
+def test_search_best_shots_by_keyboard(page: Any, server: Server) -> None:
+    page.goto(f"{server.url}/search")
+    page.focus("[name=way][value=words]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelectorAll('#bursts .hit').length === 3")
+    page.wait_for_function("() => [...document.querySelectorAll('#bursts img')].every(image => image.naturalWidth > 0)")
+    assert page.inner_text("#told") == "One burst of one moment."
+    assert page.locator("#bursts .hit").first.locator(".badge").inner_text() == "Best shot"
+    assert page.url.endswith("?way=best")
+    assert {"Everyone smiles", "Eyes open"} <= set(page.locator("#bursts .hit").first.inner_text().split("\n"))
+
+
+@pytest.mark.parametrize("way", ["words", "like", "best"])
+def test_search_fits_a_phone(browser: Any, server: Server, way: str) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"{server.url}/search?way={way}")
+    page.wait_for_selector(".chip")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    edge = "Math.max(...[...document.querySelectorAll('.finder *')].filter(e => e.offsetParent).map(e => e.getBoundingClientRect().right))"
+    assert page.evaluate(edge) <= page.evaluate("document.querySelector('.finder').getBoundingClientRect().right - 10"), "nothing hangs over the card"
+    context.close()
+
+
+def test_a_region_is_shown_for_every_attribute_of_its_group(browser: Any, tmp_path: Path, photos: dict[str, Path]) -> None:
+    server = start(map_model(tmp_path / "toy.onnx", "region", tuple(MGMTN_GROUPS)))
+    try:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(server.url)
+        page.set_input_files("#file", photos["portrait"])
+        answered(page, 1)
+        for name, part in (("Smiling", "mouth"), ("Bangs", "hair")):
+            page.hover(f".row[data-name={name}]")
+            assert page.evaluate("document.querySelector('#frame').classList.contains('mapped')")
+            assert page.inner_text("#caption").endswith(f"the region it was read from ({part}).")
+        context.close()
+    finally:
+        server.process.kill()
 
 
 def test_a_key_is_asked_for_and_used(browser: Any, tmp_path: Path, photos: dict[str, Path]) -> None:

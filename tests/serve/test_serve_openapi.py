@@ -14,7 +14,8 @@ from hypothesis.errors import Unsatisfiable
 from serve_support import Running, form, start
 from serve_toys import ToySource, map_model, toy_index, toy_photo
 
-DOCUMENTED = {"/v1/analyze", "/v1/schema", "/v1/model", "/v1/attributes", "/v1/service", "/v1/search", "/healthz", "/readyz", "/metrics"}
+DOCUMENTED = {"/v1/analyze", "/v1/schema", "/v1/model", "/v1/attributes", "/v1/service", "/v1/search", "/v1/search/like", "/v1/search/best-shots",
+              "/healthz", "/readyz", "/metrics"}  # fmt: skip
 
 
 def test_every_route_is_described(running: Running) -> None:

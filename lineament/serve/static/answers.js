@@ -58,7 +58,7 @@ function face(photo, one, about, actions) {
     .filter(([, entries]) => entries.length);
   return [
     el("p", { class: "summary" }, yes.length ? `${list(yes)}.` : "None of the answers is yes."),
-    el("p", { class: "quality" }, `${qualityOf(one.quality)}${one.detection_prob === null ? "" : ` · found with ${percent(one.detection_prob)}`}`),
+    el("p", { class: "quality" }, `${qualityOf(one.quality, about.decision)}${one.detection_prob === null ? "" : ` · found with ${percent(one.detection_prob)}`}`),
     ...groups.map(([group, entries]) => el("section", { class: "group", aria: { label: partOf(group) } },
       el("h3", {}, partOf(group)), el("ul", { class: "rows" }, ...entries.map((entry) => row(photo, one, entry, about, actions))))),
     el("p", { class: "hint" }, one.maps ? "Point at an answer to see where the network looked; press it to keep the picture." : "This model gives no picture of where it looked.",
@@ -67,7 +67,7 @@ function face(photo, one, about, actions) {
 }
 
 function row(photo, one, entry, about, actions) {
-  const { prob, label, changed_by: rule } = one.attributes[entry.name], threshold = about.thresholds[entry.name] ?? 0.5;
+  const { prob, label, changed_by: rule } = one.attributes[entry.name], threshold = about.decision.thresholds?.[entry.name] ?? 0.5;
   const fill = el("i"), mark = el("b");
   fill.style.width = `${100 * prob}%`;
   mark.style.left = `${100 * threshold}%`;

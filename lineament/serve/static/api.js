@@ -33,6 +33,10 @@ async function request(path, options = {}) {
 
 export const getJson = async (path) => (await request(path)).json();
 
+/** Send a photo and get what the service says of it. */
+export const postPhoto = async (path, blob) =>
+  (await request(path, { method: "POST", body: blob, headers: { "Content-Type": "application/octet-stream" } })).json();
+
 export const getBlob = async (path) => (await request(path)).blob();
 
 /** Send one photo; while the service is busy wait as long as it asks, telling `onWait` the seconds. */

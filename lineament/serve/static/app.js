@@ -6,7 +6,7 @@ import { analyze, Failure, getBlob, getJson, useKey } from "./api.js";
 import * as camera from "./camera.js";
 import { $, el, save, say, toast } from "./dom.js";
 import * as stage from "./stage.js";
-import { list, nameOf, PROFILE_NOTES, titleOf } from "./words.js";
+import { list, mapWords, nameOf, PROFILE_NOTES, titleOf } from "./words.js";
 
 const AT_ONCE = 2, MOST_PHOTOS = 100, KEPT_SIDE = 4096;
 const state = { photos: [], shown: null, about: null, service: null, settings: { profile: "default", abstain: false } };
@@ -20,8 +20,8 @@ async function start() {
     Object.assign(state, { service, model });
     document.querySelector("[data-do=example]").hidden = !service.example;
     $("search-link").hidden = !service.search;
-    const { abstain = {}, min_eye_distance: least = {} } = model.decision;
-    const unsure = Object.keys(abstain).length > 0 || Object.keys(least).length > 0;
+    const { abstain = {}, min_eye_distance: least = {}, min_sharpness: blurred = {} } = model.decision;
+    const unsure = [abstain, least, blurred].some((limits) => Object.keys(limits).length > 0);
     $("abstain-setting").hidden = !unsure;
     $("abstain").checked = state.settings.abstain = unsure;
     $("model-line").textContent = `Model ${model.id} · ${model.licence}`;
@@ -36,7 +36,7 @@ async function start() {
 async function useProfile(profile) {
   const { groups, attributes } = await getJson(`/v1/attributes?profile=${profile}`);
   state.settings.profile = profile;
-  state.about = { groups, attributes, thresholds: state.model.decision.thresholds ?? {} };
+  state.about = { groups, attributes, decision: state.model.decision };
   $("profile-note").textContent = PROFILE_NOTES[profile];
 }
 
@@ -178,8 +178,8 @@ function lookAt(name, pin) {
     for (const row of document.querySelectorAll(".row")) row.setAttribute("aria-pressed", String(row.dataset.name === photo.pinned));
   }
   const wanted = name ?? photo.pinned;
-  const group = state.about.attributes.find((entry) => entry.name === wanted)?.group;
-  const values = wanted && (face.maps.values[wanted] ?? face.maps.values[group]);
+  const map = state.about.attributes.find((entry) => entry.name === wanted)?.map;
+  const values = map && face.maps.values[map];
   if (values) stage.showMap(photo, face, values);
   else stage.hideMap();
   caption(values ? wanted : null);
@@ -187,9 +187,10 @@ function lookAt(name, pin) {
 
 function caption(attribute = null) {
   const photo = state.shown, node = $("caption");
-  if (attribute && photo.record.faces[photo.face].maps.kind === "class_activation") {
+  const kind = attribute && photo.record.faces[photo.face].maps.kind;
+  if (kind === "class_activation") {
     node.replaceChildren(`${nameOf(attribute)}: `, el("span", { class: "key-warm" }, "warm"), " speaks for yes, ", el("span", { class: "key-cool" }, "cool"), " for no.");
-  } else if (attribute) node.replaceChildren(`${nameOf(attribute)}: where the network looked.`);
+  } else if (attribute) node.replaceChildren(`${nameOf(attribute)}: ${mapWords(kind, state.about.attributes.find((entry) => entry.name === attribute))}`);
   else node.replaceChildren([photo.name, photo.unshowable && photo.record ? "your browser cannot show this format" : "", photo.record?.image.note ?? ""].filter(Boolean).join(" · "));
 }
 

@@ -1,11 +1,13 @@
-// Attribute search over the index the service was started with.
+// Attribute search over the index the service was started with: by words, by a photo's attributes, or the best shot of each burst.
 
-import { Failure, getBlob, getJson, useKey } from "./api.js";
+import { Failure, getBlob, getJson, postPhoto, useKey } from "./api.js";
 import { $, el, toast } from "./dom.js";
 import { nameOf, percent, PROFILE_NOTES } from "./words.js";
 
 const PICTURES_AT_ONCE = 4;
-let profile = "default", asked = 0, urls = [];
+const PLACEHOLDERS = { words: "smiling and eyeglasses and not wearing_hat", like: "but with mustache and without eyeglasses", best: "every burst, or: wearing_hat" };
+const ways = { words: byWords, like: byPhoto, best: bestShots };
+let way = "words", profile = "default", photo = null, asked = 0, urls = [];
 
 async function useProfile(wanted) {
   const { attributes } = await getJson(`/v1/attributes?profile=${wanted}`);
@@ -14,54 +16,117 @@ async function useProfile(wanted) {
   $("chips").replaceChildren(...attributes.map(({ name }) => el("button", { type: "button", class: "chip", onclick: () => addWord(name) }, nameOf(name))));
 }
 
+function useWay(wanted) {
+  way = ways[wanted] ? wanted : "words";
+  document.querySelector(`[name=way][value=${way}]`).checked = true;
+  $("query").placeholder = PLACEHOLDERS[way];
+  $("like").hidden = way !== "like";
+  for (const [id, owner] of [["query-help", "words"], ["like-help", "like"], ["best-help", "best"]]) $(id).hidden = way !== owner;
+  $("query").setAttribute("aria-describedby", `${{ words: "query", like: "like", best: "best" }[way]}-help query-error`);
+}
+
 function addWord(name) {
   const input = $("query"), text = input.value.trim(), word = name.toLowerCase();
-  input.value = !text ? word : /(\b(and|or|not)|\()$/i.test(text) ? `${text} ${word}` : `${text} and ${word}`;
+  const join = way === "like" ? "and with" : "and", first = way === "like" ? `but with ${word}` : word;
+  input.value = !text ? first : /(\b(and|or|not|with|without)|\()$/i.test(text) ? `${text} ${word}` : `${text} ${join} ${word}`;
   search();
 }
 
+// Asking
+
 async function search() {
   const own = (asked += 1), query = $("query").value.trim();
-  history.replaceState(null, "", query ? `/search?q=${encodeURIComponent(query)}` : "/search");
+  const address = new URLSearchParams({ ...(query && { q: query }), ...(way !== "words" && { way }) }).toString();
+  history.replaceState(null, "", address ? `/search?${address}` : "/search");
   $("query-error").hidden = true;
-  $("told").textContent = "Searching…";
+  empty();
+  $("told").textContent = way === "like" && !photo ? "" : "Searching…";
   try {
-    const found = await getJson(`/v1/search?${new URLSearchParams({ q: query, profile, loose: $("loose").checked })}`);
-    if (own === asked) show(found, own);
+    await ways[way](query, own);
   } catch (error) {
     if (own !== asked) return;
     $("told").textContent = "";
-    $("hits").replaceChildren();
     if (error instanceof Failure && error.status === 401) askKey();
-    else if (error instanceof Failure && error.status === 422) { $("query-error").textContent = error.message; $("query-error").hidden = false; }
+    else if (error instanceof Failure && error.status > 0 && error.status < 500 && error.status !== 429) { $("query-error").textContent = error.message; $("query-error").hidden = false; }
     else toast(error.message);
   }
 }
 
-function show(found, own) {
+async function byWords(query, own) {
+  const found = await getJson(`/v1/search?${new URLSearchParams({ q: query, profile, loose: $("loose").checked })}`);
+  if (own === asked) showHits(found, own, "No face matches. Try fewer words, or rank every face.");
+}
+
+async function byPhoto(query, own) {
+  if (!photo) return;
+  const found = await postPhoto(`/v1/search/like?${new URLSearchParams({ change: query, profile, face: $("like-face").value || 0 })}`, photo);
+  if (own !== asked) return;
+  showFaces(found.faces);
+  showHits(found, own, "No face has what you asked for. Ask for less to differ.");
+}
+
+async function bestShots(query, own) {
+  const found = await getJson(`/v1/search/best-shots?${new URLSearchParams({ q: query, profile })}`);
+  if (own === asked) showBursts(found, own);
+}
+
+// Showing
+
+function empty() {
   for (const url of urls) URL.revokeObjectURL(url);
   urls = [];
+  $("hits").replaceChildren();
+  $("bursts").replaceChildren();
+  $("hits").hidden = way === "best";
+  $("bursts").hidden = way !== "best";
+}
+
+function showHits(found, own, none) {
   const faces = `${found.matched_faces} of ${found.indexed_faces} faces match, in ${found.matched_photos} photos`;
-  $("told").textContent = found.hits.length ? `${faces}; the best ${found.hits.length} are shown.` : "No face matches. Try fewer words, or rank every face.";
+  $("told").textContent = found.hits.length ? `${faces}; the best ${found.hits.length} are shown.` : none;
   const waiting = [];
-  $("hits").replaceChildren(...found.hits.map((hit) => card(hit, found.mentioned, waiting)));
-  for (let i = 0; i < PICTURES_AT_ONCE; i += 1) fetchPictures(waiting, own);
+  $("hits").replaceChildren(...found.hits.map((hit) => hitCard(hit, found.mentioned, waiting)));
+  fetchPictures(waiting, own);
 }
 
-function card(hit, mentioned, waiting) {
-  const name = hit.file.split(/[\\/]/).at(-1);
-  const image = el("img", { alt: `Face ${hit.face + 1} of ${name}`, width: 224, height: 224 });
-  waiting.push({ image, path: `/v1/search/pictures/${hit.picture}` });
-  const rows = mentioned.filter((attribute) => attribute in hit.attributes).slice(0, 6).map((attribute) => {
-    const fill = el("i");
-    fill.style.width = `${100 * hit.attributes[attribute]}%`;
-    return el("li", {}, el("span", {}, nameOf(attribute)), el("span", { class: "meter", aria: { hidden: "true" } }, fill), el("span", { class: "prob" }, percent(hit.attributes[attribute])));
-  });
-  return el("li", { class: "hit" }, el("div", { class: "thumb" }, image),
-    el("p", { class: "file", title: hit.file }, name), rows.length ? el("ul", { class: "small-rows" }, ...rows) : null);
+function showBursts(found, own) {
+  const { bursts, found: count } = found, waiting = [];
+  $("told").textContent = count ? `${count === 1 ? "One burst" : `${count} bursts`} of one moment${bursts.length < count ? `; the first ${bursts.length} are shown` : ""}.` : "No bursts: no two photos look like one moment.";
+  $("bursts").replaceChildren(...bursts.map((burst, index) => el("section", { aria: { label: `Burst ${index + 1}` } },
+    el("h2", {}, `${burst.length} photos of one moment`), el("ol", { class: "hits" }, ...burst.map((shot, place) => shotCard(shot, place, waiting))))));
+  fetchPictures(waiting, own);
 }
 
-async function fetchPictures(waiting, own) {
+function hitCard(hit, mentioned, waiting) {
+  const rows = mentioned.filter((attribute) => attribute in hit.attributes).slice(0, 6).map((attribute) => [nameOf(attribute), hit.attributes[attribute]]);
+  return card(hit, `Face ${hit.face + 1} of ${baseName(hit)}`, rows, waiting, way === "like" ? `${percent(hit.score)} alike` : null);
+}
+
+function shotCard(shot, place, waiting) {
+  const rows = [["Everyone smiles", shot.smiling], ["Eyes open", shot.eyes_open]];
+  return card(shot, baseName(shot), rows, waiting, place ? null : "Best shot", place ? "" : "best");
+}
+
+function card(entry, label, rows, waiting, badge, kind = "") {
+  const image = el("img", { alt: label, width: 224, height: 224 });
+  waiting.push({ image, path: `/v1/search/pictures/${entry.picture}` });
+  return el("li", { class: `hit ${kind}` }, el("div", { class: "thumb" }, image, badge ? el("span", { class: "badge" }, badge) : null),
+    el("p", { class: "file", title: entry.file }, baseName(entry)), rows.length ? el("ul", { class: "small-rows" }, ...rows.map(row)) : null);
+}
+
+function row([name, prob]) {
+  const fill = el("i");
+  fill.style.width = `${100 * prob}%`;
+  return el("li", {}, el("span", {}, name), el("span", { class: "meter", aria: { hidden: "true" } }, fill), el("span", { class: "prob" }, percent(prob)));
+}
+
+const baseName = ({ file }) => file.split(/[\\/]/).at(-1);
+
+function fetchPictures(waiting, own) {
+  for (let i = 0; i < PICTURES_AT_ONCE; i += 1) fetchNext(waiting, own);
+}
+
+async function fetchNext(waiting, own) {
   for (let next = waiting.shift(); next && own === asked; next = waiting.shift()) {
     try {
       const url = URL.createObjectURL(await getBlob(next.path));
@@ -72,6 +137,29 @@ async function fetchPictures(waiting, own) {
     }
   }
 }
+
+// A photo to compare with
+
+function usePhoto(files) {
+  const [file] = files;
+  if (!file) return;
+  photo = file;
+  URL.revokeObjectURL($("like-image").src);
+  Object.assign($("like-image"), { src: URL.createObjectURL(file), alt: file.name || "your photo", hidden: false });
+  $("like-choose").textContent = "Choose another";
+  $("like-face").replaceChildren();
+  $("like-face-field").hidden = true;
+  useWay("like");
+  search();
+}
+
+function showFaces(count) {
+  if ($("like-face").children.length === count) return;
+  $("like-face").replaceChildren(...Array.from({ length: count }, (_, index) => el("option", { value: index }, index ? String(index + 1) : "1, the largest")));
+  $("like-face-field").hidden = count < 2;
+}
+
+// Key and start
 
 function askKey() {
   const dialog = $("key");
@@ -95,5 +183,17 @@ $("loose").addEventListener("change", search);
 for (const choice of document.querySelectorAll("[name=profile]")) {
   choice.addEventListener("change", () => useProfile(choice.value).then(search, (error) => toast(error.message)));
 }
-$("query").value = new URLSearchParams(location.search).get("q") ?? "";
+for (const choice of document.querySelectorAll("[name=way]")) {
+  choice.addEventListener("change", () => { useWay(choice.value); $("query").value = ""; search(); });
+}
+$("like-choose").addEventListener("click", () => $("like-file").click());
+$("like-file").addEventListener("change", () => { usePhoto($("like-file").files); $("like-file").value = ""; });
+$("like-face").addEventListener("change", search);
+$("like-image").addEventListener("error", () => { $("like-image").hidden = true; });
+addEventListener("paste", (event) => { const files = event.clipboardData?.files ?? []; if (files.length) { event.preventDefault(); usePhoto(files); } });
+addEventListener("dragover", (event) => { if (event.dataTransfer?.types.includes("Files")) event.preventDefault(); });
+addEventListener("drop", (event) => { event.preventDefault(); usePhoto(event.dataTransfer.files); });
+const given = new URLSearchParams(location.search);
+$("query").value = given.get("q") ?? "";
+useWay(given.get("way") ?? "words");
 start();

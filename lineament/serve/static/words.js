@@ -22,6 +22,16 @@ export const PROFILE_NOTES = {
   all: "All adds what annotators guessed about celebrities, such as Attractive, Male or Young. It says nothing about who someone is.",
 };
 
+/** What a map of this kind shows, in words; all but the class-activation map, which has two colours. */
+export function mapWords(kind, { group }) {
+  return {
+    region: `the region it was read from (${partOf(group).toLowerCase()}).`,
+    group_attention: `where the network looked for answers about ${partOf(group).toLowerCase()}.`,
+    branch_activation: "what the network saw when it answered this kind of question; one picture for many answers.",
+    activation: "what the network saw; one picture for all answers.",
+  }[kind] ?? "where the network looked.";
+}
+
 const TITLES = {
   offline: "The service does not answer", too_large: "Too large", body_bytes: "Too large", unsupported: "A kind of picture that is not read",
   not_a_picture: "Not a picture", unreadable: "Damaged", truncated: "Incomplete", empty: "Empty", timed_out: "Took too long", queue: "Busy",
@@ -36,11 +46,11 @@ export function list(names) {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
-/** What limits an answer about this face, in words. */
-export function qualityOf(quality) {
+/** What limits an answer about this face, in words; what is small or blurred the model's card says. */
+export function qualityOf(quality, { min_eye_distance: least = {}, min_sharpness: blurred = {} }) {
   const words = [`${Math.round(quality.eye_distance)} pixels between the eyes`];
-  if (quality.eye_distance < 20) words.push("a small face: answers are less certain");
-  if (quality.sharpness < 0.25) words.push("not sharp");
+  if (quality.eye_distance < (least["*"] ?? 0)) words.push("a small face: answers are less certain");
+  if (quality.sharpness < (blurred["*"] ?? 0)) words.push("not sharp");
   if (Math.abs(quality.yaw) >= 20) words.push(`turned ${Math.round(Math.abs(quality.yaw))}° to their ${quality.yaw > 0 ? "left" : "right"}`);
   if (Math.abs(quality.roll) >= 15) words.push(`tilted ${Math.round(Math.abs(quality.roll))}°`);
   return words.join(" · ");
