@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,13 +19,14 @@ from typing import Any
 
 from lineament.errors import UsageError
 from lineament.images import Channels
+from lineament.pipeline import draft
 from lineament.pipeline.analyze import FindFaces, Settings, Tools, analyze, whole_picture
-from lineament.pipeline.detect import Detector
+from lineament.pipeline.detect import WEIGHTS, Detector, RetinaFace
 from lineament.pipeline.sources import Item, items
 from lineament.pipeline.stream import AfterReport, Decode, report_of, stream
 from lineament.runtime.card import Card
 from lineament.runtime.network import Network
-from lineament.types import SCHEMA_VERSION, Report
+from lineament.types import SCHEMA_VERSION, Faces, Report, UInt8
 
 __all__ = ["Model", "load"]
 
@@ -71,13 +73,20 @@ def make_settings(base: Settings, changes: dict[str, Any]) -> Settings:
 
 def _bundled_detector(network: Network, threads: int) -> Detector:
     """Return the bundled detector, by ONNX Runtime in fp32; where the network is asked for in bf16, both are: twice as fast."""
-    from lineament.pipeline.detect import WEIGHTS, RetinaFace
-
     if network.precision != "bf16":
         return RetinaFace(threads=1)
     from lineament.runtime.openvino_session import OpenVinoSession
 
     return RetinaFace(session=OpenVinoSession(WEIGHTS, precision=network.precision, threads=threads))
+
+
+def glancing(detector: Detector) -> Detector:
+    """Return a detector of the same network that looks once: no second looks, no turned photos. One that is not ours stays as it is."""
+    if not isinstance(detector, RetinaFace):
+        return detector
+    quick = copy(detector)
+    quick.second_look = quick.rescue = False
+    return quick
 
 
 @dataclass(frozen=True)
@@ -101,9 +110,11 @@ class Model:
 
     def tools(self, settings: Settings, find: FindFaces | None = None) -> Tools:
         """Return what the sentence works with under these settings; `find` replaces the detector."""
-        if find is None:
-            find = whole_picture if settings.faces == "aligned" else self._detect
-        return Tools(find, self.network, self.card.decision, self.id)
+        if find is not None:
+            return Tools(find, self.network, self.card.decision, self.id)
+        if settings.faces == "aligned":
+            return Tools(whole_picture, self.network, self.card.decision, self.id)
+        return Tools(self._detect, self.network, self.card.decision, self.id, self._glance)
 
     def identity(self, settings: Settings) -> dict[str, Any]:
         """Return all that an answer depends on beside the photo: what --resume must find unchanged."""
@@ -113,6 +124,7 @@ class Model:
             "thresholds": sha256(decision).hexdigest()[:16], "detector": getattr(self.detector, "id", type(self.detector).__name__),
             "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)), "abstain": settings.abstain,
             "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces, "max_pixels": settings.max_pixels,
+            "draft": [draft.SIDE, draft.ENOUGH, draft.GLANCE],
         }  # fmt: skip
 
     def analyze(self, source: Any, channels: Channels | None = None, source_name: str | None = None, **settings: Any) -> Report:
@@ -147,8 +159,11 @@ class Model:
         done = stream(todo, lambda item: report_of(item, tools, chosen, decode=decode, after=after), workers=workers or self.threads)
         return (report for _, report in done)
 
-    def _detect(self, pixels: Any, source: str) -> Any:
+    def _detect(self, pixels: UInt8, source: str) -> Faces:
         return self.detector.detect(pixels)
+
+    def _glance(self, pixels: UInt8, source: str) -> Faces:
+        return glancing(self.detector).detect(pixels)
 
 
 def _each(paths: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:

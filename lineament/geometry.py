@@ -99,10 +99,11 @@ def keypoints_from_boxes(boxes_xyxy: Real) -> Float:
     return (boxes[..., :2] + _LAYOUT_IN_BOX * (boxes[..., 2:] - boxes[..., :2])).astype(np.float32)
 
 
-def align(pixels: UInt8, keypoints: Real) -> Crops:
+def align(pixels: UInt8, keypoints: Real, shrink: int = 1) -> Crops:
     """Cut the faces out of a photo in CelebA's aligned layout.
 
-    Args: pixels (H,W,3) uint8 RGB; keypoints (N,5,2) in image pixels, N may be 0.
+    Args: pixels (H,W,3) uint8 RGB; keypoints (N,5,2) in pixels of the photo, N may be 0; shrink: how many times smaller than the photo
+        `pixels` were decoded, in each direction.
     Returns: Crops, pixels (N,3,218,178), in the order of `keypoints`.
     Raises: UsageError for other shapes, or points that are not finite, coincide, or put the crop wholly outside the photo.
     Source: CelebA (Liu et al., ICCV 2015) aligned its images by a similarity onto five mean points; TEMPLATE says how they were measured.
@@ -113,18 +114,19 @@ def align(pixels: UInt8, keypoints: Real) -> Crops:
     matrices = umeyama(points, TEMPLATE)
     crops = np.empty((len(points), 3, *CROP_SIZE), np.uint8)
     for crop, matrix in zip(crops, matrices, strict=True):
-        crop[:] = warp(pixels, matrix).transpose(2, 0, 1)
+        crop[:] = warp(pixels, matrix, decoded=shrink).transpose(2, 0, 1)
     return Crops(crops, matrices.astype(np.float32))
 
 
-def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE) -> UInt8:
+def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE, *, decoded: int = 1) -> UInt8:
     """Resample the part of a photo that a crop shows.
 
     Convention: bilinear, as CelebA's own images were made (registered against 18 of them, bilinear leaves less difference than bicubic).
     Where a crop shrinks the photo more than 1.5 times, the photo is first brought to 1.5 times the crop's scale with a Lanczos filter: no
     moiré, and about as sharp as CelebA's images. Outside the photo its edge pixels are repeated, as CelebA's images do. Cost follows the
     part shown, not the photo.
-    Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w).
+    Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w); decoded: `pixels` are the photo at 1/decoded. Then
+        the same grid is laid over the same part of the photo, so that only the decoder's own shrinking can show.
     Returns: (h,w,3) uint8.
     Raises: UsageError for other pixels, or a crop that shows no part of the photo.
     """
@@ -132,11 +134,13 @@ def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE
         raise UsageError(f"Pixels must be uint8 (H,W,3) and not empty, got {pixels.dtype} {pixels.shape}.")
     image_from_crop = invert(crop_from_image)
     shrink = max(1.0, math.sqrt(abs(float(np.linalg.det(image_from_crop[:, :2])))) / OVERSAMPLE)
-    whole, inside = _region(image_from_crop, size, pixels.shape[:2], margin=3 * shrink)
-    part = Image.fromarray(np.ascontiguousarray(pixels[inside[1] : inside[3], inside[0] : inside[2]]))
-    width, height = (max(1, round(side / shrink)) for side in part.size)
-    if (width, height) != part.size:
-        part = part.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    photo = pixels.shape[0] * decoded, pixels.shape[1] * decoded
+    whole, inside = _region(image_from_crop, size, photo, margin=3 * shrink)
+    width, height = (max(1, round(side / shrink)) for side in (inside[2:] - inside[:2]).tolist())
+    first, last = inside[:2] // decoded, -(-inside[2:] // decoded)
+    part = Image.fromarray(np.ascontiguousarray(pixels[first[1] : last[1], first[0] : last[0]]))
+    x1, y1, x2, y2 = (inside / decoded - np.tile(first, 2)).tolist()
+    part = part.resize((width, height), Image.Resampling.LANCZOS, (x1, y1, x2, y2), reducing_gap=3.0)
     scale = np.array([width / (inside[2] - inside[0]), height / (inside[3] - inside[1])])
     before = np.ceil((inside[:2] - whole[:2]) * scale).astype(int)
     after = np.ceil((whole[2:] - inside[2:]) * scale).astype(int)

@@ -8,7 +8,7 @@ top-left pixel is (0, 0) and its centre is (0.5, 0.5). Left and right are the su
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,16 @@ class DecodedImage:
     @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
+
+    @property
+    def shrink(self) -> int:
+        """How many pixels of the whole photo one of `pixels` stands for, in each direction: 1, 2, 4 or 8."""
+        return 1 if self.full_size is None else shrink_of(self.full_size, self.pixels)
+
+
+def shrink_of(full_size: tuple[int, int], pixels: UInt8) -> int:
+    """Return how many times smaller `pixels` (H,W,3) were decoded than the photo of `full_size` (width, height): sides are rounded up."""
+    return max(1, round(max(full_size) / int(max(pixels.shape[:2]))))
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,8 @@ class FaceReport:
 class Report:
     """Everything said about one input: the record of `docs/reference/interface.md`, typed. `error` is (code, message) or None.
 
-    `pixels` (H,W,3) uint8 RGB is kept by `Model.analyze` so that `.draw()` and `.crops()` work, and dropped in streams (bounded memory).
+    `pixels` (H,W,3) uint8 RGB, those that were answered, are kept by `Model.analyze` so that `.draw()` and `.crops()` work, and dropped in
+    streams (bounded memory). Of a huge JPEG they may be a half, quarter or eighth of `width` x `height`; `whole` then decodes all of it.
     """
 
     source: str
@@ -197,6 +208,7 @@ class Report:
     height: int | None = None
     note: str | None = None
     pixels: UInt8 | None = field(default=None, repr=False, compare=False)
+    whole: Callable[[], DecodedImage] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON record (schema_version 1), key order fixed."""
@@ -247,4 +259,5 @@ class Report:
         if self.pixels is None:
             raise UsageError("This report holds no pixels. Use model.analyze(...), or analyze(..., keep_pixels=True) in a stream.")
         keypoints = np.array([face.keypoints for face in self.faces], np.float32).reshape(-1, 5, 2)
-        return align(self.pixels, keypoints).pixels
+        shrink = 1 if self.width is None or self.height is None else shrink_of((self.width, self.height), self.pixels)
+        return align(self.pixels, keypoints, shrink).pixels

@@ -155,6 +155,35 @@ def test_startup_measures_fresh_processes(tmp_path: Path, script: Any, toy: str)
     assert sys.executable not in text
 
 
+def test_draft_pairs_faces_and_counts_what_moved(script: Any) -> None:
+    from lineament.types import Answer, FaceReport, Quality, Report
+
+    def face(x: float, prob: float) -> FaceReport:
+        quality = Quality(100.0, 0.5, 0.0, 0.0, 0.0)
+        return FaceReport((x, 0, x + 9, 9), 0.9, ((x, 5.0),) * 5, quality, {"Smiling": Answer(prob, "yes" if prob >= 0.5 else "no")})
+
+    ours = Report("x", "ok", "toy", "all", (face(1000, 0.2), face(500, 0.4), face(9000, 0.9)))
+    theirs = Report("x", "ok", "toy", "all", (face(501, 0.6), face(999, 0.21)))
+    found = list(script("draft").pairs(ours, theirs, 0))
+    assert [(one.keypoints[0][0], other.keypoints[0][0]) for one, other in found] == [(1000, 999), (500, 501)]
+    row = script("draft").moved(found, 0)
+    assert (row["faces"], row["labels_changed"], row["labels"]) == (2, 1, 2)
+    assert row["max"] == pytest.approx(0.2)
+    assert row["median"] == pytest.approx(0.105)
+    assert row["points_max"] == pytest.approx(0.01)
+
+
+@pytest.mark.slow
+def test_draft_times_and_compares_both_decodes(tmp_path: Path, script: Any, toy: str, astronaut: np.ndarray) -> None:
+    wild_folder(tmp_path / "data", astronaut)
+    script("draft").main(["--data", str(tmp_path / "data"), "--model", toy, "--runs", "1", "--limit", "1", "--out", str(tmp_path / "out")])
+    document, text = read(tmp_path / "out", "draft")
+    assert [(row["faces"], row["answered_small"]) for row in document["times"].values()] == [(1, True), (8, True), (8, False), (0, False)]
+    assert document["moves"]["wild/, enlarged"]["answered_small"] == 1
+    assert document["moves"]["wild/, enlarged"]["moves"]["smaller decode"]["faces"] == 1
+    assert "one pixel cut off" in text
+
+
 def test_metrics_scale_measures_fresh_processes(tmp_path: Path, script: Any) -> None:
     script("metrics_scale").main(["--images", "600", "--draws", "50", "--runs", "1", "--out", str(tmp_path)])
     document = json.loads((tmp_path / "metrics-scale.json").read_text())

@@ -19,7 +19,7 @@ from lineament.images.formats import sniff
 from lineament.images.source import HEAD, FileBytes, Reader, read_stream, take
 from lineament.types import DecodedImage, UInt8
 
-__all__ = ["MAX_BYTES", "MAX_PIXELS", "load_image"]
+__all__ = ["MAX_BYTES", "MAX_PIXELS", "load_image", "read_photo"]
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 512 * 1024 * 1024
@@ -61,6 +61,16 @@ def load_image(
     image, container, size = decode(data, kind, max_pixels, max_side)
     several = SEVERAL.get(kind) if container.note is None and getattr(image, "n_frames", 1) > 1 else container.note
     return _finish(image, [several] if several else [], None if image.size in (size, size[::-1]) else size)
+
+
+def read_photo(source: Any, *, max_bytes: int = MAX_BYTES) -> Any:
+    """Return the bytes of a path or a file object, anything else as it is: what `load_image` can decode more than once.
+
+    Raises: as `load_image` where the file cannot be read or is no picture.
+    """
+    if isinstance(source, (str, os.PathLike)) or (not isinstance(source, Image.Image) and callable(getattr(source, "read", None))):
+        return _read(source, max_bytes)[0]
+    return source
 
 
 def _read(source: Any, max_bytes: int) -> tuple[bytes, str]:

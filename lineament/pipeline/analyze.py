@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ import numpy.typing as npt
 from lineament import geometry
 from lineament.decision import Array, Decision
 from lineament.errors import UnsupportedError, UsageError
-from lineament.images import MAX_PIXELS, Channels, load_image
+from lineament.images import MAX_PIXELS, Channels, load_image, read_photo
 from lineament.metrics.consistency import decode_consistent
+from lineament.pipeline.draft import Read, look
 from lineament.pipeline.quality import measure
 from lineament.schema import CELEBA_40, in_profile, resolve
 from lineament.types import PROB_DECIMALS, Answer, Crops, DecodedImage, FaceReport, Faces, ModelOutput, Quality, Report, UInt8
@@ -65,12 +67,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Tools:
-    """What the sentence works with: where faces come from, the network, its decision layer and the id that records show."""
+    """What the sentence works with: where faces come from, the network, its decision layer and the id that records show.
+
+    glance: a cheaper `find` for large faces; None where `find` may not be shown a huge JPEG in a smaller decode (see `pipeline.draft`).
+    """
 
     find: FindFaces
     network: Callable[[Crops], ModelOutput]
     decision: Decision
     model: str
+    glance: FindFaces | None = None
 
 
 def analyze(source: Any, tools: Tools, settings: Settings, *, source_name: str, channels: Channels | None = None) -> Report:
@@ -80,13 +86,14 @@ def analyze(source: Any, tools: Tools, settings: Settings, *, source_name: str, 
     Returns: a report that keeps its pixels. No face is status "no_face" with no faces.
     Raises: ImageError subclasses where the photo gives no pixels.
     """
-    image = load_image(source, channels=channels, max_pixels=settings.max_pixels)  # (H,W,3) uint8 RGB
-    return answer(image, tools, settings, source_name=source_name)
+    given = read_photo(source) if channels is None else source
+    return answer(partial(load_image, given, channels=channels, max_pixels=settings.max_pixels), tools, settings, source_name=source_name)
 
 
-def answer(image: DecodedImage, tools: Tools, settings: Settings, *, source_name: str) -> Report:
-    """Answer the attributes of every face of one decoded photo: the sentence after its first word."""
-    faces = keep_largest(tools.find(image.pixels, source_name), settings.keep)  # N
+def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) -> Report:
+    """Answer the attributes of every face of one photo that `read` decodes."""
+    image, faces = find_faces(read, tools, source_name)  # (H,W,3) uint8 RGB, N
+    faces = keep_largest(faces, settings.keep)  # N
     crops, note = cut(image, faces, settings.faces)  # (N,3,218,178) uint8 RGB
     output = tools.network(crops)  # (N,A) logits
     probs = tools.decision.probs(output.logits, output.attributes)  # (N,A) calibrated
@@ -98,11 +105,20 @@ def answer(image: DecodedImage, tools: Tools, settings: Settings, *, source_name
         model=tools.model,
         profile=settings.profile,
         faces=tuple(_face(faces, i, quality[i], answers[i]) for i in range(len(faces))),
-        width=image.width,
-        height=image.height,
+        width=(image.full_size or (image.width, image.height))[0],
+        height=(image.full_size or (image.width, image.height))[1],
         note=note,
         pixels=image.pixels,
+        whole=None if image.full_size is None else partial(read, max_side=None),
     )
+
+
+def find_faces(read: Read, tools: Tools, source: str) -> tuple[DecodedImage, Faces]:
+    """Return the decoded photo, of a huge JPEG a smaller decode where that is enough, and the faces in pixels of the whole."""
+    if tools.glance is not None:
+        return look(read, tools.glance, tools.find, source)
+    image = read(max_side=None)
+    return image, tools.find(image.pixels, source)
 
 
 def keep_largest(faces: Faces, keep: str | int) -> Faces:
@@ -116,7 +132,7 @@ def keep_largest(faces: Faces, keep: str | int) -> Faces:
 def cut(image: DecodedImage, faces: Faces, mode: str) -> tuple[Crops, str | None]:
     """Return the aligned crops of the faces, or the picture itself where it is a crop already; and the record's note."""
     if mode == "detect":
-        return geometry.align(image.pixels, faces.keypoints), image.note
+        return geometry.align(image.pixels, faces.keypoints, image.shrink), image.note
     height, width = geometry.CROP_SIZE
     scale = np.array([[width / image.width, 0, 0], [0, height / image.height, 0]], np.float32)
     if (image.height, image.width) == geometry.CROP_SIZE:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lineament.errors import UsageError
-from lineament.types import FaceReport, Report
+from lineament.errors import ImageError, UsageError
+from lineament.types import FaceReport, Report, UInt8
 
 COLOURS = ("#ffd166", "#06d6a0", "#4cc9f0", "#f78c6b", "#c77dff", "#ef476f")
 _INK = "#101418"
@@ -24,7 +24,7 @@ def draw_report(report: Report) -> Image.Image:
     """
     if report.pixels is None:
         raise UsageError("This report holds no pixels to draw on. Use model.analyze(...), which keeps them; streamed reports do not.")
-    photo = Image.fromarray(report.pixels)
+    photo = _photo(report, report.pixels)
     scale = max(1, -(-_SMALLEST_SIDE // max(photo.size)))
     canvas = photo.resize((photo.width * scale, photo.height * scale), Image.Resampling.BICUBIC) if scale > 1 else photo.copy()
     size = max(12, round(max(canvas.size) / 64))
@@ -37,6 +37,19 @@ def draw_report(report: Report) -> Image.Image:
     for index, face in enumerate(report.faces):
         taken.append(_draw_text(drawing, lines_of(face, most), taken[index], font, size, COLOURS[index % len(COLOURS)], taken))
     return canvas
+
+
+def _photo(report: Report, pixels: UInt8) -> Image.Image:
+    """Return the whole photo: where a smaller decode was answered it is decoded again, or that is enlarged where the file has gone or changed."""
+    answered = Image.fromarray(pixels)
+    if report.whole is None or report.width is None or report.height is None:
+        return answered
+    size = report.width, report.height
+    try:
+        photo = Image.fromarray(report.whole().pixels)
+    except (ImageError, OSError, MemoryError):
+        photo = answered
+    return photo if photo.size == size else answered.resize(size, Image.Resampling.BICUBIC)
 
 
 def lines_of(face: FaceReport, most: int = _MOST_LINES) -> list[str]:

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lineament.errors import LineamentError, TooLargeError, UnreadableError
 from lineament.images import Channels
@@ -22,9 +23,14 @@ from lineament.pipeline.analyze import Settings, Tools, analyze, answer
 from lineament.pipeline.sources import Item
 from lineament.types import DecodedImage, Report
 
-Decode = Callable[[Item], DecodedImage]
 AfterReport = Callable[[Report], None]
 WINDOW_PER_WORKER = 4
+
+
+class Decode(Protocol):
+    """Decodes an item in a way of its own; see `images.load_image` for `max_side`."""
+
+    def __call__(self, item: Item, *, max_side: int | None) -> DecodedImage: ...
 
 
 Answer = TypeVar("Answer")
@@ -76,7 +82,7 @@ def report_of(
         return failed(item.source, UnreadableError(f"Reading failed: {error.strerror or error}."), tools.model, settings.profile)
     if after is not None:
         after(report)
-    return report if keep_pixels else replace(report, pixels=None)
+    return report if keep_pixels else replace(report, pixels=None, whole=None)
 
 
 def failed(source: str, error: LineamentError, model: str, profile: str) -> Report:
@@ -88,7 +94,7 @@ def _answered(item: Item, tools: Tools, settings: Settings, decode: Decode | Non
     if item.error is not None:
         raise item.error
     if decode is not None and not hasattr(item.data, "shape"):
-        return answer(decode(item), tools, settings, source_name=item.source)
+        return answer(partial(decode, item), tools, settings, source_name=item.source)
     given: Any = item.path if item.data is None else item.data
     channels: Channels | None = "RGB" if item.data is not None and hasattr(item.data, "shape") else None
     return analyze(given, tools, settings, source_name=item.source, channels=channels)

@@ -35,9 +35,9 @@ class TimedDecoder:
         self._children: list[_Child] = []
         self._lock = Lock()
 
-    def __call__(self, item: Item) -> DecodedImage:
+    def __call__(self, item: Item, *, max_side: int | None = None) -> DecodedImage:
         """Return the pixels of an item. Raises: ImageError; TimedOutError after `seconds`."""
-        request = {"path": None if item.path is None else str(item.path), "max_pixels": self._max_pixels}
+        request = {"path": None if item.path is None else str(item.path), "max_pixels": self._max_pixels, "max_side": max_side}
         data = item.data if isinstance(item.data, bytes) else b""
         child = self._child()
         try:
@@ -97,7 +97,8 @@ class _Child:
         header, body = answer
         if "code" in header:
             raise image_error(header["code"], header["message"])
-        return DecodedImage(np.frombuffer(body, np.uint8).reshape(header["shape"]), header["note"])
+        full = header["full_size"]
+        return DecodedImage(np.frombuffer(body, np.uint8).reshape(header["shape"]), header["note"], None if full is None else (full[0], full[1]))
 
     def kill(self) -> None:
         self._process.kill()
@@ -147,14 +148,15 @@ def serve_requests(requests: BinaryIO | None = None, answers: BinaryIO | None = 
         request = json.loads(line)
         source = requests.read(request["bytes"]) if request["path"] is None else Path(request["path"])
         try:
-            image = load_image(source, max_pixels=request["max_pixels"])
+            image = load_image(source, max_pixels=request["max_pixels"], max_side=request["max_side"])
         except LineamentError as error:
             _send(answers, {"code": error.code, "message": str(error)})
             continue
         except (MemoryError, OSError) as error:
             _send(answers, {"code": UnreadableError.code, "message": f"Reading failed: {error}"})
             continue
-        _send(answers, {"shape": image.pixels.shape, "note": image.note, "bytes": image.pixels.nbytes}, image.pixels.tobytes())
+        header = {"shape": image.pixels.shape, "note": image.note, "full_size": image.full_size, "bytes": image.pixels.nbytes}
+        _send(answers, header, image.pixels.tobytes())
 
 
 def _send(pipe: BinaryIO, header: dict[str, Any], body: memoryview | bytes = b"") -> None:
