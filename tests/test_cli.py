@@ -38,7 +38,7 @@ def toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def analyze(toy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run `lineament analyze ARGUMENTS` in a folder `in` of 8 photos (one of them text), with the toy model and the marked-face detector."""
-    monkeypatch.setattr("lineament.api._bundled_detector", MarkedFaces)
+    monkeypatch.setattr("lineament.api._bundled_detector", lambda network, threads: MarkedFaces())
     monkeypatch.chdir(tmp_path)
     fill(Path("in"), 8)
     runner = CliRunner()

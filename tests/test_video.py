@@ -54,7 +54,7 @@ def test_what_is_no_video_is_an_item_with_an_error(tmp_path: Path) -> None:
 
 
 def test_a_video_through_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lineament.api._bundled_detector", MarkedFaces)
+    monkeypatch.setattr("lineament.api._bundled_detector", lambda network, threads: MarkedFaces())
     monkeypatch.chdir(tmp_path)
     write_toy_model(Path("toy.onnx"))
     write_video(Path("v.avi"), [photo(1 + (number >= 15), seed=number) for number in range(30)])
