@@ -35,7 +35,8 @@ RULES = (
 def files(root: Path = ROOT) -> list[Path]:
     """Return everything in lineament/weights that is not code, and every weight file under results/."""
     shipped = [p for p in (root / "lineament" / "weights").rglob("*") if p.suffix not in (".py", ".pyc")]
-    results = [p for p in (root / "results").rglob("*") if p.suffix in WEIGHTS]
+    # results/labels is made from the data set when it is needed, and no part of the repository.
+    results = [p for p in (root / "results").rglob("*") if p.suffix in WEIGHTS and p.parent.name != "labels"]
     return sorted(p for p in [*shipped, *results] if p.is_file())
 
 
