@@ -57,7 +57,7 @@ def head(weights: Path) -> Finder:
         raise SystemExit(f"{weights} has no landmark head of five points; train configs/cpu/dmm_cnn.yaml.")
     size = np.array([CROP_SIZE[1], CROP_SIZE[0]], np.float64)
     full = config.model.input_size
-    h, w = config.augment.crop or full
+    h, w = (min(sides) for sides in zip(config.augment.crop or full, full, strict=True))
     top, left = (full[0] - h) // 2, (full[1] - w) // 2
     scale = size / np.array([full[1], full[0]])
 
