@@ -140,7 +140,7 @@ class Model:
 
     def stream(
         self,
-        paths: Iterable[str | os.PathLike[str]],
+        paths: Iterable[str | os.PathLike[str] | bytes],
         *,
         workers: int | None = None,
         find: FindFaces | None = None,
@@ -150,12 +150,17 @@ class Model:
     ) -> Iterator[Report]:
         """Yield one report per input, in order, in bounded memory; a photo that gives no pixels is a report with its error code.
 
-        Args: paths: files, folders, patterns, @LIST files, archives, as on the command line. workers: photos at once; None is the model's
-            threads. find, decode, after: see `pipeline.stream.report_of`; `after` sees each report with its pixels.
+        Args: paths: files, folders, patterns, @LIST files, archives, as on the command line, or a picture's bytes (whose
+            source is "<bytes>"). workers: photos at once; None is the model's threads. find, decode, after: see `pipeline.stream.report_of`;
+            `after` sees each report with its pixels.
+
+        Raises: UsageError for a single input outside a list, and for anything that is neither a path nor bytes.
         """
+        if isinstance(paths, (str, os.PathLike, bytes)):
+            raise UsageError("stream() takes several inputs: put a single one in a list.")
         chosen = make_settings(self.settings, settings)
         tools = self.tools(chosen, find)
-        todo: Iterable[Item] = items(_each(paths))
+        todo: Iterable[Item] = _items(paths)
         done = stream(todo, lambda item: report_of(item, tools, chosen, decode=decode, after=after), workers=workers or self.threads)
         return (report for _, report in done)
 
@@ -166,10 +171,14 @@ class Model:
         return glancing(self.detector).detect(pixels)
 
 
-def _each(paths: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:
-    if isinstance(paths, (str, os.PathLike)):
-        raise UsageError("stream() takes several inputs: put a single one in a list.")
-    return paths
+def _items(paths: Iterable[str | os.PathLike[str] | bytes]) -> Iterator[Item]:
+    for given in paths:
+        if isinstance(given, bytes):
+            yield Item(_name_of(given), data=given)
+        elif isinstance(given, (str, os.PathLike)):
+            yield from items((given,))
+        else:
+            raise UsageError(f"stream() takes paths and encoded bytes, not {type(given).__name__}: give arrays and images to analyze().")
 
 
 def _name_of(source: Any) -> str:

@@ -156,6 +156,17 @@ def test_stream_equals_analyze(model: Model, folder: Path) -> None:
 def test_a_single_path_must_be_in_a_list(model: Model, folder: Path) -> None:
     with pytest.raises(UsageError, match="list"):
         model.stream(str(folder))
+    with pytest.raises(UsageError, match="list"):
+        model.stream(b"a picture")
+
+
+def test_stream_takes_encoded_bytes_beside_paths_and_refuses_arrays(model: Model, folder: Path) -> None:
+    path = folder / "001.png"
+    from_path, from_bytes = model.stream([path, path.read_bytes()])
+    assert from_bytes.source == "<bytes>"
+    assert from_bytes.to_dict() | {"source": str(path)} == from_path.to_dict()
+    with pytest.raises(UsageError, match="analyze"):
+        list(model.stream([photo(1)]))
 
 
 # --- one record per input
