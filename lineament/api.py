@@ -21,7 +21,7 @@ from lineament.errors import UsageError
 from lineament.images import Channels
 from lineament.pipeline import draft
 from lineament.pipeline.analyze import FindFaces, Settings, Tools, analyze, whole_picture
-from lineament.pipeline.detect import WEIGHTS, Detector, RetinaFace
+from lineament.pipeline.detect import LOOK_SIZE, WEIGHTS, Detector, RetinaFace
 from lineament.pipeline.sources import Item, items
 from lineament.pipeline.stream import AfterReport, Decode, report_of, stream
 from lineament.runtime.card import Card
@@ -77,7 +77,8 @@ def _bundled_detector(network: Network, threads: int) -> Detector:
         return RetinaFace(threads=1)
     from lineament.runtime.openvino_session import OpenVinoSession
 
-    return RetinaFace(session=OpenVinoSession(WEIGHTS, precision=network.precision, threads=threads))
+    small = RetinaFace.PASSES[0][0]
+    return RetinaFace(session=OpenVinoSession(WEIGHTS, precision=network.precision, threads=threads, fixed=(LOOK_SIZE,), small=small))
 
 
 def glancing(detector: Detector) -> Detector:

@@ -119,7 +119,8 @@ def test_openvino_precision_is_set_not_left_to_the_processor(path: Path) -> None
     pytest.importorskip("openvino")
     for precision, stated in ((None, "f32"), ("fp32", "f32"), ("bf16", "bf16")):
         network = load_network(path, "openvino", precision)
-        hint = network._compiled.get_property("INFERENCE_PRECISION_HINT")  # type: ignore[attr-defined]
+        with network._lent.one() as request:  # type: ignore[attr-defined]
+            hint = request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
         assert hint.get_type_name() == stated
         assert network.precision == (precision or "fp32")
 
