@@ -117,6 +117,18 @@ def verdicts(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def limit(document: dict[str, Any]) -> str:
+    """Return the sentence that says what share of the slowest stage's rate can be reached at all."""
+    small = {name: scenes[SMALL.name] for name, scenes in document["end_to_end"].items() if SMALL.name in scenes}
+    name, row = max(small.items(), key=lambda item: item[1]["share_of_slowest"])
+    most, reached = row[row["slowest"]]["median_ms"] / sum(row[stage]["median_ms"] for stage in STAGES), row["share_of_all_stages"]
+    return (
+        f"The third figure has a ceiling: with {name}, the slowest stage ({row['slowest']}) is {100 * most:.0f} % of the four stages' work,\n"
+        f"and all four share the same processors, so no schedule could reach more than {100 * most:.0f} %;\n"
+        f"the stream reaches {100 * reached:.0f} % of that."
+    )
+
+
 def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     lines = sheet.about_lines("Speed", document)
@@ -125,6 +137,7 @@ def page(document: dict[str, Any]) -> list[str]:
         "Medians; in brackets the least and the largest of three streams, or the 10th and 90th percentile.", "", "## Targets", "",
     ]  # fmt: skip
     lines += sheet.table(("measured, best configuration", "figure", "target", ""), verdicts(document))
+    lines += [limit(document), ""]
     lines += ["## The attribute network alone", ""]
     rows = [
         (row["runtime"], row["precision"], f"{row['single']['median_ms']:.1f} ({row['single']['p10_ms']:.1f}-{row['single']['p90_ms']:.1f})",

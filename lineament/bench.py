@@ -206,7 +206,7 @@ def networks(model: Model, runs: int, batch: int = 64) -> Iterator[dict[str, Any
             yield row | {"absent": str(error).splitlines()[0].replace(str(name), Path(name).name)}
             continue
         alone = spread_ms(lambda single=single: single(one), 4 * runs)  # type: ignore[misc]
-        each = spread_ms(lambda many=many: many(crops), max(3, runs // 3))  # type: ignore[misc]
+        each = spread_ms(lambda many=many: many(crops), max(5, runs))  # type: ignore[misc]
         yield row | {
             "single": alone, "single_faces_per_s": round(1000 / alone["median_ms"], 1), "batch": batch,
             "batch_faces_per_s": round(1000 * batch / each["median_ms"], 1),

@@ -41,15 +41,18 @@ def model_id(card: Card) -> str:
     return f"{card.name}@{(card.file_sha256 or '0' * 8)[:8]}"
 
 
-def run_each(face: Callable[[UInt8], Outputs], pixels: UInt8, pool: ThreadPoolExecutor | None) -> list[Outputs]:
+def run_each(face: Callable[[UInt8], Outputs], pixels: UInt8, pool: ThreadPoolExecutor | None, threads: int = 1) -> list[Outputs]:
     """Run `face` on every crop by itself, on the pool where there is one and more than one face; answers keep the order.
 
-    Convention: a face never shares a batch, so its logits cannot depend on its neighbours.
+    Convention: a face never shares a batch, so its logits cannot depend on its neighbours. The pool takes them a few at a time: waking a
+    thread for every face costs a tenth of the rate.
     """
     singles = [np.ascontiguousarray(pixels[i : i + 1]) for i in range(len(pixels))]
     if pool is None or len(singles) < 2:
         return [face(single) for single in singles]
-    return list(pool.map(face, singles))
+    few = max(1, len(singles) // (4 * threads))
+    parts = [singles[first : first + few] for first in range(0, len(singles), few)]
+    return [answer for answers in pool.map(lambda part: [face(single) for single in part], parts) for answer in answers]
 
 
 def collect(outputs: Sequence[Outputs], attributes: tuple[str, ...]) -> ModelOutput:

@@ -47,7 +47,7 @@ class OnnxNetwork:
         """Return the logits (N,A) of N crops. Zero crops give zero rows."""
         if os.getpid() != self._pid:
             self._reopen_after_fork()
-        return collect(run_each(self._face, crops.pixels, self._pool), self.card.attributes)
+        return collect(run_each(self._face, crops.pixels, self._pool, self.threads), self.card.attributes)
 
     def _face(self, single: UInt8) -> Outputs:
         answers = self._session.run(self._names, {"crops": single})
