@@ -80,6 +80,7 @@ def billion(rate: float) -> list[str]:
         "- **Shards**, for people with a job scheduler: every job takes its part,",
         "  `lineament analyze @list.txt --shard $I/$N --threads 1 --jsonl part-$I.jsonl --resume`. A stable hash of the source splits",
         "  them, so they need not know of each other and concatenate to the whole; a job that was killed is started again with the same line.",
+        "- **One machine with many cores**: `--processes N`, a process per core; threads alone end at the ceiling of the table above.",
         "- **Ray**: `--engine ray` spreads one run over a cluster's actors, each holding the networks; the records are the same.",
         "- Large photos cost decoding and a closer look at small faces: read the table above at your photos' size before you plan.",
     ]  # fmt: skip

@@ -60,6 +60,9 @@ def command(
     engine: Annotated[
         str, typer.Option("--engine", metavar="local|ray", help="ray: a cluster's machines (needs lineament's extra scale).")
     ] = "local",
+    processes: Annotated[
+        int, typer.Option("--processes", metavar="N", min=1, help="Answer photos in N processes of --threads (1 if not given) each.")
+    ] = 1,
     quiet: options.Quiet = False,
 ) -> None:
     """Answer the attributes of every face in photos, folders or lists.
@@ -75,6 +78,8 @@ def command(
 
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine must be local or ray, not {engine!r}.")
+    if engine == "ray" and processes > 1:
+        raise UsageError("--processes is for one machine; --engine ray has one worker per processor of its cluster already.")
     if not every > 0:
         raise UsageError(f"--every must be more than 0 seconds, got {every:g}.")
     too_many = parse_max_failed(max_failed)
@@ -86,10 +91,10 @@ def command(
     settings = make_settings(Settings(), asked)
     if model == "default":  # its names are known before it is loaded; others have their own
         settings.visible()
-    check_inputs(inputs)
     live = any(is_camera(text) for text in inputs)
-    if live and (resume or shard is not None or engine == "ray"):
-        raise UsageError("A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray.")
+    if live and (resume or shard is not None or engine == "ray" or processes > 1):
+        raise UsageError("A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray nor --processes.")
+    check_inputs(inputs)
     given = given_faces(boxes, faces)
     if engine == "ray":
         _connect(tracks)
@@ -102,9 +107,10 @@ def command(
         seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
         followed = _followed(tracks, loaded, resume)
         told = _both(seen, followed)
-        if engine == "ray":
-            recipe = Recipe(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout)
-            summary = record(_spread(inputs, reading, recipe, stop), sinks, identity, resume=resume, shard=part, stop=stop, seen=told)
+        recipe = Recipe(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout)
+        if engine == "ray" or (processes > 1 and not _single(inputs)):
+            answers = _spread(inputs, reading, recipe, stop) if engine == "ray" else _beside(inputs, reading, recipe, processes, stop)
+            summary = record(answers, sinks, identity, resume=resume, shard=part, stop=stop, seen=told)
         else:
             work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
             workers = 1 if live or _single(inputs) else loaded.threads
@@ -133,6 +139,13 @@ def _spread(inputs: list[str], reading: Reading, recipe: Recipe, stop: Event) ->
     from lineament.pipeline.scale import Cluster
 
     return Cluster(tuple(inputs), reading, recipe, recipe.threads, stop)
+
+
+def _beside(inputs: list[str], reading: Reading, recipe: Recipe, count: int, stop: Event) -> Answers:
+    from lineament.pipeline.processes import Processes
+    from lineament.pipeline.sources import items
+
+    return Processes(items(inputs, reading), recipe, count, stop)
 
 
 def _followed(tracks: Path | None, model: Model, resume: bool) -> Any:

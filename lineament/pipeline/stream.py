@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -36,19 +36,22 @@ class Decode(Protocol):
 Answer = TypeVar("Answer")
 
 
-def stream(items: Iterable[Item], work: Callable[[Item], Answer], *, workers: int = 1, stop: Event | None = None) -> Iterator[tuple[Item, Answer]]:
+def stream(
+    items: Iterable[Item], work: Callable[[Item], Answer], *, workers: int = 1, stop: Event | None = None, pool: Executor | None = None
+) -> Iterator[tuple[Item, Answer]]:
     """Yield (item, answer) in the order of `items`, working on several at once.
 
-    Args: work: item -> answer (a report), called from `workers` threads. stop: once set, nothing more is begun; what was begun is still yielded.
+    Args: work: item -> answer (a report), called from `workers` threads, or in the workers of `pool`, which is shut down at the end. stop: once
+        set, nothing more is begun; what was begun is still yielded.
     """
-    if workers == 1:
+    if workers == 1 and pool is None:
         for item in items:
             if stop is not None and stop.is_set():
                 return
             yield item, work(item)
         return
     begun: deque[tuple[Item, Future[Answer]]] = deque()
-    pool = ThreadPoolExecutor(workers, "photos")
+    pool = pool or ThreadPoolExecutor(workers, "photos")
     try:
         for item in items:
             if stop is not None and stop.is_set():

@@ -1,6 +1,6 @@
 """Things that one thread at a time may use, lent to whoever asks: made when first needed, at most so many.
 
-    with lent.one() as thing: ...
+with lent.one() as thing: ...
 """
 
 from __future__ import annotations
