@@ -1,7 +1,7 @@
 """Augmentation of a batch in the network's frame: image, regions and landmarks move together.
 
 Convention: x (N,3,h,w) float RGB 0-255 *before* normalisation; region (N,K,h',w') any resolution of the same frame; landmarks (N,L,2) in 0..1
-of the frame, x right, y down. A mirror swaps the subject's left and right: points change places by `landmark_pairs`; groups are symmetric.
+of the frame, x right, y down. A mirror swaps the subject's left and right: points change places by `data/mirror.py`; groups are symmetric.
 All randomness comes from the generator given, so a resumed run repeats an uninterrupted one.
 """
 
@@ -14,15 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lineament.config import AugmentConfig
-
-PAIRS_5 = (1, 0, 2, 4, 3)
-"""Where each of the five points comes from under a mirror: eyes and mouth corners change places."""
-
-PAIRS_68 = (
-    *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
-)  # fmt: skip
-"""The same for the 68 iBUG points (the standard mirror table)."""
+from lineament.data.mirror import MIRROR
 
 
 @dataclass(frozen=True)
@@ -37,17 +29,16 @@ class Frame:
 def mirror(frame: Frame, chosen: Tensor) -> Frame:
     """Mirror the images where chosen (N,) bool is true; twice is identity.
 
-    Raises: ValueError for a number of landmarks whose mirror table is not known (5 and 68 are).
+    Raises: ValueError for a number of landmarks whose mirror table is not known (5, 68, 98 and 468 are).
     """
     pick = chosen.view(-1, 1, 1, 1)
     x = torch.where(pick, frame.x.flip(-1), frame.x)
     region = None if frame.region is None else torch.where(pick, frame.region.flip(-1), frame.region)
     landmarks = frame.landmarks
     if landmarks is not None:
-        tables = {5: PAIRS_5, 68: PAIRS_68}
-        if landmarks.shape[1] not in tables:
-            raise ValueError(f"No mirror table for {landmarks.shape[1]} landmarks; 5 and 68 are known.")
-        swapped = landmarks[:, list(tables[landmarks.shape[1]])]
+        if landmarks.shape[1] not in MIRROR:
+            raise ValueError(f"No mirror table for {landmarks.shape[1]} landmarks; {', '.join(map(str, MIRROR))} are known.")
+        swapped = landmarks[:, list(MIRROR[landmarks.shape[1]])]
         swapped = torch.stack([1 - swapped[..., 0], swapped[..., 1]], -1)
         landmarks = torch.where(chosen.view(-1, 1, 1), swapped, landmarks)
     return Frame(x, region, landmarks)

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from lineament.data import parsing
 from lineament.data.mean_face import MEAN_FACE_5, MEAN_FACE_68
+from lineament.data.mirror import PAIRS_68
 from lineament.data.regions import (
     GROUPS,
     complete_from_five,
@@ -21,7 +22,6 @@ from lineament.data.regions import (
     rasterize,
     region_from_landmarks,
 )  # fmt: skip
-from lineament.data.transforms import PAIRS_68
 from lineament.errors import DataError, UsageError
 
 SIZE = (218, 178)

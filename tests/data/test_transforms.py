@@ -8,7 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lineament.config import AugmentConfig  # noqa: E402
-from lineament.data.transforms import PAIRS_5, PAIRS_68, Frame, augment, crop, mirror  # noqa: E402
+from lineament.data.mirror import MIRROR  # noqa: E402
+from lineament.data.regions import _INDEX  # noqa: E402
+from lineament.data.transforms import Frame, augment, crop, mirror  # noqa: E402
 
 
 def _frame(n: int = 4, h: int = 24, w: int = 20, points: int = 5) -> Frame:
@@ -18,12 +20,25 @@ def _frame(n: int = 4, h: int = 24, w: int = 20, points: int = 5) -> Frame:
     )
 
 
-@pytest.mark.parametrize("pairs", [PAIRS_5, PAIRS_68])
+@pytest.mark.parametrize("pairs", MIRROR.values(), ids=map(str, MIRROR))
 def test_mirror_tables_are_involutions(pairs: tuple[int, ...]) -> None:
     assert [pairs[i] for i in pairs] == list(range(len(pairs)))
 
 
-@pytest.mark.parametrize("points", [5, 68])
+@pytest.mark.parametrize("points", [68, 98, 468])
+def test_mirror_tables_agree_with_the_parts_that_regions_are_drawn_from(points: int) -> None:
+    """Regions name points by what they are, and were written down apart from these tables: brows and eyes change sides, the rest turns round."""
+    index, pairs = {part: list(points) for part, points in _INDEX[points].items()}, MIRROR[points]
+    for right, left in (("brow_right", "brow_left"), ("eye_right", "eye_left")):
+        assert {pairs[i] for i in index[right]} == set(index[left])
+    assert [pairs[i] for i in index["contour"]] == index["contour"][::-1]
+    assert [pairs[i] for i in index["base"]] == index["base"][::-1]
+    assert [pairs[i] for i in index["bridge"]] == index["bridge"]
+    lips = index["lips"]
+    assert (pairs[lips[0]], {pairs[i] for i in lips}) == (lips[len(lips) // 2], set(lips))
+
+
+@pytest.mark.parametrize("points", sorted(MIRROR))
 def test_mirror_twice_is_identity(points: int) -> None:
     frame, chosen = _frame(points=points), torch.tensor([True, False, True, True])
     twice = mirror(mirror(frame, chosen), chosen)
