@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,9 @@ BLOCK_BYTES = 16 << 20
 """Of photos out of archives, the bytes that one task of an actor answers, about."""
 MOST_TRIES = 10
 """A task whose worker is lost is tried anew so often: machines go, but a photo that ends every worker must not keep a cluster busy for ever."""
+
+_KNOWN = ("`ray_remote_args_fn` is deprecated", "The maximum number of concurrent tasks")
+"""What Ray warns of here and nobody can act on: the only door to `max_task_retries` goes with Ray 2.64, which the extra excludes."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,17 @@ def connect(cpus: int) -> None:
 
     Raises: MissingExtraError; LineamentError where Ray does not start or the cluster does not answer.
     """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = ray_data()
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for message in _KNOWN:
+        warnings.filterwarnings("ignore", message)
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
         own = {} if address else {"num_cpus": cpus, "include_dashboard": False}
         try:
-            ray.init(log_to_driver=False, logging_level=logging.WARNING, **own)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:  # Ray raises the bare class where a node does not start in time
             whom = f"join the cluster at {address}" if address else "start a cluster on this machine"
             raise LineamentError(f"Ray could not {whom}: {str(error).strip().splitlines()[0]} Use --engine local, or try again.") from error
