@@ -94,7 +94,11 @@ def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
 
 
 def halve(proto: Any) -> None:
-    """Store every large fp32 initialiser as fp16 followed by a Cast to fp32, in place. Runtimes fold the cast when they load the file."""
+    """Store every large fp32 initialiser that fp16 holds exactly as fp16 followed by a Cast to fp32, in place; runtimes fold the cast.
+
+    Convention: nothing is rounded here. Trained weights are in half precision already; what the exporter computed from them (norms folded into
+    convolutions) is not, and stays as it is: rounding a region network's moved logits by 2e-3.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
@@ -102,7 +106,11 @@ def halve(proto: Any) -> None:
         if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < _SMALL:
             continue
         name, values = tensor.name, numpy_helper.to_array(tensor)
-        stored = numpy_helper.from_array(values.astype(np.float16), name + "_fp16")
+        with np.errstate(over="ignore"):
+            halved = values.astype(np.float16)
+        if not np.array_equal(halved.astype(np.float32), values):
+            continue
+        stored = numpy_helper.from_array(halved, name + "_fp16")
         proto.graph.initializer[number].CopyFrom(stored)
         casts.append(helper.make_node("Cast", [stored.name], [name], f"cast_{number}", to=TensorProto.FLOAT))
     nodes = [*casts, *proto.graph.node]
