@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from systems_page import BASELINE, METRICS, chart, charted, page
+from systems_page import BASELINE, METRICS, REDUCED, chart, charted, page
 
 from lineament.config import load_config
 from lineament.engine.compare import compare
@@ -27,7 +27,6 @@ from lineament.engine.scorecard import scorecard
 from lineament.schema import CELEBA_40, MGMTN_GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
-REDUCED = "ablation-baseline"
 ABLATION_SEEDS = (0, 1, 2)
 SYSTEM_SEEDS = {BASELINE: (0, 1)}
 """Seeds of the table where they are more than seed 0; the best system is to have two as well."""

@@ -198,3 +198,25 @@ def test_a_shipped_run_becomes_the_default_and_the_old_one_keeps_a_name(world: P
     assert json.loads((weights / "default.card.json").read_text("utf-8"))["file"] == "default.onnx"
     ship.ship(world / "runs" / "baseline-s0", "v7", weights, kept)
     assert read_card(before).document["architecture"] == "baseline on toy", "a name once given is not given again"
+
+
+def test_ablations_are_compared_seed_by_seed_with_the_whole_system_and_the_baseline() -> None:
+    page = script("systems_page")
+    scores = {
+        "ablation-baseline": {0: 0.80, 1: 0.82}, "ablation-net": {0: 0.81, 1: 0.83, 2: 0.99}, "ablation-net-no-part": {0: 0.79, 1: 0.80},
+        "ablation-net-no-part-two": {0: 0.815, 1: 0.825},
+    }  # fmt: skip
+    other = {"balanced_accuracy": 0.7, "macro_f1": 0.6, "mean_ap": 0.5}
+    rows = [{"name": name, "seed": seed, "mean_accuracy": value, **other} for name, seeds in scores.items() for seed, value in seeds.items()]
+    assert page.whole_of("ablation-net-no-part", scores) == "ablation-net"
+    assert page.whole_of("ablation-net", scores) is None
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.ablation_table({"ablations": rows}).splitlines()[2:]]
+    assert {row[0]: row[-2:] for row in table} == {
+        "baseline": ["-", "-"],
+        "net": ["+1.00 [+1.00, +1.00]", "-"],  # seed 2 has no baseline to be compared with
+        "net-no-part": ["-1.50 [-2.00, -1.00]", "-2.50 [-3.00, -2.00]"],
+        "net-no-part-two": ["+1.00 [+0.50, +1.50]", "+0.00 [-0.50, +0.50]"],
+    }
+    words = page.ablation_words({"ablations": rows})
+    assert "net against baseline: better" in words
+    assert "net-no-part against net: worse (-2.50 [-3.00, -2.00], 2 seeds)" in words
