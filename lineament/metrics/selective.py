@@ -31,7 +31,8 @@ def band_1d(probs: npt.ArrayLike, coverage: float, threshold: float = 0.5) -> tu
     inside = (p > low) & (p < high)
     if inside.sum() > allowed:  # rounding put a tie inside: shrink to the outermost values that are
         kept = p[distance < limit]
-        low, high = (np.nextafter(kept.min(), 0), np.nextafter(kept.max(), 1)) if len(kept) else (1.0, 0.0)
+        # The values kept may all lie on one side; the band holds the threshold all the same.
+        low, high = (min(np.nextafter(kept.min(), 0), threshold), max(np.nextafter(kept.max(), 1), threshold)) if len(kept) else (1.0, 0.0)
     return float(low), float(high)
 
 
