@@ -207,7 +207,7 @@ Written by `python scripts/systems.py` from `results/`; not edited by hand. A ru
 
 Protocol: equal trunk, input, images, steps and augmentation (`configs/cpu/`); scored on {scored}, stored crops, threshold 0.5
 on the raw sigmoid. Every system starts from the trunk of `v0`, the baseline from its head too, while masks' projections, gates, branches and
-heads of the others start fresh and have the run's two epochs to learn: that favours the baseline.
+heads of the others start fresh and have the run's two epochs to learn: that favours the baseline. Among the ablations below every head starts fresh.
 Differences are system minus baseline, in points of accuracy, with a 95 % interval from a paired bootstrap over identities; attributes
 won/lost count every difference, in brackets those whose interval, valid for all attributes at once, excludes zero. Parameters and MACs are the
 exported network's, preprocessing included. Published numbers stand in each config; they are of other trunks, four times the images and the
