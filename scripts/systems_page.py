@@ -167,12 +167,12 @@ def chart(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "lineament"
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(rows), figsize=(4.5 * len(rows), 3.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(rows), figsize=(4.5 * len(rows) + 1, 3.2), sharey=True, squeeze=False)
     for axis, row in zip(axes[0], rows, strict=True):
         for number, (group, losses) in enumerate(row["convergence"]["losses"].items()):
             axis.plot(row["convergence"]["windows"], losses, marker="os^Dvp*X"[number % 8], ms=4, label=group)
         axis.set(title=f"{row['name'].removeprefix('ablation-')}, seed {row['seed']}", xlabel="epoch", ylabel="mean training loss")
-    axes[0][-1].legend(fontsize=7)
+    axes[0][-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
