@@ -60,9 +60,9 @@ def page(document: dict[str, Any]) -> list[str]:
     lines += [
         "## More workers", "",
         f"Photos per second, {SMALL.name}, default runtime. One and two workers are measured, what is beyond is **simulated**: threads of one",
-        f"process by Amdahl's law with the serial share that two threads show here ({100 * found['serial_share']:.1f} %); processes (shards, Ray",
-        f"actors) share nothing, so their rate here with two side by side ({found['per_process']:.1f} a second each) times their number. The model",
-        "leaves out what processes may come to share: one machine's memory bandwidth, the storage, and stragglers at the end.", "",
+        f"process by Amdahl's law with the serial share that two threads show here ({100 * found['serial_share']:.1f} %); processes (`--processes`,",
+        f"shards, Ray actors) share nothing, so their rate here with two side by side ({found['per_process']:.1f} a second each) times their",
+        "number. The model leaves out what processes may come to share: one machine's memory bandwidth, the storage, and stragglers at the end.", "",
     ]  # fmt: skip
     head = ("workers", "", "threads of one process", "processes", "hours per million (processes)")
     rows = [(row["workers"], _known(row), row["threads"], row["processes"], f"{_hours(row['processes']):.2f}") for row in found["workers"]]

@@ -93,13 +93,18 @@ def two_processes(name: str, photo: bytes, photos: int, rounds: int = 3) -> floa
         return round(2 * rounds * photos / (time.perf_counter() - start), 2)
 
 
+def small_photos(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the rows of 500-pixel one-face photos by configuration."""
+    return {name: scenes[SMALL.name] for name, scenes in document["end_to_end"].items() if SMALL.name in scenes}
+
+
 def best(document: dict[str, Any]) -> dict[str, tuple[float, str]]:
     """Return what each target is held against: the best figure, and whose it is."""
     alone = [(row["batch_faces_per_s"], f"{row['runtime']} {row['precision']}") for row in document["attributes"] if "absent" not in row]
-    small = [(name, scenes[SMALL.name]) for name, scenes in document["end_to_end"].items() if SMALL.name in scenes]
+    small = small_photos(document)
     return {
-        "faces_per_s": max(alone), "photos_per_s": max((row["stream"]["photos_per_s"], name) for name, row in small),
-        "share_of_slowest": max((row["share_of_slowest"], f"{name}, slowest: {row['slowest']}") for name, row in small),
+        "faces_per_s": max(alone), "photos_per_s": max((row["stream"]["photos_per_s"], name) for name, row in small.items()),
+        "share_of_slowest": max((row["share_of_slowest"], f"{name}, slowest: {row['slowest']}") for name, row in small.items()),
     }  # fmt: skip
 
 
@@ -119,8 +124,7 @@ def verdicts(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def limit(document: dict[str, Any]) -> str:
     """Return the sentence that says what share of the slowest stage's rate can be reached at all."""
-    small = {name: scenes[SMALL.name] for name, scenes in document["end_to_end"].items() if SMALL.name in scenes}
-    name, row = max(small.items(), key=lambda item: item[1]["share_of_slowest"])
+    name, row = max(small_photos(document).items(), key=lambda item: item[1]["share_of_slowest"])
     most, reached = row[row["slowest"]]["median_ms"] / sum(row[stage]["median_ms"] for stage in STAGES), row["share_of_all_stages"]
     return (
         f"The third figure has a ceiling: with {name}, the slowest stage ({row['slowest']}) is {100 * most:.0f} % of the four stages' work,\n"

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from collect_run import timed
@@ -22,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args(arguments)
     runs = {folder.name: given.results / "runs" / f"{folder.name}-s0" for folder in sorted((given.results / "systems").iterdir())}
-    found = {name: [timed(given.results / "systems" / name / "model.onnx", 40)] for name, run in runs.items() if (run / "run.json").is_file()}
-    for _ in range(given.rounds - 1):
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name, run in runs.items() if (run / "run.json").is_file()}
+    for _ in range(given.rounds):
         for name, rounds in found.items():
             rounds.append(timed(given.results / "systems" / name / "model.onnx", 40))
     for name, rounds in found.items():

@@ -73,7 +73,7 @@ def command(
     from lineament.api import load, make_settings
     from lineament.cli.output import write_json
     from lineament.pipeline.analyze import Settings
-    from lineament.pipeline.run import parse_max_failed, record, run
+    from lineament.pipeline.run import in_threads, parse_max_failed, record
     from lineament.pipeline.sources import Reading, check_inputs, is_camera, items, parse_shard
 
     if engine not in ("local", "ray"):
@@ -108,14 +108,14 @@ def command(
         followed = _followed(tracks, loaded, resume)
         told = _both(seen, followed)
         recipe = Recipe(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout)
-        if engine == "ray" or (processes > 1 and not _single(inputs)):
-            answers = _spread(inputs, reading, recipe, stop) if engine == "ray" else _beside(inputs, reading, recipe, processes, stop)
-            summary = record(answers, sinks, identity, resume=resume, shard=part, stop=stop, seen=told)
+        if engine == "ray":
+            answers = _spread(inputs, reading, recipe, stop)
+        elif processes > 1 and not _single(inputs):
+            answers = _beside(inputs, reading, recipe, processes, stop)
         else:
             work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
-            workers = 1 if live or _single(inputs) else loaded.threads
-            todo = items(inputs, reading)
-            summary = run(todo, work, sinks, identity, resume=resume, shard=part, workers=workers, stop=stop, seen=told)
+            answers = in_threads(items(inputs, reading), work, workers=1 if live or _single(inputs) else loaded.threads, stop=stop)
+        summary = record(answers, sinks, identity, resume=resume, shard=part, stop=stop, seen=told)
     if followed is not None and tracks is not None:
         write_json(followed.to_dict(), tracks)
     _account(summary, inputs, quiet, bool(sinks))

@@ -95,12 +95,17 @@ def run(
         written. seen: told of each report after it is written.
     Raises: ResumeError; OSError where an output cannot be written (what was written before stays whole).
     """
+    return record(in_threads(items, work, workers=workers, stop=stop), sinks, settings, resume=resume, shard=shard, stop=stop, seen=seen)
+
+
+def in_threads(items: Iterable[Item], work: Callable[[Item], Report], *, workers: int = 1, stop: Event | None = None) -> Answers:
+    """Return the engine that answers items in this process, in their order."""
 
     def here(wanted: Wanted) -> Iterator[tuple[str, str, Report]]:
         done = stream(wanted.of(items), lambda item: (item.fingerprint(), work(item)), workers=workers, stop=stop)
         return ((item.source, fingerprint, report) for item, (fingerprint, report) in done)
 
-    return record(here, sinks, settings, resume=resume, shard=shard, stop=stop, seen=seen)
+    return here
 
 
 def record(

@@ -5,13 +5,19 @@ crops (N,3,218,178) uint8 RGB -> logits (N,A) float32
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from lineament.runtime.card import Card
+from lineament.runtime.onnx_file import read_card
+from lineament.runtime.threads import default_threads
 from lineament.types import Crops, Float, ModelOutput, UInt8
 
 Outputs = tuple[Float, "Float | None"]
@@ -41,18 +47,51 @@ def model_id(card: Card) -> str:
     return f"{card.name}@{(card.file_sha256 or '0' * 8)[:8]}"
 
 
-def run_each(face: Callable[[UInt8], Outputs], pixels: UInt8, pool: ThreadPoolExecutor | None, threads: int = 1) -> list[Outputs]:
-    """Run `face` on every crop by itself, on the pool where there is one and more than one face; answers keep the order.
+class FaceByFace(ABC):
+    """What the runtimes share: one face per run and one thread per run, `threads` runs at once, and a fresh start after a fork.
 
-    Convention: a face never shares a batch, so its logits cannot depend on its neighbours. The pool takes them a few at a time: waking a
-    thread for every face costs a tenth of the rate.
+    Convention: safe to call from many threads. A face never shares a batch, so its logits cannot depend on its neighbours. In a forked child the
+    model is opened anew, with one thread, because its siblings want the other CPUs.
     """
-    singles = [np.ascontiguousarray(pixels[i : i + 1]) for i in range(len(pixels))]
-    if pool is None or len(singles) < 2:
-        return [face(single) for single in singles]
-    few = max(1, len(singles) // (4 * threads))
-    parts = [singles[first : first + few] for first in range(0, len(singles), few)]
-    return [answer for answers in pool.map(lambda part: [face(single) for single in part], parts) for answer in answers]
+
+    def __init__(self, path: Path, runtime: str, precision: str, threads: int | None) -> None:
+        self.path, self.runtime, self.precision = path, runtime, precision
+        self.card: Card = read_card(path)
+        self.id = model_id(self.card)
+        self.threads = default_threads() if threads is None else threads
+        self._lock = Lock()
+        self._start()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Open the model for `self.threads` runs at once."""
+
+    @abstractmethod
+    def _face(self, single: UInt8) -> Outputs:
+        """Return the logits and maps of one crop (1,3,218,178)."""
+
+    def __call__(self, crops: Crops) -> ModelOutput:
+        """Return the logits (N,A) of N crops. Zero crops give zero rows."""
+        if os.getpid() != self._pid:
+            with self._lock:
+                if os.getpid() != self._pid:
+                    self.threads = 1
+                    self._start()
+        return collect(self._each(crops.pixels), self.card.attributes)
+
+    def _start(self) -> None:
+        self._open()
+        self._pool = ThreadPoolExecutor(self.threads, "attributes") if self.threads > 1 else None
+        self._pid = os.getpid()
+
+    def _each(self, pixels: UInt8) -> list[Outputs]:
+        """Run every crop by itself, in order. The pool takes them a few at a time: waking a thread for every face costs a tenth of the rate."""
+        singles = [np.ascontiguousarray(pixels[i : i + 1]) for i in range(len(pixels))]
+        if self._pool is None or len(singles) < 2:
+            return [self._face(single) for single in singles]
+        few = max(1, len(singles) // (4 * self.threads))
+        parts = [singles[first : first + few] for first in range(0, len(singles), few)]
+        return [answer for answers in self._pool.map(lambda part: [self._face(single) for single in part], parts) for answer in answers]
 
 
 def collect(outputs: Sequence[Outputs], attributes: tuple[str, ...]) -> ModelOutput:

@@ -5,20 +5,14 @@ crops (N,3,218,178) -> N runs of batch 1 -> logits (N,A)
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from lineament.errors import ModelFileError, UsageError
-from lineament.runtime.card import Card
-from lineament.runtime.network import Outputs, collect, model_id, run_each
-from lineament.runtime.onnx_file import read_card
-from lineament.runtime.threads import default_threads
-from lineament.types import Crops, ModelOutput, UInt8
+from lineament.runtime.network import FaceByFace, Outputs
+from lineament.types import UInt8
 
 _PROVIDERS = {"onnx": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
 _INSTALL = {
@@ -27,27 +21,12 @@ _INSTALL = {
 }
 
 
-class OnnxNetwork:
-    """A network run by ONNX Runtime, one face per run and one thread per run; `threads` runs at once.
-
-    Convention: safe to call from many threads, and after a fork (the session is made anew in the child, with one thread, because its
-    siblings want the other CPUs). The provider asked for is the one used: there is no falling back to the CPU.
-    """
+class OnnxNetwork(FaceByFace):
+    """A network run by ONNX Runtime. The provider asked for is the one used: there is no falling back to the CPU."""
 
     def __init__(self, path: Path, *, runtime: str = "onnx", precision: str = "fp32", threads: int | None = None) -> None:
         check_provider(runtime)
-        self.path, self.runtime, self.precision = path, runtime, precision
-        self.card: Card = read_card(path)
-        self.id = model_id(self.card)
-        self.threads = default_threads() if threads is None else threads
-        self._lock = Lock()
-        self._open()
-
-    def __call__(self, crops: Crops) -> ModelOutput:
-        """Return the logits (N,A) of N crops. Zero crops give zero rows."""
-        if os.getpid() != self._pid:
-            self._reopen_after_fork()
-        return collect(run_each(self._face, crops.pixels, self._pool, self.threads), self.card.attributes)
+        super().__init__(path, runtime, precision, threads)
 
     def _face(self, single: UInt8) -> Outputs:
         answers = self._session.run(self._names, {"crops": single})
@@ -65,14 +44,6 @@ class OnnxNetwork:
                 f"{self.path} gives {given['logits'][-1]} logits, its card names {len(self.card.attributes)} attributes. Export it again."
             )
         self._names = ["logits", "maps"] if "maps" in given else ["logits"]
-        self._pool = ThreadPoolExecutor(self.threads, "attributes") if self.threads > 1 else None
-        self._pid = os.getpid()
-
-    def _reopen_after_fork(self) -> None:
-        with self._lock:
-            if os.getpid() != self._pid:
-                self.threads = 1
-                self._open()
 
 
 def check_provider(runtime: str) -> None:

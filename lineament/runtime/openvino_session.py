@@ -61,7 +61,7 @@ class _Requests:
     def of(self, size: Size) -> Any:
         session = self._session
         fixed = size in session.fixed
-        key = size if fixed else max(size) <= session.small
+        key = size if fixed else bool(session.small) and max(size) <= session.small
         if key not in self._made:
             self._made[key] = open_request(session.path, session.precision, (1, *size, 3) if fixed else None)
         return self._made[key]
