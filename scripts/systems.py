@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from systems_page import BASELINE, METRICS, REDUCED, chart, charted, page
+from systems_page import BASELINE, METRICS, chart, charted, page
 
 from lineament.config import load_config
 from lineament.engine.compare import compare
@@ -103,6 +103,8 @@ def row_of(record: Record, base: Record | None, draws: int) -> dict[str, Any]:
     return {
         "name": record.name,
         "seed": record.seed,
+        "start": start_of(record),
+        "epochs": record.config["optimiser"]["epochs"],
         "images": card["images"],
         **{metric: card[metric] for metric in METRICS},
         "majority_accuracy": card["majority_accuracy"],
@@ -117,16 +119,29 @@ def row_of(record: Record, base: Record | None, draws: int) -> dict[str, Any]:
     }
 
 
-def partner(record: Record, records: Iterable[Record], name: str) -> Record | None:
-    """Return the baseline run to compare with: scored on the same labels, the same seed if there is one, else the lowest."""
-    fit = [one for one in records if one.name == name and one.about["labels"] == record.about["labels"]]
-    return min(fit, key=lambda one: (one.seed != record.seed, one.seed), default=None)
+def start_of(record: Record) -> str | None:
+    """Return the network whose trunk a run began with; None for the face-pretrained one."""
+    start: str | None = record.config["model"].get("start")
+    return start
 
 
-def expected(configs: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return name -> config of the systems and of the ablations."""
-    systems = {load_config(path).name: path for path in sorted(configs.glob("*.yaml")) if path.stem != "regions"}
-    return systems, {load_config(path).name: path for path in sorted((configs / "ablations").glob("*.yaml"))}
+def plain(record: Record) -> bool:
+    """Say whether a run is a plain baseline: no part of any paper, no teacher."""
+    return record.config["model"]["name"] == "baseline" and not record.config["loss"].get("distill")
+
+
+def partner(record: Record, records: Iterable[Record]) -> Record | None:
+    """Return the plain baseline to compare with, scored on the same labels: of the same start if there is one, else the best known by name;
+    of the same seed if there is one, else the lowest."""
+    fit = [one for one in records if plain(one) and one.about["labels"] == record.about["labels"]]
+    return min(fit, key=lambda one: (start_of(one) != start_of(record), one.name != BASELINE, one.seed != record.seed, one.seed), default=None)
+
+
+def expected(configs: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, str | None]]:
+    """Return name -> config of the systems and of the ablations, and system -> what it starts from."""
+    loaded = {path: load_config(path) for path in sorted(configs.glob("*.yaml")) if path.stem != "regions"}
+    systems, starts = {one.name: path for path, one in loaded.items()}, {one.name: one.model.start for one in loaded.values()}
+    return systems, {load_config(path).name: path for path in sorted((configs / "ablations").glob("*.yaml"))}, starts
 
 
 def lacking(wanted: Mapping[str, Sequence[int]], have: set[tuple[str, int]]) -> dict[str, list[int]]:
@@ -138,19 +153,20 @@ def lacking(wanted: Mapping[str, Sequence[int]], have: set[tuple[str, int]]) -> 
 def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
     """Return the whole document."""
     records = read_records(results)
-    systems, ablations = expected(configs)
+    systems, ablations, starts = expected(configs)
     in_table = [record for record in records if record.name not in ablations]
     reduced = [record for record in records if record.name in ablations]
     have = {(record.name, record.seed) for record in records}
     return {
         "schema_version": 1,
-        "systems": [row_of(record, partner(record, in_table, BASELINE), draws) for record in in_table],
-        "ablations": [row_of(record, partner(record, reduced, REDUCED), draws) for record in reduced],
+        "systems": [row_of(record, partner(record, in_table), draws) for record in in_table],
+        "ablations": [row_of(record, partner(record, reduced), draws) for record in reduced],
         "not_run": {
             "systems": lacking({name: SYSTEM_SEEDS.get(name, (0,)) for name in systems}, have),
             "ablations": lacking(dict.fromkeys(ablations, ABLATION_SEEDS), have),
             "not_planned": NEVER,
         },
+        "starts": starts,
         "masks": mask_scores(results / "regions" / "scores.json"),
         "configs": {name: path.relative_to(configs.parent.parent).as_posix() for name, path in {**systems, **ablations}.items()},
     }

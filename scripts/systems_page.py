@@ -47,17 +47,20 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def systems_table(document: Mapping[str, Any]) -> str:
+def systems_table(document: Mapping[str, Any], starts: Sequence[str | None]) -> str:
+    """Return the runs that began with one of `starts`, and what is missing of them."""
     heads = ("system", "seed", "mean accuracy", "balanced", "macro-F1", "mAP", "against the baseline", "attributes won/lost",
              "parameters", "MACs", "ms per face", "training images/s")  # fmt: skip
     rows = []
     for row in document["systems"]:
+        if row["start"] not in starts:
+            continue
         scores = [percent(row[metric]) for metric in METRICS]
         found = row["against_baseline"]
         cost = [_millions(row["parameters"]), _millions(row["macs"]), _plain(row["ms_per_face"]), _plain(row["training_images_per_s"])]
         rows.append([row["name"], str(row["seed"]), *scores, _difference(found), _won(found), *cost])
     for name, seeds in document["not_run"]["systems"].items():
-        rows.extend([name, str(seed), *["not run"] * 4, *["-"] * 6] for seed in seeds)
+        rows.extend([name, str(seed), *["not run"] * 4, *["-"] * 6] for seed in seeds if document["starts"][name] in starts)
     if document["systems"]:
         rows.append(["majority answer", "-", percent(document["systems"][0]["majority_accuracy"]), *["-"] * 9])
     return table(heads, rows)
@@ -193,8 +196,11 @@ def page(document: Mapping[str, Any]) -> str:
     picture = "\n![Loss of each group by epoch](convergence.svg)\n" if charted(document) else ""
     images = sorted({row["images"] for row in document["systems"]})
     scored = f"{', '.join(map(str, images))} official validation images of CelebA" if images else "CelebA's official validation images"
+    starts: list[str | None] = list(dict.fromkeys([row["start"] for row in document["systems"]] + list(document["starts"].values())))
+    continued = systems_table(document, [start for start in starts if start is not None])
     return PAGE.format(
-        scored=scored, systems=systems_table(document), plainly=" ".join(plainly) or "Nothing to state yet.", ablations=ablation_table(document),
+        scored=scored, fresh=systems_table(document, [None]), continued=continued,
+        plainly=" ".join(plainly) or "Nothing to state yet.", ablations=ablation_table(document),
         words=ablation_words(document),
         convergence=convergence_table(document) + picture, masks=mask_table(document), lacking="\n".join(lines),
     )  # fmt: skip
@@ -206,16 +212,20 @@ Written by `python scripts/systems.py` from `results/`; not edited by hand. A ru
 `python scripts/ablate.py CONFIG... --seeds ...`, which trains, scores and collects, and goes on where it was killed.
 
 Protocol: equal trunk, input, images, steps and augmentation (`configs/cpu/`); scored on {scored}, stored crops, threshold 0.5
-on the raw sigmoid. Every system starts from the trunk of `v0`, the baseline from its head too, while masks' projections, gates, branches and
-heads of the others start fresh and have the run's two epochs to learn: that favours the baseline. Among the ablations below every head starts fresh.
+on the raw sigmoid. There are two tables, each with its own baseline. In the first, four epochs from the face-pretrained trunk with every head fresh;
+its baseline is `v0`. In the second, two more epochs from the trunk of `v0` (or of another run, where the config says so): the baseline keeps the head
+of `v0`, while masks' projections, gates, branches and heads of the others start fresh, which favours the baseline.
 Differences are system minus baseline, in points of accuracy, with a 95 % interval from a paired bootstrap over identities; attributes
 won/lost count every difference, in brackets those whose interval, valid for all attributes at once, excludes zero. Parameters and MACs are the
 exported network's, preprocessing included. Published numbers stand in each config; they are of other trunks, four times the images and the
 test split, so none of ours is a reproduction.
 
-## One table
+## From the face-pretrained trunk
 
-{systems}
+{fresh}
+## Two more epochs from a trained trunk
+
+{continued}
 {plainly}
 
 ## Ablations

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -198,6 +198,22 @@ def test_a_shipped_run_becomes_the_default_and_the_old_one_keeps_a_name(world: P
     assert json.loads((weights / "default.card.json").read_text("utf-8"))["file"] == "default.onnx"
     ship.ship(world / "runs" / "baseline-s0", "v7", weights, kept)
     assert read_card(before).document["architecture"] == "baseline on toy", "a name once given is not given again"
+
+
+def test_a_run_is_compared_with_the_plain_baseline_that_began_where_it_did() -> None:
+    def run(name: str, model: str, start: str | None, seed: int = 0, distill: float = 0.0) -> SimpleNamespace:
+        config = {"model": {"name": model, "start": start}, "loss": {"distill": distill}}
+        return SimpleNamespace(name=name, seed=seed, config=config, about={"labels": "x"})
+
+    fresh, base, again = run("v0", "baseline", None), run("baseline", "baseline", "v0"), run("baseline", "baseline", "v0", seed=1)
+    taught = run("taught", "baseline", None, distill=0.5)
+    runs = [again, base, taught, fresh]
+    assert systems.partner(run("net", "mgmtn", None), runs) is fresh, "a taught baseline is not a plain one"
+    assert systems.partner(taught, runs) is fresh
+    assert systems.partner(run("net", "mgmtn", "v0"), runs) is base
+    assert systems.partner(run("net", "mgmtn", "v0", seed=1), runs) is again
+    assert systems.partner(run("net", "mgmtn", "elsewhere"), runs) is base, "no baseline began there: the one known by name"
+    assert systems.partner(SimpleNamespace(**vars(base) | {"about": {"labels": "others"}}), runs) is None
 
 
 def test_ablations_are_compared_seed_by_seed_with_the_whole_system_and_the_baseline() -> None:
