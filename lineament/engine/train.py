@@ -103,7 +103,7 @@ class Trainer:
         settings, preprocess = self.config.optimiser, self.network.preprocess
         generator = self._seeded()
         batch = self.material.batch(self.team.share(rows))
-        frame = Frame(preprocess.resize(batch.crops), batch.region, batch.landmarks)  # (B,3,H,W)
+        frame = Frame(preprocess.resize(batch.crops), self._region(batch), batch.landmarks)  # (B,3,H,W)
         frame = augment(frame, self.config.augment, generator)  # (B,3,h,w)
         x = self._to_network(preprocess.normalise(frame.x))  # (B,3,h,w)
         with self._precision():
@@ -154,6 +154,14 @@ class Trainer:
 
     def _precision(self) -> Any:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.config.optimiser.precision == "bf16" else nullcontext()
+
+    def _region(self, batch: Batch) -> Tensor | None:
+        """Return the masks that move with the images: cached ones, or those a network holds for every face."""
+        fixed = getattr(self.network, "whole_frame_region", None)
+        if batch.region is not None or fixed is None:
+            return batch.region
+        masks: Tensor | None = fixed(len(batch.crops))
+        return None if masks is None else masks.to(batch.crops.device)
 
     def _to_network(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last).to(self.device)

@@ -122,6 +122,10 @@ class MGMTN(nn.Module):
             self.region_net.eval()
         return self
 
+    def whole_frame_region(self, n: int) -> Tensor | None:
+        """Return the masks (n,8,h',w') that hold for every uncropped face, None where they depend on the image: training moves them with its crop."""
+        return self.mean_mask.expand(n, -1, -1, -1) if self.mask == "mean" and self.use != "global" else None
+
     def predict_region(self, x: Tensor) -> Tensor:
         """Return soft masks of all eight groups (N,8,h',w') in 0..1 for a normalised input."""
         assert self.region_net is not None
@@ -132,12 +136,12 @@ class MGMTN(nn.Module):
     def masks(self, x: Tensor, region: Tensor | None = None) -> Tensor | None:
         """Return the masks used (N,K,h',w') in the order of `groups`; None without masks.
 
-        Args: x (N,3,h,w) normalised; region (N,8,...) cached masks of the same frame, taken in place of the region network's.
+        Args: x (N,3,h,w) normalised; region (N,8,...) masks of the same frame, taken in place of the region network's or the mean face's.
         """
         if self.use == "global" or self.mask == "none":
             return None
-        if self.mask == "mean":
-            region = self.mean_mask.expand(x.shape[0], -1, -1, -1)
+        if region is None and self.mask == "mean":
+            region = self.whole_frame_region(x.shape[0])
         chosen = (self.predict_region(x) if region is None else region)[:, self.region_rows]
         if not self.soft:
             chosen = (chosen >= 0.5).to(chosen.dtype)

@@ -47,6 +47,20 @@ def test_training_learns_and_its_weights_load(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "environment.json").is_file()
 
 
+def test_fixed_masks_move_with_each_crop_and_stay_for_whole_images(tmp_path: Path) -> None:
+    model = {"name": "mgmtn", "backbone": "toy", "input_size": [64, 52], "options": {"mask": "mean", "width": 16, "hidden": 16}}
+    trainer = Trainer(toy(tmp_path, model=model, augment={"crop": [48, 40], "flip": False}), tmp_path / "run")
+    network, seen = trainer.network, []
+    trainer.parallel_network = lambda x, region=None: seen.append(region) or network(x, region=region)
+    trainer.step(trainer.train_rows[:8])
+    (region,), whole = seen, network.whole_frame_region(8)
+    nose = network.region_rows[list(network.groups).index("Nose")]
+    lowest = [int(torch.nonzero(one[nose].amax(1) > 0.5).max()) for one in region]
+    assert len(set(lowest)) > 1, "crops at different heights move the nose differently"
+    assert (region[:, nose] > 0.5).float().mean() > 1.3 * whole[:, nose].mean(), "a smaller window shows a larger nose"
+    np.testing.assert_array_equal(network.masks(torch.zeros(8, 3, 64, 52)), network.masks(torch.zeros(8, 3, 64, 52), whole))
+
+
 def _finished(config: TrainConfig, out: Path, stop_after: int | None = None) -> dict[str, torch.Tensor]:
     """Train to the end; with `stop_after`, throw the process state away after that step, keeping what the checkpoint holds."""
 
