@@ -167,9 +167,16 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
             "not_planned": NEVER,
         },
         "starts": starts,
+        "weights": weights_of(results / "systems"),
         "masks": mask_scores(results / "regions" / "scores.json"),
         "configs": {name: path.relative_to(configs.parent.parent).as_posix() for name, path in {**systems, **ablations}.items()},
     }
+
+
+def weights_of(systems: Path) -> dict[str, str]:
+    """Return the name under which weights are loaded -> the run that trained them."""
+    cards = {path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted(systems.glob("*/model.card.json"))}
+    return {name: card["training"]["config"]["name"] for name, card in cards.items()}
 
 
 def mask_scores(path: Path) -> dict[str, Any] | None:

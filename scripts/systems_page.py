@@ -66,6 +66,14 @@ def systems_table(document: Mapping[str, Any], starts: Sequence[str | None]) -> 
     return table(heads, rows)
 
 
+def _weights(weights: Mapping[str, str]) -> str:
+    """Say which run each name given to `--model` loads."""
+    own = [f"`{name}`" for name, run in weights.items() if name == run]
+    other = [f"`{name}` loads `{run}`" for name, run in weights.items() if name != run]
+    said = [f"{', '.join(own)} load the runs of their names"] * bool(own) + other
+    return f"With `--model` in a checkout, {'; '.join(said)}." if said else "No weights are kept yet."
+
+
 def by_seed(rows: Iterable[Mapping[str, Any]], name: str) -> dict[int, float]:
     """Return seed -> mean accuracy of one config."""
     return {row["seed"]: row["mean_accuracy"] for row in rows if row["name"] == name}
@@ -201,7 +209,7 @@ def page(document: Mapping[str, Any]) -> str:
     return PAGE.format(
         scored=scored, fresh=systems_table(document, [None]), continued=continued,
         plainly=" ".join(plainly) or "Nothing to state yet.", ablations=ablation_table(document),
-        words=ablation_words(document),
+        words=ablation_words(document), weights=_weights(document["weights"]),
         convergence=convergence_table(document) + picture, masks=mask_table(document), lacking="\n".join(lines),
     )  # fmt: skip
 
@@ -227,6 +235,8 @@ test split, so none of ours is a reproduction.
 
 {continued}
 {plainly}
+
+{weights}
 
 ## Ablations
 
