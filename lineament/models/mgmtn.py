@@ -29,6 +29,7 @@ from lineament.data.regions import GROUPS, mean_region
 from lineament.errors import ConfigError
 from lineament.models.backbone import Backbone
 from lineament.models.checkpoint import load_tensors
+from lineament.models.contributions import at_cells, through_fusion, through_norm, total
 from lineament.models.layers import Preprocess, TorchOutput, masked_average
 from lineament.models.region_unet import region_unet, rgb_of
 
@@ -159,12 +160,43 @@ class MGMTN(nn.Module):
         n, k, d = tokens.shape
         fused = self.fuse(tokens.reshape(n * k, d)).reshape(n, k, -1)  # (N,K,hidden)
         logits = torch.cat([head(fused[:, j]) for j, head in enumerate(self.heads)], dim=1)  # (N,A) in group order
-        return TorchOutput(logits.index_select(1, self.order).float(), masks)  # (N,A)
+        logits = logits.index_select(1, self.order).float()
+        if self.training or self.shows_regions:
+            return TorchOutput(logits, masks)
+        return TorchOutput(logits, self.class_maps(features, masks, fused))
+
+    @property
+    def shows_regions(self) -> bool:
+        """Whether the network's maps are its masks: where they depend on the photo. A fixed mask shows nothing: there, answers are taken apart."""
+        return self.use != "global" and self.mask == "learned"
 
     def maps_of(self) -> dict[str, object]:
-        """Return what the maps are, for the card; none without masks."""
-        masked = self.use != "global" and self.mask != "none"
-        return {"kind": "region", "of": list(self.groups) if masked else []}
+        """Return what the maps are, for the card."""
+        if self.shows_regions:
+            return {"kind": "region", "of": list(self.groups)}
+        return {"kind": "class_activation", "of": list(self.attributes)}
+
+    def class_maps(self, features: Sequence[Tensor], masks: Tensor | None, fused: Tensor) -> Tensor:
+        """Return class-activation maps (N,A,h,w) on the grid of the middle stage: a cell's part in each logit (`contributions.py`).
+
+        Args: features F_3, F_4, F_5; masks (N,K,h',w'); fused (N,K,hidden) after the ReLU.
+        """
+        groups = [j for j, members in enumerate(self.groups.values()) for _ in members]
+        place = torch.tensor(groups, device=fused.device).index_select(0, self.order)  # each attribute's group
+        rows = torch.cat([head.weight for head in self.heads]).index_select(0, self.order)  # type: ignore[misc]
+        signal = through_fusion(rows, (fused > 0).to(fused.dtype).index_select(1, place), self.fuse)  # (N,A,D)
+        parts, at = [], 0
+        for project, stage in zip(self.project, self.stages, strict=True) if self.use != "global" else ():
+            linear, norm = project[0], project[1]  # type: ignore[index]
+            before = linear(self._pool(features[stage], masks)).index_select(1, place)
+            back = through_norm(signal[:, :, at : at + norm.normalized_shape[0]], norm, before) @ linear.weight
+            share = None if masks is None else self._share(features[stage], masks).index_select(1, place)
+            parts.append(at_cells(back, features[stage], share))
+            at += norm.normalized_shape[0]
+        if self.use != "group":
+            parts.append(at_cells(signal[:, :, at:] @ self.project_whole.weight, features[-1], None))
+        grid = features[self.stages[len(self.stages) // 2]].shape[-2:]
+        return total([part.float() for part in parts], (int(grid[0]), int(grid[1])))
 
     def fuse_inputs(self, features: Sequence[Tensor], masks: Tensor | None) -> Tensor:
         """Return [v^j ; g] of each group (N,K,D)."""
@@ -181,5 +213,14 @@ class MGMTN(nn.Module):
     def _pool(self, feature: Tensor, masks: Tensor | None) -> Tensor:
         if masks is None:
             return feature.mean((2, 3)).unsqueeze(1).expand(-1, len(self.groups), -1)
-        at_stage = F.interpolate(masks, size=feature.shape[-2:], mode="bilinear", align_corners=False)
-        return masked_average(feature, at_stage, plain=self.plain_pooling)
+        return masked_average(feature, self._resized(feature, masks), plain=self.plain_pooling)
+
+    def _share(self, feature: Tensor, masks: Tensor) -> Tensor:
+        """Return each cell's weight in the masked average of every group (N,K,h,w)."""
+        at_stage = self._resized(feature, masks)
+        area = feature.shape[-2] * feature.shape[-1] if self.plain_pooling else at_stage.sum((2, 3), keepdim=True) + 1e-6
+        return at_stage / area
+
+    @staticmethod
+    def _resized(feature: Tensor, masks: Tensor) -> Tensor:
+        return F.interpolate(masks, size=feature.shape[-2:], mode="bilinear", align_corners=False)

@@ -238,4 +238,4 @@ def looked_at(main: Predictions, images: Path, network: Any, crop_of: Callable[[
         return {}
     rows = np.unique(np.linspace(0, len(main) - 1, min(examples, len(main))).astype(int))
     crops = [crop_of(images / main.files[row]) for row in rows if (images / main.files[row]).is_file()]
-    return look(crops, network, about["of"], network.card.attributes)
+    return look(crops, network.with_maps, about["of"], network.card.attributes)

@@ -76,7 +76,7 @@ def overlay(pixels: UInt8, energies: Float) -> UInt8:
 def look(crops: Sequence[Crops], network: Callable[[Crops], ModelOutput], of: Sequence[str], attributes: Sequence[str]) -> dict[str, Looked]:
     """Return for each attribute where the network looks on the crops it says yes to.
 
-    Args: of: what the network's maps are of (the card's `maps.of`): attributes, or groups, whose map then serves each member.
+    Args: network: one that gives maps; of: what they are of (the card's `maps.of`): attributes, or groups, whose map then serves each member.
     """
     outputs = [(one.pixels[0], network(one)) for one in crops]
     found = {}

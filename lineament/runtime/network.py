@@ -9,6 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Protocol, runtime_checkable
@@ -19,8 +20,6 @@ from lineament.runtime.card import Card
 from lineament.runtime.onnx_file import read_card
 from lineament.runtime.threads import default_threads
 from lineament.types import Crops, Float, ModelOutput, UInt8
-
-Outputs = tuple[Float, "Float | None"]
 
 
 @runtime_checkable
@@ -40,6 +39,8 @@ class Network(Protocol):
     def precision(self) -> str: ...
 
     def __call__(self, crops: Crops) -> ModelOutput: ...
+
+    def with_maps(self, crops: Crops) -> ModelOutput: ...
 
 
 def model_id(card: Card) -> str:
@@ -67,24 +68,38 @@ class FaceByFace(ABC):
         """Open the model for `self.threads` runs at once."""
 
     @abstractmethod
-    def _face(self, single: UInt8) -> Outputs:
-        """Return the logits and maps of one crop (1,3,218,178)."""
+    def _face(self, single: UInt8) -> Float:
+        """Return the logits (1,A) of one crop (1,3,218,178)."""
+
+    @abstractmethod
+    def _maps(self, single: UInt8) -> Float | None:
+        """Return the maps (1,M,h,w) of one crop (1,3,218,178), None where the file gives none. Safe to call from many threads."""
 
     def __call__(self, crops: Crops) -> ModelOutput:
-        """Return the logits (N,A) of N crops. Zero crops give zero rows."""
+        """Return the logits (N,A) of N crops. Zero crops give zero rows. No map is computed."""
+        self._after_a_fork()
+        return collect(self._each(crops.pixels), self.card.attributes)
+
+    def with_maps(self, crops: Crops) -> ModelOutput:
+        """Return the same logits, bit for bit, and the maps (N,M,h,w) of where they come from (the card's `maps`), for those who ask."""
+        output = self(crops)
+        maps = [self._maps(np.ascontiguousarray(crops.pixels[i : i + 1])) for i in range(len(crops))]
+        given = [single for single in maps if single is not None]
+        return replace(output, maps=np.concatenate(given) if given else None)
+
+    def _after_a_fork(self) -> None:
         if os.getpid() != self._pid:
             with self._lock:
                 if os.getpid() != self._pid:
                     self.threads = 1
                     self._start()
-        return collect(self._each(crops.pixels), self.card.attributes)
 
     def _start(self) -> None:
         self._open()
         self._pool = ThreadPoolExecutor(self.threads, "attributes") if self.threads > 1 else None
         self._pid = os.getpid()
 
-    def _each(self, pixels: UInt8) -> list[Outputs]:
+    def _each(self, pixels: UInt8) -> list[Float]:
         """Run every crop by itself, in order. The pool takes them a few at a time: waking a thread for every face costs a tenth of the rate."""
         singles = [np.ascontiguousarray(pixels[i : i + 1]) for i in range(len(pixels))]
         if self._pool is None or len(singles) < 2:
@@ -94,10 +109,8 @@ class FaceByFace(ABC):
         return [answer for answers in self._pool.map(lambda part: [self._face(single) for single in part], parts) for answer in answers]
 
 
-def collect(outputs: Sequence[Outputs], attributes: tuple[str, ...]) -> ModelOutput:
-    """Return the outputs of N single faces as one: logits (N,A), maps (N,M,h,w) where the network gives them."""
+def collect(outputs: Sequence[Float], attributes: tuple[str, ...]) -> ModelOutput:
+    """Return the logits of N single faces as one (N,A)."""
     if not outputs:
         return ModelOutput(np.zeros((0, len(attributes)), np.float32), attributes)
-    logits = np.concatenate([logit for logit, _ in outputs]).astype(np.float32, copy=False)
-    maps = [single for _, single in outputs if single is not None]
-    return ModelOutput(logits, attributes, np.concatenate(maps) if maps else None)
+    return ModelOutput(np.concatenate(outputs).astype(np.float32, copy=False), attributes)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from lineament.errors import ModelFileError, UsageError
-from lineament.runtime.network import FaceByFace, Outputs
-from lineament.types import UInt8
+from lineament.runtime.network import FaceByFace
+from lineament.types import Float, UInt8
 
 _PROVIDERS = {"onnx": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
 _INSTALL = {
@@ -28,9 +28,11 @@ class OnnxNetwork(FaceByFace):
         check_provider(runtime)
         super().__init__(path, runtime, precision, threads)
 
-    def _face(self, single: UInt8) -> Outputs:
-        answers = self._session.run(self._names, {"crops": single})
-        return np.asarray(answers[0], np.float32), np.asarray(answers[1], np.float32) if len(answers) > 1 else None
+    def _face(self, single: UInt8) -> Float:
+        return np.asarray(self._session.run(["logits"], {"crops": single}, self._only)[0], np.float32)
+
+    def _maps(self, single: UInt8) -> Float | None:
+        return np.asarray(self._session.run(["maps"], {"crops": single})[0], np.float32) if self._has_maps else None
 
     def _open(self) -> None:
         self._session = open_session(self.path, _PROVIDERS[self.runtime])
@@ -43,7 +45,7 @@ class OnnxNetwork(FaceByFace):
             raise ModelFileError(
                 f"{self.path} gives {given['logits'][-1]} logits, its card names {len(self.card.attributes)} attributes. Export it again."
             )
-        self._names = ["logits", "maps"] if "maps" in given else ["logits"]
+        self._has_maps, self._only = "maps" in given, only_what_is_fetched()
 
 
 def check_provider(runtime: str) -> None:
@@ -52,6 +54,15 @@ def check_provider(runtime: str) -> None:
 
     if _PROVIDERS[runtime] not in onnxruntime.get_available_providers():
         raise UsageError(f"--runtime {runtime} is not available in this installation. Install it with: {_INSTALL[runtime]}.")
+
+
+def only_what_is_fetched() -> Any:
+    """Return run options by which ONNX Runtime leaves out what no fetched output needs."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 def open_session(path: Path, provider: str = "CPUExecutionProvider") -> Any:

@@ -14,8 +14,8 @@ import numpy as np
 
 from lineament.errors import MissingExtraError, ModelFileError
 from lineament.runtime.lending import Lent
-from lineament.runtime.network import FaceByFace, Outputs
-from lineament.types import UInt8
+from lineament.runtime.network import FaceByFace
+from lineament.types import Float, UInt8
 
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
@@ -30,23 +30,32 @@ class OpenVinoNetwork(FaceByFace):
     def __init__(self, path: Path, *, precision: str = "fp32", threads: int | None = None) -> None:
         super().__init__(path, "openvino", precision, threads)
 
-    def _face(self, single: UInt8) -> Outputs:
-        with self._lent.one() as request:
-            request.infer({"crops": single}, share_inputs=True)
-            maps = np.array(request.get_tensor("maps").data, np.float32) if self._has_maps else None
-            return np.array(request.get_tensor("logits").data, np.float32), maps
+    def _face(self, single: UInt8) -> Float:
+        return _answer(self._lent, single, "logits")
+
+    def _maps(self, single: UInt8) -> Float | None:
+        return _answer(self._lent_for_maps, single, "maps") if (self.card.document.get("maps") or {}).get("of") else None
 
     def _open(self) -> None:
-        self._lent = Lent(lambda: open_request(self.path, self.precision, (1, 3, 218, 178)), self.threads)
-        with self._lent.one() as request:  # a damaged file is found now, not at the first photo
-            names = {name for output in request.model_outputs for name in output.get_names()}
-        self._has_maps = "maps" in names
+        def ways(output: str, most: int) -> Lent[Any]:
+            return Lent(lambda: open_request(self.path, self.precision, (1, 3, 218, 178), output), most)
+
+        self._lent, self._lent_for_maps = ways("logits", self.threads), ways("maps", 1)
+        with self._lent.one():  # a damaged file is found now, not at the first photo
+            pass
 
 
-def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = None) -> Any:
+def _answer(lent: Lent[Any], single: UInt8, output: str) -> Float:
+    with lent.one() as request:
+        request.infer({"crops": single}, share_inputs=True)
+        return np.array(request.get_tensor(output).data, np.float32)
+
+
+def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = None, output: str | None = None) -> Any:
     """Compile an ONNX file with one input and return a request for it that computes on the calling thread.
 
-    Args: precision: fp32, bf16 or int8 (what the file holds in 8 bits, the rest in fp32); shape: of the input, None for any.
+    Args: precision: fp32, bf16 or int8 (what the file holds in 8 bits, the rest in fp32); shape: of the input, None for any; output: the only
+    one wanted, so that nothing is computed for others; None for all.
     Raises: ModelFileError for a file that OpenVINO cannot read; MissingExtraError without OpenVINO.
     """
     core = _core()
@@ -54,6 +63,8 @@ def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = Non
         model = core.read_model(str(path))
         if shape is not None:
             model.reshape(list(shape))
+        if output is not None:
+            model = type(model)([model.output(output)], model.get_parameters())
         return core.compile_model(model, "CPU", _hints(precision)).create_infer_request()
     except RuntimeError as error:
         raise ModelFileError(f"OpenVINO cannot load {path}: {str(error).splitlines()[-1]} Use --runtime onnx.") from error

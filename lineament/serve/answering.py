@@ -68,7 +68,7 @@ def answer(model: Model, photo: Photo) -> Answered:
     seen: list[tuple[Crops, ModelOutput]] = []
 
     def network(crops: Crops) -> ModelOutput:
-        output = model.network(crops)
+        output = model.network.with_maps(crops) if photo.maps else model.network(crops)
         seen.append((crops, output))
         return output
 
