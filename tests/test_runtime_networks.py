@@ -81,6 +81,18 @@ def test_many_callers_at_once(path: Path, runtime: str) -> None:
             assert have.tobytes() == want.tobytes()
 
 
+def test_maps_come_only_when_asked_for_and_change_no_answer(path: Path, runtime: str) -> None:
+    network, batch = load_network("default", runtime), crops(3)
+    plain, asked = network(batch), network.with_maps(batch)
+    assert plain.maps is None
+    assert asked.logits.tobytes() == plain.logits.tobytes()
+    assert asked.maps is not None
+    assert asked.maps.shape[:2] == (3, len(network.card.document["maps"]["of"]))
+    np.testing.assert_array_equal(network.with_maps(part(batch, 1, 2)).maps, asked.maps[1:2])
+    assert load_network(path, runtime).with_maps(batch).maps is None, "the toy file gives no maps"
+    assert network.with_maps(crops(0)).maps is None
+
+
 def test_no_crops_give_no_rows(path: Path, runtime: str) -> None:
     assert load_network(path, runtime)(crops(0)).logits.shape == (0, 40)
 

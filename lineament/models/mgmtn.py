@@ -135,14 +135,14 @@ class MGMTN(nn.Module):
         return masks
 
     def masks(self, x: Tensor, region: Tensor | None = None) -> Tensor | None:
-        """Return the masks used (N,K,h',w') in the order of `groups`; None without masks.
+        """Return the masks used (N,K,h',w') in the order of `groups`, (1,K,h',w') where they are the same for all; None without masks.
 
         Args: x (N,3,h,w) normalised; region (N,8,...) masks of the same frame, taken in place of the region network's or the mean face's.
         """
         if self.use == "global" or self.mask == "none":
             return None
         if region is None and self.mask == "mean":
-            region = self.whole_frame_region(x.shape[0])
+            region = self.mean_mask  # one for all: runtimes resize it once, when they load the file
         chosen = (self.predict_region(x) if region is None else region)[:, self.region_rows]
         if not self.soft:
             chosen = (chosen >= 0.5).to(chosen.dtype)
@@ -155,7 +155,7 @@ class MGMTN(nn.Module):
 
     def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
         features = self.backbone(x)  # F_3, F_4, F_5
-        masks = self.masks(x, region)  # (N,K,h',w')
+        masks = self.masks(x, region)  # (N,K,h',w'), or one for all
         tokens = self.fuse_inputs(features, masks)  # (N,K,D)
         n, k, d = tokens.shape
         fused = self.fuse(tokens.reshape(n * k, d)).reshape(n, k, -1)  # (N,K,hidden)
