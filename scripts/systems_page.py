@@ -47,22 +47,23 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def systems_table(document: Mapping[str, Any], starts: Sequence[str | None]) -> str:
-    """Return the runs that began with one of `starts`, and what is missing of them."""
+def systems_table(document: Mapping[str, Any], *, fresh: bool) -> str:
+    """Return the runs that began with the face-pretrained trunk (`fresh`) or those that began with a trained run, and what is missing of them."""
     heads = ("system", "seed", "mean accuracy", "balanced", "macro-F1", "mAP", "against the baseline", "attributes won/lost",
-             "parameters", "MACs", "ms per face", "training images/s")  # fmt: skip
+             "parameters", "MACs", "ms per face", "training images/s", "begins with")  # fmt: skip
     rows = []
     for row in document["systems"]:
-        if row["start"] not in starts:
+        if (row["start"] is None) != fresh:
             continue
         scores = [percent(row[metric]) for metric in METRICS]
         found = row["against_baseline"]
         cost = [_millions(row["parameters"]), _millions(row["macs"]), _plain(row["ms_per_face"]), _plain(row["training_images_per_s"])]
-        rows.append([row["name"], str(row["seed"]), *scores, _difference(found), _won(found), *cost])
+        rows.append([row["name"], str(row["seed"]), *scores, _difference(found), _won(found), *cost, row["start"] or "face trunk"])
     for name, seeds in document["not_run"]["systems"].items():
-        rows.extend([name, str(seed), *["not run"] * 4, *["-"] * 6] for seed in seeds if document["starts"][name] in starts)
+        start = document["starts"][name]
+        rows.extend([name, str(seed), *["not run"] * 4, *["-"] * 6, start or "face trunk"] for seed in seeds if (start is None) == fresh)
     if document["systems"]:
-        rows.append(["majority answer", "-", percent(document["systems"][0]["majority_accuracy"]), *["-"] * 9])
+        rows.append(["majority answer", "-", percent(document["systems"][0]["majority_accuracy"]), *["-"] * 10])
     return table(heads, rows)
 
 
@@ -204,10 +205,8 @@ def page(document: Mapping[str, Any]) -> str:
     picture = "\n![Loss of each group by epoch](convergence.svg)\n" if charted(document) else ""
     images = sorted({row["images"] for row in document["systems"]})
     scored = f"{', '.join(map(str, images))} official validation images of CelebA" if images else "CelebA's official validation images"
-    starts: list[str | None] = list(dict.fromkeys([row["start"] for row in document["systems"]] + list(document["starts"].values())))
-    continued = systems_table(document, [start for start in starts if start is not None])
     return PAGE.format(
-        scored=scored, fresh=systems_table(document, [None]), continued=continued,
+        scored=scored, fresh=systems_table(document, fresh=True), continued=systems_table(document, fresh=False),
         plainly=" ".join(plainly) or "Nothing to state yet.", ablations=ablation_table(document),
         words=ablation_words(document), weights=_weights(document["weights"]),
         convergence=convergence_table(document) + picture, masks=mask_table(document), lacking="\n".join(lines),
@@ -221,8 +220,9 @@ Written by `python scripts/systems.py` from `results/`; not edited by hand. A ru
 
 Protocol: equal trunk, input, images, steps and augmentation (`configs/cpu/`); scored on {scored}, stored crops, threshold 0.5
 on the raw sigmoid. There are two tables, each with its own baseline. In the first, four epochs from the face-pretrained trunk with every head fresh;
-its baseline is `v0`. In the second, two more epochs from the trunk of `v0` (or of another run, where the config says so): the baseline keeps the head
-of `v0`, while masks' projections, gates, branches and heads of the others start fresh, which favours the baseline.
+its baseline is `v0`. In the second, two more epochs from a trained run, named in the last column. From `v0`, the baseline keeps its head, while
+masks' projections, gates, branches and heads of the others start fresh, which favours the baseline; a run that begins with one of its own kind keeps
+its own head.
 Differences are system minus baseline, in points of accuracy, with a 95 % interval from a paired bootstrap over identities; attributes
 won/lost count every difference, in brackets those whose interval, valid for all attributes at once, excludes zero. Parameters and MACs are the
 exported network's, preprocessing included. Published numbers stand in each config; they are of other trunks, four times the images and the

@@ -50,11 +50,15 @@ class Preprocess(nn.Module):
         return self.normalise(self.resize(crops))
 
 
-def masked_average(feature: Tensor, masks: Tensor, *, plain: bool = False) -> Tensor:
-    """Return the features of each region, averaged: (N,K,C) from feature (N,C,h,w) and masks (N,K,h,w).
+def pooling_shares(masks: Tensor, *, plain: bool = False) -> Tensor:
+    """Return each cell's weight in the average over its region (N,K,h,w), float32.
 
-    Args: plain: divide by the map's area (GAP of the masked features) in place of the region's own, so the scale follows the area.
+    Args: masks (N,K,h,w); plain: divide by the map's area (GAP of the masked features) in place of the region's own, so the scale follows the area.
     """
-    flat = masks.flatten(2).float()  # (N,K,hw)
-    area = flat.shape[2] if plain else flat.sum(2, keepdim=True) + 1e-6
-    return (flat / area).to(feature.dtype) @ feature.flatten(2).transpose(1, 2)
+    area = masks.shape[2] * masks.shape[3] if plain else masks.float().sum((2, 3), keepdim=True) + 1e-6
+    return masks.float() / area
+
+
+def masked_average(feature: Tensor, masks: Tensor, *, plain: bool = False) -> Tensor:
+    """Return the features of each region, averaged: (N,K,C) from feature (N,C,h,w) and masks (N,K,h,w) or (1,K,h,w); plain as in `pooling_shares`."""
+    return pooling_shares(masks, plain=plain).flatten(2).to(feature.dtype) @ feature.flatten(2).transpose(1, 2)

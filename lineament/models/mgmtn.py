@@ -30,7 +30,7 @@ from lineament.errors import ConfigError
 from lineament.models.backbone import Backbone
 from lineament.models.checkpoint import load_tensors
 from lineament.models.contributions import at_cells, through_fusion, through_norm, total
-from lineament.models.layers import Preprocess, TorchOutput, masked_average
+from lineament.models.layers import Preprocess, TorchOutput, masked_average, pooling_shares
 from lineament.models.region_unet import region_unet, rgb_of
 
 MASKS = ("learned", "mean", "none")
@@ -84,6 +84,8 @@ class MGMTN(nn.Module):
 
     def _build_masks(self, scale: str, weights: str | None) -> None:
         self.region_net: nn.Module | None = None
+        self.mean_mask: Tensor | None
+        self.register_buffer("mean_mask", None, persistent=False)
         if self.use == "global" or self.mask == "none":
             return
         unknown = [name for name in self.groups if name not in GROUPS]
@@ -91,9 +93,7 @@ class MGMTN(nn.Module):
             raise ConfigError(f"mgmtn has no region for the group {unknown[0]!r}. Use groups among {GROUPS}, or mask: none.")
         self.region_rows = [GROUPS.index(name) for name in self.groups]
         if self.mask == "mean":
-            fixed = torch.from_numpy(mean_region(style="paper")).float().unsqueeze(0)
-            self.mean_mask: Tensor
-            self.register_buffer("mean_mask", fixed, persistent=False)
+            self.mean_mask = torch.from_numpy(mean_region(style="paper")).float().unsqueeze(0)
             return
         self.region_net = region_unet(GROUPS, scale)
         if weights is not None:
@@ -125,7 +125,7 @@ class MGMTN(nn.Module):
 
     def whole_frame_region(self, n: int) -> Tensor | None:
         """Return the masks (n,8,h',w') that hold for every uncropped face, None where they depend on the image: training moves them with its crop."""
-        return self.mean_mask.expand(n, -1, -1, -1) if self.mask == "mean" and self.use != "global" else None
+        return None if self.mean_mask is None else self.mean_mask.expand(n, -1, -1, -1)
 
     def predict_region(self, x: Tensor) -> Tensor:
         """Return soft masks of all eight groups (N,8,h',w') in 0..1 for a normalised input."""
@@ -139,9 +139,9 @@ class MGMTN(nn.Module):
 
         Args: x (N,3,h,w) normalised; region (N,8,...) masks of the same frame, taken in place of the region network's or the mean face's.
         """
-        if self.use == "global" or self.mask == "none":
+        if self.region_net is None and self.mean_mask is None:
             return None
-        if region is None and self.mask == "mean":
+        if region is None:
             region = self.mean_mask  # one for all: runtimes resize it once, when they load the file
         chosen = (self.predict_region(x) if region is None else region)[:, self.region_rows]
         if not self.soft:
@@ -161,18 +161,13 @@ class MGMTN(nn.Module):
         fused = self.fuse(tokens.reshape(n * k, d)).reshape(n, k, -1)  # (N,K,hidden)
         logits = torch.cat([head(fused[:, j]) for j, head in enumerate(self.heads)], dim=1)  # (N,A) in group order
         logits = logits.index_select(1, self.order).float()
-        if self.training or self.shows_regions:
+        if self.training or self.region_net is not None:
             return TorchOutput(logits, masks)
         return TorchOutput(logits, self.class_maps(features, masks, fused))
 
-    @property
-    def shows_regions(self) -> bool:
-        """Whether the network's maps are its masks: where they depend on the photo. A fixed mask shows nothing: there, answers are taken apart."""
-        return self.use != "global" and self.mask == "learned"
-
     def maps_of(self) -> dict[str, object]:
-        """Return what the maps are, for the card."""
-        if self.shows_regions:
+        """Return what the maps are, for the card: learned masks, or each answer taken apart where masks are the same for all and show nothing."""
+        if self.region_net is not None:
             return {"kind": "region", "of": list(self.groups)}
         return {"kind": "class_activation", "of": list(self.attributes)}
 
@@ -190,8 +185,8 @@ class MGMTN(nn.Module):
             linear, norm = project[0], project[1]  # type: ignore[index]
             before = linear(self._pool(features[stage], masks)).index_select(1, place)
             back = through_norm(signal[:, :, at : at + norm.normalized_shape[0]], norm, before) @ linear.weight
-            share = None if masks is None else self._share(features[stage], masks).index_select(1, place)
-            parts.append(at_cells(back, features[stage], share))
+            share = None if masks is None else pooling_shares(_resized(masks, features[stage]), plain=self.plain_pooling)
+            parts.append(at_cells(back, features[stage], None if share is None else share.index_select(1, place)))
             at += norm.normalized_shape[0]
         if self.use != "group":
             parts.append(at_cells(signal[:, :, at:] @ self.project_whole.weight, features[-1], None))
@@ -213,14 +208,8 @@ class MGMTN(nn.Module):
     def _pool(self, feature: Tensor, masks: Tensor | None) -> Tensor:
         if masks is None:
             return feature.mean((2, 3)).unsqueeze(1).expand(-1, len(self.groups), -1)
-        return masked_average(feature, self._resized(feature, masks), plain=self.plain_pooling)
+        return masked_average(feature, _resized(masks, feature), plain=self.plain_pooling)
 
-    def _share(self, feature: Tensor, masks: Tensor) -> Tensor:
-        """Return each cell's weight in the masked average of every group (N,K,h,w)."""
-        at_stage = self._resized(feature, masks)
-        area = feature.shape[-2] * feature.shape[-1] if self.plain_pooling else at_stage.sum((2, 3), keepdim=True) + 1e-6
-        return at_stage / area
 
-    @staticmethod
-    def _resized(feature: Tensor, masks: Tensor) -> Tensor:
-        return F.interpolate(masks, size=feature.shape[-2:], mode="bilinear", align_corners=False)
+def _resized(masks: Tensor, feature: Tensor) -> Tensor:
+    return F.interpolate(masks, size=feature.shape[-2:], mode="bilinear", align_corners=False)

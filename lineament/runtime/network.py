@@ -72,8 +72,8 @@ class FaceByFace(ABC):
         """Return the logits (1,A) of one crop (1,3,218,178)."""
 
     @abstractmethod
-    def _maps(self, single: UInt8) -> Float | None:
-        """Return the maps (1,M,h,w) of one crop (1,3,218,178), None where the file gives none. Safe to call from many threads."""
+    def _maps(self, single: UInt8) -> Float:
+        """Return the maps (1,M,h,w) of one crop (1,3,218,178); asked only of files whose card names maps. Safe to call from many threads."""
 
     def __call__(self, crops: Crops) -> ModelOutput:
         """Return the logits (N,A) of N crops. Zero crops give zero rows. No map is computed."""
@@ -82,10 +82,10 @@ class FaceByFace(ABC):
 
     def with_maps(self, crops: Crops) -> ModelOutput:
         """Return the same logits, bit for bit, and the maps (N,M,h,w) of where they come from (the card's `maps`), for those who ask."""
-        output = self(crops)
-        maps = [self._maps(np.ascontiguousarray(crops.pixels[i : i + 1])) for i in range(len(crops))]
-        given = [single for single in maps if single is not None]
-        return replace(output, maps=np.concatenate(given) if given else None)
+        output, about = self(crops), self.card.document.get("maps")
+        if not about or not about["of"] or not len(crops):
+            return output
+        return replace(output, maps=np.concatenate([self._maps(single) for single in singles(crops.pixels)]))
 
     def _after_a_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -101,12 +101,17 @@ class FaceByFace(ABC):
 
     def _each(self, pixels: UInt8) -> list[Float]:
         """Run every crop by itself, in order. The pool takes them a few at a time: waking a thread for every face costs a tenth of the rate."""
-        singles = [np.ascontiguousarray(pixels[i : i + 1]) for i in range(len(pixels))]
-        if self._pool is None or len(singles) < 2:
-            return [self._face(single) for single in singles]
-        few = max(1, len(singles) // (4 * self.threads))
-        parts = [singles[first : first + few] for first in range(0, len(singles), few)]
+        faces = singles(pixels)
+        if self._pool is None or len(faces) < 2:
+            return [self._face(single) for single in faces]
+        few = max(1, len(faces) // (4 * self.threads))
+        parts = [faces[first : first + few] for first in range(0, len(faces), few)]
         return [answer for answers in self._pool.map(lambda part: [self._face(single) for single in part], parts) for answer in answers]
+
+
+def singles(pixels: UInt8) -> list[UInt8]:
+    """Return N crops one by one, each (1,3,218,178) and contiguous."""
+    return [np.ascontiguousarray(pixels[i : i + 1]) for i in range(len(pixels))]
 
 
 def collect(outputs: Sequence[Float], attributes: tuple[str, ...]) -> ModelOutput:

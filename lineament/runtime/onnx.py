@@ -31,8 +31,8 @@ class OnnxNetwork(FaceByFace):
     def _face(self, single: UInt8) -> Float:
         return np.asarray(self._session.run(["logits"], {"crops": single}, self._only)[0], np.float32)
 
-    def _maps(self, single: UInt8) -> Float | None:
-        return np.asarray(self._session.run(["maps"], {"crops": single})[0], np.float32) if self._has_maps else None
+    def _maps(self, single: UInt8) -> Float:
+        return np.asarray(self._session.run(["maps"], {"crops": single}, self._only)[0], np.float32)
 
     def _open(self) -> None:
         self._session = open_session(self.path, _PROVIDERS[self.runtime])
@@ -45,7 +45,7 @@ class OnnxNetwork(FaceByFace):
             raise ModelFileError(
                 f"{self.path} gives {given['logits'][-1]} logits, its card names {len(self.card.attributes)} attributes. Export it again."
             )
-        self._has_maps, self._only = "maps" in given, only_what_is_fetched()
+        self._only = only_what_is_fetched()
 
 
 def check_provider(runtime: str) -> None:

@@ -33,14 +33,14 @@ class OpenVinoNetwork(FaceByFace):
     def _face(self, single: UInt8) -> Float:
         return _answer(self._lent, single, "logits")
 
-    def _maps(self, single: UInt8) -> Float | None:
-        return _answer(self._lent_for_maps, single, "maps") if (self.card.document.get("maps") or {}).get("of") else None
+    def _maps(self, single: UInt8) -> Float:
+        return _answer(self._lent_for_maps, single, "maps")
 
     def _open(self) -> None:
-        def ways(output: str, most: int) -> Lent[Any]:
+        def lent(output: str, most: int) -> Lent[Any]:
             return Lent(lambda: open_request(self.path, self.precision, (1, 3, 218, 178), output), most)
 
-        self._lent, self._lent_for_maps = ways("logits", self.threads), ways("maps", 1)
+        self._lent, self._lent_for_maps = lent("logits", self.threads), lent("maps", 1)
         with self._lent.one():  # a damaged file is found now, not at the first photo
             pass
 
