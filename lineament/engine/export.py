@@ -178,11 +178,11 @@ def count_macs(network: nn.Module) -> int:
 
 @contextmanager
 def _without_class_maps(network: nn.Module) -> Iterator[None]:
-    if not hasattr(network, "class_maps"):
-        yield
-        return
-    network.class_maps = lambda *given: None  # type: ignore[assignment]
+    having = [module for module in network.modules() if hasattr(module, "class_maps")]
+    for module in having:
+        module.class_maps = lambda *given: None  # type: ignore[assignment]
     try:
         yield
     finally:
-        del network.class_maps  # the class's own shows again
+        for module in having:
+            del module.class_maps  # the class's own shows again

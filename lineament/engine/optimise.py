@@ -23,7 +23,7 @@ def create_optimiser(network: nn.Module, weighting: nn.Module, settings: Optimis
     head = list(weighting.parameters())
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            (trunk if name.startswith("backbone.") else head).append(parameter)
+            (trunk if "backbone" in name.split(".") else head).append(parameter)
     groups = []
     for parameters, factor in ((trunk, 1.0), (head, settings.head_lr_factor)):
         for decays in (True, False):

@@ -2,8 +2,8 @@
 
     ONNX file -> constants folded -> activation ranges on faces -> biases corrected -> QDQ graph (uint8 activations, int8 weights) -> card
 
-The graph is plain ONNX (QuantizeLinear, DequantizeLinear), so every runtime takes it. The first weighted layer and the last ones stay in fp32: they
-cost little time and most accuracy.
+The graph is plain ONNX (QuantizeLinear, DequantizeLinear), so every runtime takes it. The first convolution (with the resizing before it) and the
+last layers stay in fp32: they cost little time and most accuracy.
 Source: NNCF's post-training quantisation with fast bias correction (`[quantise]`); Nagel et al., "Data-free quantization through weight
 equalization and bias correction", arXiv 1906.04721, for why depthwise layers need it.
 """
@@ -55,11 +55,12 @@ def quantise(model: Path, faces: UInt8, out: Path, *, keep: str = "outer") -> Ca
 
 
 def kept(proto: Any, keep: str) -> list[Any]:
-    """Return the nodes that a recipe leaves in fp32: the first weighted layer, those with no other after them, and with "depthwise" those
-    whose every channel is by itself."""
+    """Return the nodes that a recipe leaves in fp32: weighted layers up to the first convolution, those with no other after them, and with
+    "depthwise" those whose every channel is by itself."""
     layers = [node for node in proto.graph.node if node.op_type in WEIGHTED]
     after = _followed(proto)
-    outer = [node for node in layers if node is layers[0] or not after[node.name]]
+    first = next((place for place, node in enumerate(layers) if node.op_type == "Conv"), 0)
+    outer = [node for place, node in enumerate(layers) if place <= first or not after[node.name]]
     apart = [node for node in layers if node not in outer and _group(node) > 1]
     return outer + (apart if keep == "depthwise" else [])
 

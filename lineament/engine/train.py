@@ -31,7 +31,7 @@ from lineament.engine.optimise import Average, create_optimiser, descend, learni
 from lineament.engine.parallel import join
 from lineament.errors import UsageError
 from lineament.models.build import build_network
-from lineament.models.checkpoint import copy_matching, find_weights, load_tensors, save_network
+from lineament.models.checkpoint import begin, save_network
 from lineament.models.layers import TorchOutput
 from lineament.objectives.distill import taught
 from lineament.objectives.landmarks import landmark_loss
@@ -75,7 +75,7 @@ class Trainer:
         start = start or config.model.start
         network: Any = build_network(config.model, table.attributes, random_trunk=start is not None)
         self.network: Any = network.to(self.device)
-        self.not_copied = [] if start is None else copy_matching(self.network, load_tensors(find_weights(start))[0])
+        self.not_copied = [] if start is None else begin(self.network, start)
         self.network.to(memory_format=torch.channels_last)
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)
         self.steps_per_epoch = len(self.train_rows) // settings.batch
@@ -169,7 +169,8 @@ class Trainer:
     def _objective(self, output: TorchOutput, batch: Batch, landmarks: Tensor | None) -> Tensor:
         targets, known = taught(batch.targets, batch.known, batch.teacher, self.config.loss.distill, self.config.loss.teacher_fills_unknown)
         targets, known = targets.to(self.device), known.to(self.device)
-        terms = masked_terms(self.loss, output.logits.float(), targets, known)  # (B,A)
+        answers = [output.logits] if output.branches is None else list(output.branches)
+        terms = torch.stack([masked_terms(self.loss, logits.float(), targets, known) for logits in answers]).mean(0)  # (B,A)
         by_attribute = per_attribute(terms.detach(), known).cpu()
         self._window_losses += torch.stack([by_attribute, torch.ones_like(by_attribute)])
         self.weighting.update(by_attribute)

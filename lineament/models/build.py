@@ -18,6 +18,7 @@ NETWORKS: Mapping[str, str] = {
     "far-amtn": "lineament.models.far_amtn:FarAmtn",
     "dmm-cnn": "lineament.models.dmm_cnn:DmmCnn",
     "transfa": "lineament.models.transfa:TransFA",
+    "branched": "lineament.models.branched:Branched",
 }
 
 

@@ -81,6 +81,19 @@ def find_weights(name: str) -> Path:
     raise ModelFileError(f"No trainable weights {name!r}: looked for {', '.join(map(str, places))}. The wheel holds none; use a source checkout.")
 
 
+def begin(network: nn.Module, start: str) -> list[str]:
+    """Copy trained weights into `network`, and into each of its parts that names some of its own (`starts`); return the names that none fitted.
+
+    Raises: ModelFileError.
+    """
+    left = set(copy_matching(network, load_tensors(find_weights(start))[0]))
+    own = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
+    for part, name in getattr(network, "starts", ()):
+        missed = set(copy_matching(part, load_tensors(find_weights(name))[0]))
+        left -= {own[id(tensor)] for inner, tensor in part.state_dict(keep_vars=True).items() if inner not in missed}
+    return [name for name in own.values() if name in left]
+
+
 def copy_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
     """Copy every tensor whose name and shape match into `network`; return the names that did not (a new head, other attributes).
 

@@ -19,12 +19,17 @@ from lineament.schema import CELEBA_40, MGMTN_GROUPS  # noqa: E402
 
 TOY_SIZE = (110, 90)
 MGMTN_TOY = {"region_scale": "toy", "width": 16, "hidden": 32, "dropout": 0.0}
+BRANCHES: dict[str, Any] = {
+    "shared": 2,
+    "branches": [{"name": "baseline", "options": {"dropout": 0.0}}, {"name": "mgmtn", "options": MGMTN_TOY | {"mask": "mean"}}],
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "baseline": ("baseline", {"dropout": 0.0}),
     "mgmtn": ("mgmtn", MGMTN_TOY),
     "far-amtn": ("far-amtn", {"dropout": 0.0, "fusion_size": 16, "reduction": 2}),
     "dmm-cnn": ("dmm-cnn", {"inner": 16, "hidden": 32, "dropout": 0.0}),
     "transfa": ("transfa", {"widths": (32, 16), "dropout": 0.0}),
+    "branched": ("branched", BRANCHES),
 }
 SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "mgmtn-mean": ("mgmtn", MGMTN_TOY | {"mask": "mean"}),
@@ -42,6 +47,8 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "dmm-swap": ("dmm-cnn", {"inner": 16, "hidden": 32, "swap": True}),
     "dmm-68": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 68}),
     "dmm-no-landmarks": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 0}),
+    "branched-dmm": ("branched", {"branches": [{"name": "dmm-cnn", "options": {"inner": 16, "hidden": 32}}, {"name": "baseline"}]}),
+    "branched-far": ("branched", {"branches": [{"name": "baseline"}, {"name": "far-amtn", "options": {"fusion": "none", "reduction": 2}}]}),
     "dmm-one-branch": ("dmm-cnn", {"inner": 16, "hidden": 32, "split": False}),
 }
 QUICK = ("declaration", "shapes", "gradients", "batch")

@@ -10,9 +10,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lineament.data.regions import GROUPS  # noqa: E402
+from lineament.errors import ConfigError  # noqa: E402
 from lineament.geometry import CROP_SIZE  # noqa: E402
 from lineament.models.backbone import create_backbone, create_preprocess  # noqa: E402
 from lineament.models.build import network_class  # noqa: E402
+from lineament.models.checkpoint import copy_matching  # noqa: E402
 from lineament.models.dmm_cnn import PyramidPooling  # noqa: E402
 from lineament.models.far_amtn import ConcatFusion, GateFusion, GroupGates, residual_branch  # noqa: E402
 from lineament.models.layers import masked_average  # noqa: E402
@@ -29,6 +31,64 @@ def toy(name: str, **options: Any) -> torch.nn.Module:
 
 def crops(n: int = 2) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (n, 3, 218, 178), np.uint8))
+
+
+@pytest.mark.parametrize("trunk", ["toy", "mobilenetv1_100"])
+@pytest.mark.parametrize("size", [(235, 192), (110, 90), (218, 178)])
+def test_preprocessing_for_runtimes_is_resizing_and_normalising(trunk: str, size: tuple[int, int]) -> None:
+    preprocess = create_preprocess(trunk, size)
+    given = crops(3)
+    torch.testing.assert_close(preprocess(given), preprocess.normalise(preprocess.resize(given)), rtol=0, atol=5e-3)  # of 255: places in float32
+    other = given[:, :, :100, :90]
+    torch.testing.assert_close(preprocess(other), preprocess.normalise(preprocess.resize(other)))
+
+
+BRANCHES = (
+    {"name": "baseline", "options": {"dropout": 0.0}},
+    {"name": "mgmtn", "options": {"mask": "mean", "width": 16, "hidden": 32, "dropout": 0.0}},
+)
+
+
+@pytest.mark.parametrize("shared", [1, 2, 3])
+def test_a_branched_network_is_the_mean_of_the_networks_it_shares_a_trunk_with(shared: int) -> None:
+    network = toy("branched", branches=BRANCHES, shared=shared)
+    x, answers = network.preprocess(crops(2)), []
+    for place, branch in enumerate(BRANCHES):
+        alone = toy(branch["name"], **branch["options"])  # type: ignore[arg-type]
+        missed = copy_matching(alone, network.state_dict())  # the shared stages by their own names
+        own = network.branches[place].state_dict()
+        assert set(missed) <= set(own)
+        copy_matching(alone, {name: own.get(name, tensor) for name, tensor in alone.state_dict().items()})
+        with torch.no_grad():
+            answers.append(alone(x).logits)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x).logits, sum(answers) / 2)
+        assert (answers[0] - answers[1]).abs().max() > 1e-3
+        network.train()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+                module.eval()
+        output = network(x)
+    torch.testing.assert_close(output.branches, torch.stack(answers))
+
+
+def test_branched_maps_add_up_to_what_the_image_says() -> None:
+    """Class-activation maps of a mean are the mean of the maps: mean over cells plus a rest that no image changes for the plain branch."""
+    plain = [{"name": "baseline", "options": {"dropout": 0.0}}] * 2
+    network = toy("branched", branches=plain, shared=2)
+    with torch.no_grad():
+        output = network(network.preprocess(crops(3)))
+    rest = torch.stack([branch.head.bias for branch in network.branches]).mean(0)
+    torch.testing.assert_close(output.region.mean((2, 3)) + rest, output.logits, rtol=1e-4, atol=1e-5)
+
+
+def test_branched_refuses_what_it_cannot_share() -> None:
+    with pytest.raises(ConfigError, match="at least two branches"):
+        toy("branched", branches=BRANCHES[:1])
+    with pytest.raises(ConfigError, match="at least two branches"):
+        toy("branched", branches=BRANCHES, shared=4)
+    with pytest.raises(ConfigError, match="mask: mean"):
+        toy("branched", branches=[BRANCHES[0], {"name": "mgmtn", "options": {"region_scale": "toy"}}])
 
 
 def test_masked_average_is_the_weighted_mean() -> None:
