@@ -104,6 +104,8 @@ def row_of(record: Record, base: Record | None, draws: int) -> dict[str, Any]:
         "name": record.name,
         "seed": record.seed,
         "start": start_of(record),
+        "epochs": record.config["optimiser"]["epochs"],
+        "teacher": bool(record.config["loss"].get("distill")),
         "images": card["images"],
         **{metric: card[metric] for metric in METRICS},
         "majority_accuracy": card["majority_accuracy"],

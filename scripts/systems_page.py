@@ -50,7 +50,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def systems_table(document: Mapping[str, Any], *, fresh: bool) -> str:
     """Return the runs that began with the face-pretrained trunk (`fresh`) or those that began with a trained run, and what is missing of them."""
     heads = ("system", "seed", "mean accuracy", "balanced", "macro-F1", "mAP", "against the baseline", "attributes won/lost",
-             "parameters", "MACs", "ms per face", "training images/s", "begins with")  # fmt: skip
+             "parameters", "MACs", "ms per face", "training images/s", "begins with, epochs since")  # fmt: skip
     rows = []
     for row in document["systems"]:
         if (row["start"] is None) != fresh:
@@ -58,7 +58,8 @@ def systems_table(document: Mapping[str, Any], *, fresh: bool) -> str:
         scores = [percent(row[metric]) for metric in METRICS]
         found = row["against_baseline"]
         cost = [_millions(row["parameters"]), _millions(row["macs"]), _plain(row["ms_per_face"]), _plain(row["training_images_per_s"])]
-        rows.append([row["name"], str(row["seed"]), *scores, _difference(found), _won(found), *cost, row["start"] or "face trunk"])
+        began = f"{row['start'] or 'face trunk'}, {row['epochs']}{' with a teacher' if row['teacher'] else ''}"
+        rows.append([row["name"], str(row["seed"]), *scores, _difference(found), _won(found), *cost, began])
     for name, seeds in document["not_run"]["systems"].items():
         start = document["starts"][name]
         rows.extend([name, str(seed), *["not run"] * 4, *["-"] * 6, start or "face trunk"] for seed in seeds if (start is None) == fresh)
@@ -220,7 +221,9 @@ Written by `python scripts/systems.py` from `results/`; not edited by hand. A ru
 
 Protocol: equal trunk, input, images, steps and augmentation (`configs/cpu/`); scored on {scored}, stored crops, threshold 0.5
 on the raw sigmoid. There are two tables, each with its own baseline. In the first, four epochs from the face-pretrained trunk with every head fresh;
-its baseline is `v0`. In the second, two more epochs from a trained run, named in the last column. From `v0`, the baseline keeps its head, while
+its baseline is `v0`. In the second, more epochs from a trained run, named in the last column:
+two, as the baseline has, but for `branched` with eight, which starts from two trained runs and averages two networks. So neither it nor a run
+with a teacher is a comparison at equal steps; they show what can be shipped. From `v0`, the baseline keeps its head, while
 masks' projections, gates, branches and heads of the others start fresh, which favours the baseline; a run that begins with one of its own kind keeps
 its own head.
 Differences are system minus baseline, in points of accuracy, with a 95 % interval from a paired bootstrap over identities; attributes
@@ -231,7 +234,7 @@ test split, so none of ours is a reproduction.
 ## From the face-pretrained trunk
 
 {fresh}
-## Two more epochs from a trained trunk
+## On from a trained trunk
 
 {continued}
 {plainly}

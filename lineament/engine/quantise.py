@@ -22,7 +22,10 @@ from lineament.runtime.onnx_file import read_card, with_card
 from lineament.types import UInt8
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-KEPT_IN_FP32: Mapping[str, str] = {"outer": "first and last layers", "depthwise": "first, last and depthwise layers"}
+KEPT_IN_FP32: Mapping[str, str] = {
+    "outer": "first and last layers, matrix products",
+    "depthwise": "first, last and depthwise layers, matrix products",
+}
 """Recipes, the faster first: what stays in fp32."""
 
 
@@ -56,11 +59,12 @@ def quantise(model: Path, faces: UInt8, out: Path, *, keep: str = "outer") -> Ca
 
 def kept(proto: Any, keep: str) -> list[Any]:
     """Return the nodes that a recipe leaves in fp32: weighted layers up to the first convolution, those with no other after them, and with
-    "depthwise" those whose every channel is by itself."""
+    "depthwise" those whose every channel is by itself. Matrix products stay too: resizing and averages over regions, small, and ONNX Runtime
+    refuses some of their scales."""
     layers = [node for node in proto.graph.node if node.op_type in WEIGHTED]
     after = _followed(proto)
     first = next((place for place, node in enumerate(layers) if node.op_type == "Conv"), 0)
-    outer = [node for place, node in enumerate(layers) if place <= first or not after[node.name]]
+    outer = [node for place, node in enumerate(layers) if place <= first or not after[node.name] or node.op_type == "MatMul"]
     apart = [node for node in layers if node not in outer and _group(node) > 1]
     return outer + (apart if keep == "depthwise" else [])
 
