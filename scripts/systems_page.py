@@ -228,7 +228,7 @@ masks' projections, gates, branches and heads of the others start fresh, which f
 its own head.
 Differences are system minus baseline, in points of accuracy, with a 95 % interval from a paired bootstrap over identities; attributes
 won/lost count every difference, in brackets those whose interval, valid for all attributes at once, excludes zero. Parameters and MACs are the
-exported network's, preprocessing included. Published numbers stand in each config; they are of other trunks, four times the images and the
+exported network's, without resizing. Published numbers stand in each config; they are of other trunks, four times the images and the
 test split, so none of ours is a reproduction.
 
 ## From the face-pretrained trunk
