@@ -158,7 +158,8 @@ def page(document: dict[str, Any]) -> list[str]:
 def rates_table(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Return photos per second by scene and configuration."""
     names = list(rows)
-    lines = ["## End to end", "", "Photos per second of `stream`, all threads (with bf16 the detector computes in bf16 too, else in fp32).", ""]
+    about = "Photos per second of `stream`, all threads (with OpenVINO's bf16 and int8 the detector computes in bf16, else in fp32)."
+    lines = ["## End to end", "", about, ""]
     return lines + sheet.table(("photo", *names), ([scene, *(_rate(rows[name][scene]["stream"]) for name in names)] for scene in rows[names[0]]))
 
 

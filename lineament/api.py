@@ -45,8 +45,8 @@ def load(
 
     Args: model: a shipped name or an ONNX file. runtime: onnx, openvino, cuda, coreml or auto. precision: None is what the file holds,
         computed in fp32. threads: photos and faces worked on at once; None is the CPUs this process may use. detector: anything with
-        `.detect(pixels) -> Faces`; None is the bundled RetinaFace (in bf16 where precision is). notify: told what `auto` chose. settings: fields of
-        `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels), defaults of every call.
+        `.detect(pixels) -> Faces`; None is the bundled RetinaFace (in bf16 beside an OpenVINO network in bf16 or int8). notify: told what `auto`
+        chose. settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels) for every call.
     Raises: ModelFileError, UsageError, MissingExtraError.
     """
     from lineament.runtime.registry import load_network
@@ -72,8 +72,8 @@ def make_settings(base: Settings, changes: dict[str, Any]) -> Settings:
 
 
 def _bundled_detector(network: Network, threads: int) -> Detector:
-    """Return the bundled detector, by ONNX Runtime in fp32; where the network is asked for in bf16, both are: twice as fast."""
-    if network.precision != "bf16":
+    """Return the bundled detector, by ONNX Runtime in fp32; beside an OpenVINO network in bf16 or int8, in bf16: twice as fast."""
+    if network.runtime != "openvino" or network.precision == "fp32":
         return RetinaFace(threads=1)
     from lineament.runtime.openvino_session import OpenVinoSession
 

@@ -336,18 +336,21 @@ def test_openvino_runs_the_same_detector(detector: RetinaFace, astronaut: np.nda
             np.testing.assert_array_equal(one.boxes_xyxy, two.boxes_xyxy)
 
 
-def test_only_bf16_takes_the_detector_along() -> None:
+def test_bf16_and_int8_take_the_detector_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lineament.runtime.processor.int8_is_exact", lambda: True)
     pytest.importorskip("openvino")
     import lineament
     from lineament.runtime.openvino_session import OpenVinoSession
 
     sessions = {
         precision: lineament.load(runtime="openvino", precision=precision, threads=1).detector._session  # type: ignore[attr-defined]
-        for precision in ("fp32", "bf16")
+        for precision in ("fp32", "bf16", "int8")
     }
     assert not isinstance(sessions["fp32"], OpenVinoSession)
-    assert isinstance(sessions["bf16"], OpenVinoSession)
-    assert sessions["bf16"].precision == "bf16"
+    for precision in ("bf16", "int8"):
+        assert isinstance(sessions[precision], OpenVinoSession)
+        assert sessions[precision].precision == precision
+    assert not isinstance(lineament.load(runtime="onnx", precision="int8", threads=1).detector._session, OpenVinoSession)  # type: ignore[attr-defined]
 
 
 def test_a_doubt_or_a_hint_is_looked_at_closer(astronaut: np.ndarray) -> None:

@@ -137,6 +137,19 @@ def test_openvino_precision_is_set_not_left_to_the_processor(path: Path) -> None
         assert network.precision == (precision or "fp32")
 
 
+@pytest.mark.parametrize(("capabilities", "stated"), [(["FP32", "INT8", "BF16"], "bf16"), (["FP32", "INT8"], "f32")])
+def test_what_an_int8_file_leaves_is_bf16_only_where_the_processor_has_it(capabilities: list[str], stated: str) -> None:
+    from lineament.runtime.openvino import _hint
+
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+            return capabilities
+
+    assert _hint(Core(), "int8") == stated
+    assert [_hint(Core(), precision) for precision in ("fp32", "bf16")] == ["f32", "bf16"]
+
+
 def test_both_are_networks(path: Path, runtime: str) -> None:
     network = load_network(path, runtime)
     assert isinstance(network, Network)

@@ -2,7 +2,8 @@
 
     crops (N,3,218,178) -> N requests of batch 1, up to `threads` at once -> logits (N,A)
 
-Precision is always set: OpenVINO's own default is bf16 on processors that have it, ours is fp32 unless bf16 is asked for.
+Precision is always set: OpenVINO's own default is bf16 on processors that have it, ours is fp32 unless bf16 or int8 is asked for. What an int8 file
+leaves in floating point (everything up to the first convolution, matrix products) is computed in bf16 where the processor does that, else in fp32.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lineament.runtime.lending import Lent
 from lineament.runtime.network import FaceByFace
 from lineament.types import Float, UInt8
 
-_PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoNetwork(FaceByFace):
@@ -54,8 +55,8 @@ def _answer(lent: Lent[Any], single: UInt8, output: str) -> Float:
 def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = None, output: str | None = None) -> Any:
     """Compile an ONNX file with one input and return a request for it that computes on the calling thread.
 
-    Args: precision: fp32, bf16 or int8 (what the file holds in 8 bits, the rest in fp32); shape: of the input, None for any; output: the only
-    one wanted, so that nothing is computed for others; None for all.
+    Args: precision: fp32, bf16 or int8 (what the file holds in 8 bits, the rest in bf16 where the processor has it, else in fp32); shape: of the
+    input, None for any; output: the only one wanted, so that nothing is computed for others; None for all.
     Raises: ModelFileError for a file that OpenVINO cannot read; MissingExtraError without OpenVINO.
     """
     core = _core()
@@ -65,7 +66,7 @@ def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = Non
             model.reshape(list(shape))
         if output is not None:
             model = type(model)([model.output(output)], model.get_parameters())
-        return core.compile_model(model, "CPU", _hints(precision)).create_infer_request()
+        return core.compile_model(model, "CPU", _hints(_hint(core, precision))).create_infer_request()
     except RuntimeError as error:
         raise ModelFileError(f"OpenVINO cannot load {path}: {str(error).splitlines()[-1]} Use --runtime onnx.") from error
 
@@ -78,10 +79,17 @@ def _core() -> Any:
     return openvino.Core()
 
 
+def _hint(core: Any, precision: str) -> str:
+    """Return OpenVINO's name of the precision in which floating point is computed here."""
+    if precision == "int8":
+        return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    return _PRECISIONS[precision]
+
+
 def _hints(precision: str) -> dict[str, Any]:
     """Return the settings that fix what would otherwise depend on the processor: precision, streams, threads, pinning."""
     return {
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+        "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": 1,
         "ENABLE_CPU_PINNING": False,
