@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ def command(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/<name of the config>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out; starts it if there is none.")] = False,
     start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Start from these weights: shipped name, run or file.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="In place of the configuration's seed.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a network from a configuration file. Resumes after any interruption to the same loss curve with --resume."""
@@ -29,6 +31,8 @@ def command(
     from lineament.config import load_config
 
     settings = load_config(config)
+    if seed is not None:
+        settings = replace(settings, seed=seed)
     trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=start)
     for name in trainer.not_copied:
         typer.echo(f"Starts fresh, not in {start or settings.model.start}: {name}", err=True)
@@ -36,7 +40,8 @@ def command(
         path = trainer.run(None if quiet else _bar())
     except KeyboardInterrupt:
         trainer.save_checkpoint()
-        typer.echo(f"Interrupted; saved. Continue with: lineament train --config {config} --out {trainer.out} --resume", err=True)
+        chosen = "" if seed is None else f" --seed {seed}"
+        typer.echo(f"Interrupted; saved. Continue with: lineament train --config {config} --out {trainer.out}{chosen} --resume", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     typer.echo(str(path))
 

@@ -89,6 +89,24 @@ def test_a_resumed_run_repeats_the_uninterrupted_one(tmp_path: Path, weighting: 
     assert curves[0] == curves[1]
 
 
+def test_the_command_line_takes_another_seed(tmp_path: Path) -> None:
+    import json
+
+    from typer.testing import CliRunner
+
+    from lineament.cli import app
+
+    config = toy(tmp_path)
+    (tmp_path / "toy.yaml").write_text(json.dumps(config.to_dict()))
+    done = CliRunner().invoke(app, ["train", "--config", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "run"), "--seed", "7", "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 7
+    told = load_tensors(tmp_path / "run" / "model.safetensors")[0]
+    asked, others = (load_tensors(Trainer(dataclasses.replace(config, seed=seed), tmp_path / str(seed)).run())[0] for seed in (7, 0))
+    assert all(torch.equal(told[name], asked[name]) for name in asked)
+    assert any(not torch.equal(told[name], others[name]) for name in others)
+
+
 def test_kill_minus_nine_and_resume_by_command(tmp_path: Path) -> None:
     import json
 
