@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,72 +11,11 @@ import httpx
 import pytest
 from PIL import Image
 from serve_support import Server, start
-from serve_toys import ToySource, map_model, toy_index, toy_photo
+from serve_toys import map_model
 
 from lineament.schema import MGMTN_GROUPS
-from lineament.serve.pages import load_example
 
 pytestmark = pytest.mark.slow
-PORTRAIT = load_example()
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("browser")
-    db = toy_index(folder, ToySource(map_model(folder / "toy.onnx"))(), burst=3)
-    running = start(folder / "toy.onnx", "--db", str(db), "--limit", "body_bytes=2000000")
-    yield running
-    running.process.kill()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
-    with sync_api.sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(server: Server, browser: Any) -> Iterator[Any]:
-    """A fresh page; at its end nothing may have gone wrong, broken the policy or gone elsewhere."""
-    context = browser.new_context(viewport={"width": 1280, "height": 860}, accept_downloads=True)
-    opened = context.new_page()
-    trouble: list[str] = []
-    opened.on("pageerror", lambda error: trouble.append(str(error)))
-    opened.on("console", lambda message: trouble.append(message.text) if "Failed to load resource" not in message.text else None)
-    opened.on("request", lambda request: trouble.append(request.url) if not request.url.startswith((server.url, "blob:", "data:")) else None)
-    opened.goto(server.url)
-    yield opened
-    context.close()
-    assert trouble == []
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A portrait, a group of three, a sky, a text, and a file that is too large."""
-    if PORTRAIT is None:
-        pytest.skip("the bundled portrait is not in this tree")
-    folder = tmp_path_factory.mktemp("photos")
-    portrait = Image.open(io.BytesIO(PORTRAIT.data)).convert("RGB")
-    group = Image.new("RGB", (1100, 520), (200, 190, 180))
-    for side, place in ((512, (0, 0)), (400, (520, 60)), (170, (925, 200))):
-        group.paste(portrait.resize((side, side)), place)
-    portrait.save(folder / "portrait.jpg", quality=95)
-    group.save(folder / "group.png")
-    Image.new("RGB", (600, 400), (120, 150, 180)).save(folder / "sky.png")
-    (folder / "notes.txt").write_text("hello")
-    (folder / "large.jpg").write_bytes(bytes(2_500_000))
-    portrait.save(folder / '<img src=x onerror=alert(1)>".png')
-    return {path.stem: path for path in folder.iterdir()}
 
 
 def answered(page: Any, faces: int) -> None:
@@ -233,86 +169,6 @@ def test_a_phone_needs_no_sideways_scrolling(server: Server, browser: Any, photo
     assert page.evaluate("document.querySelector('#frame').classList.contains('mapped')")
     small = "[...document.querySelectorAll('button:not(.box)')].filter(b => b.offsetParent && b.getBoundingClientRect().height < 32).length"
     assert page.evaluate(small) == 0, "everything to press is large enough for a finger"
-    context.close()
-
-
-def test_search_by_words_chips_and_mistakes(page: Any, server: Server) -> None:
-    page.click("#search-link")
-    page.fill("#query", "smiling or not smiling")
-    page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelectorAll('.hit').length > 5")
-    page.wait_for_function("() => [...document.querySelectorAll('.hit img')].every(image => image.naturalWidth === 224)")
-    assert "are shown" in page.inner_text("#told")
-    page.fill("#query", "smilin and bald")
-    page.click("form button")
-    page.wait_for_selector("#query-error:not([hidden])")
-    assert "^^^^^^" in page.inner_text("#query-error")
-    page.fill("#query", "smiling")
-    page.click(".chip >> text=Bald")
-    assert page.input_value("#query") == "smiling and bald"
-    page.goto(f"{server.url}/search?q=eyeglasses")
-    assert page.input_value("#query") == "eyeglasses"
-
-
-def two_portraits(path: Path) -> None:
-    """Write a photo of two faces that look different to the toy network: the portrait, and a smaller one without colour."""
-    if PORTRAIT is None:
-        pytest.skip("the bundled portrait is not in this tree")
-    photo = Image.new("RGB", (900, 512), (90, 120, 160))
-    with Image.open(io.BytesIO(PORTRAIT.data)) as portrait:
-        photo.paste(portrait.convert("RGB"), (0, 0))
-        photo.paste(portrait.convert("L").convert("RGB").resize((380, 380)), (516, 60))
-    photo.save(path)
-
-
-def test_search_like_a_photo(page: Any, server: Server, tmp_path: Path) -> None:
-    page.goto(f"{server.url}/search?way=like")
-    assert page.inner_text("#told") == "", "nothing is asked before there is a photo"
-    two_portraits(tmp_path / "two.png")
-    page.set_input_files("#like-file", tmp_path / "two.png")
-    page.wait_for_function("() => document.querySelectorAll('#hits .hit').length > 5")
-    assert page.inner_text("#hits .hit .badge").endswith("alike")
-    first = "[...document.querySelectorAll('#hits .hit .badge')].map(badge => badge.textContent).join()"
-    before = page.evaluate(first)
-    page.select_option("#like-face", "1")
-    page.wait_for_function(f"before => ({first}) && ({first}) !== before", arg=before)
-    page.fill("#query", "but with smiling")
-    page.keyboard.press("Enter")
-    asked = httpx.post(f"{server.url}/v1/search/like?change=but+with+smiling&face=1", content=(tmp_path / "two.png").read_bytes())
-    expected = asked.json()["matched_faces"]
-    page.wait_for_function("told => document.querySelector('#told').textContent.startsWith(told)", arg=f"{expected} of ")
-    page.fill("#query", "but with smilin")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#query-error:not([hidden])")
-    assert "^^^^^^" in page.inner_text("#query-error")
-    page.fill("#query", "")
-    (tmp_path / "sky.png").write_bytes(toy_photo(0))
-    page.set_input_files("#like-file", tmp_path / "sky.png")
-    page.wait_for_function("() => document.querySelector('#query-error').textContent.startsWith('No face was found')")
-
-
-def test_search_best_shots_by_keyboard(page: Any, server: Server) -> None:
-    page.goto(f"{server.url}/search")
-    page.focus("[name=way][value=words]")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => document.querySelectorAll('#bursts .hit').length === 3")
-    page.wait_for_function("() => [...document.querySelectorAll('#bursts img')].every(image => image.naturalWidth > 0)")
-    assert page.inner_text("#told") == "One burst of one moment."
-    assert page.locator("#bursts .hit").first.locator(".badge").inner_text() == "Best shot"
-    assert page.url.endswith("?way=best")
-    assert {"Everyone smiles", "Eyes open"} <= set(page.locator("#bursts .hit").first.inner_text().split("\n"))
-
-
-@pytest.mark.parametrize("way", ["words", "like", "best"])
-def test_search_fits_a_phone(browser: Any, server: Server, way: str) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme="dark")
-    page = context.new_page()
-    page.goto(f"{server.url}/search?way={way}")
-    page.wait_for_selector(".chip")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    edge = "Math.max(...[...document.querySelectorAll('.finder *')].filter(e => e.offsetParent).map(e => e.getBoundingClientRect().right))"
-    assert page.evaluate(edge) <= page.evaluate("document.querySelector('.finder').getBoundingClientRect().right - 10"), "nothing hangs over the card"
     context.close()
 
 
