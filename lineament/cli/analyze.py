@@ -76,12 +76,7 @@ def command(
     from lineament.pipeline.run import in_threads, parse_max_failed, record
     from lineament.pipeline.sources import Reading, check_inputs, is_camera, items, parse_shard
 
-    if engine not in ("local", "ray"):
-        raise UsageError(f"--engine must be local or ray, not {engine!r}.")
-    if engine == "ray" and processes > 1:
-        raise UsageError("--processes is for one machine; --engine ray has one worker per processor of its cluster already.")
-    if not every > 0:
-        raise UsageError(f"--every must be more than 0 seconds, got {every:g}.")
+    _check(engine, processes, every)
     too_many = parse_max_failed(max_failed)
     part = None if shard is None else parse_shard(shard)
     asked = {
@@ -123,6 +118,16 @@ def command(
         raise typer.Exit(EXIT_INTERRUPTED)
     if too_many(summary.failures, summary.inputs):
         raise typer.Exit(EXIT_FAILED_INPUTS)
+
+
+def _check(engine: str, processes: int, every: float) -> None:
+    """Raises: UsageError where options cannot be, or cannot be together."""
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine must be local or ray, not {engine!r}.")
+    if engine == "ray" and processes > 1:
+        raise UsageError("--processes is for one machine; --engine ray has one worker per processor of its cluster already.")
+    if not every > 0:
+        raise UsageError(f"--every must be more than 0 seconds, got {every:g}.")
 
 
 def _connect(tracks: Path | None) -> None:
