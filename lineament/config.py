@@ -6,11 +6,12 @@ A config is a claim: its `claim` section says where the recipe comes from, the c
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,34 @@ from lineament.errors import ConfigError, MissingExtraError
 
 Settings = typing.TypeVar("Settings")
 _DEFAULTS = {"LINEAMENT_DATA": "../shared/data", "LINEAMENT_MODELS": "../shared/models"}
+
+
+def _bounded(default: Any, **bounds: Any) -> Any:
+    """A field with `least`, `above`, `most` or `below` it, or `among` names; None is never out of bounds."""
+    return field(default=default, metadata=bounds)
+
+
+class Checked:
+    """Settings that refuse a value out of its bounds. Raises: ConfigError naming its place."""
+
+    def __post_init__(self) -> None:
+        section = type(self).__name__.removesuffix("Config").lower()
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, one.name)
+            for bound, limit in one.metadata.items() if value is not None else ():
+                words, fits = _BOUNDS[bound]
+                if not all(fits(part, limit) for part in (value if isinstance(value, tuple) else (value,))):
+                    place = one.name if section == "train" else f"{section}.{one.name}"
+                    raise ConfigError(f"{place} must be {words} {', '.join(limit) if bound == 'among' else limit}, not {value!r}.")
+
+
+_BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+    "among": ("one of", lambda value, names: value in names),
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +68,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """The network. name: baseline, mgmtn, far-amtn, dmm-cnn, or `module.path:Class`; options: its switches, passed by keyword.
 
     weights: the trunk's pretrained file; start: trained weights (shipped name, run folder or file) whose matching tensors it begins with.
@@ -49,13 +78,13 @@ class ModelConfig:
     backbone: str = "mobilenetv1_100"
     weights: str | None = None
     start: str | None = None
-    frozen_stages: int = 0
-    input_size: tuple[int, int] = (235, 192)
+    frozen_stages: int = _bounded(0, least=0)
+    input_size: tuple[int, int] = _bounded((235, 192), least=1)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """Training data. layout: parquet, official, lfwa, table or synthetic; images: the folder a table's files are relative to.
 
     align: stored (the image is the crop) or detect (the largest face is found and aligned); exclude: a CSV or list whose first column names
@@ -69,28 +98,28 @@ class DataConfig:
     split: str = "all"
     align: str = "stored"
     exclude: str | None = None
-    limit: int | None = None
-    holdout: int = 512
+    limit: int | None = _bounded(None, least=1)
+    holdout: int = _bounded(512, least=0)
     attributes: tuple[str, ...] | None = None
-    balance: float = 0.0
+    balance: float = _bounded(0.0, least=0.0, most=1.0)
     cache: str | None = "runs/cache"
     regions: str | None = None
     landmarks: str | None = None
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Checked):
     """crop (h, w) at a random place of the input, None for none; flip: mirror half of the images; brightness: factor 1 +- this."""
 
-    crop: tuple[int, int] | None = (216, 176)
+    crop: tuple[int, int] | None = _bounded((216, 176), least=1)
     flip: bool = True
-    brightness: float = 0.2
-    contrast: float = 0.0
-    erase: float = 0.0
+    brightness: float = _bounded(0.2, least=0.0, below=1.0)
+    contrast: float = _bounded(0.0, least=0.0, below=1.0)
+    erase: float = _bounded(0.0, least=0.0, most=1.0)
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Checked):
     """name: bce, weighted_bce, focal, logit_adjusted or squared_error; options by keyword; landmark: weight of the landmark term.
 
     distill: d in targets (1 - d) * label + d * teacher; teacher: an array of probabilities from scripts/cache_teacher.py ({fingerprint} is the
@@ -99,51 +128,51 @@ class LossConfig:
 
     name: str = "bce"
     options: Mapping[str, Any] = field(default_factory=dict)
-    landmark: float = 0.5
-    distill: float = 0.0
+    landmark: float = _bounded(0.5, least=0.0)
+    distill: float = _bounded(0.0, least=0.0, most=1.0)
     teacher: str | None = None
     teacher_fills_unknown: bool = False
 
 
 @dataclass(frozen=True)
-class WeightingConfig:
+class WeightingConfig(Checked):
     """name: uniform, dmm, dws, validation_trend or uncertainty; options by keyword; windows: how often in an epoch it learns."""
 
     name: str = "uniform"
-    windows: int = 1
+    windows: int = _bounded(1, least=1)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimiserConfig(Checked):
     """AdamW or SGD, linear warm-up, cosine to zero; `ema` is the decay of the averaged weights (0: none); precision fp32 or bf16.
 
     tensorboard: write the log's numbers there too; log.csv is the truth.
     """
 
-    name: str = "adamw"
-    lr: float = 4e-4
-    head_lr_factor: float = 5.0
-    weight_decay: float = 0.02
-    warmup_steps: int = 200
-    epochs: int = 5
-    batch: int = 64
-    ema: float = 0.998
-    clip_norm: float = 0.0
-    precision: str = "bf16"
+    name: str = _bounded("adamw", among=("adamw", "sgd"))
+    lr: float = _bounded(4e-4, above=0.0)
+    head_lr_factor: float = _bounded(5.0, above=0.0)
+    weight_decay: float = _bounded(0.02, least=0.0)
+    warmup_steps: int = _bounded(200, least=0)
+    epochs: int = _bounded(5, least=1)
+    batch: int = _bounded(64, least=1)
+    ema: float = _bounded(0.998, least=0.0, below=1.0)
+    clip_norm: float = _bounded(0.0, least=0.0)
+    precision: str = _bounded("bf16", among=("fp32", "bf16"))
     device: str = "cpu"
-    threads: int | None = None
-    checkpoint_minutes: float = 3.0
-    patience: int | None = None
+    threads: int | None = _bounded(None, least=1)
+    checkpoint_minutes: float = _bounded(3.0, least=0.0)
+    patience: int | None = _bounded(None, least=1)
     tensorboard: bool = False
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """A whole training run."""
 
     name: str
-    seed: int = 0
+    seed: int = _bounded(0, least=0)
     claim: Claim = field(default_factory=Claim)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -151,6 +180,11 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     weighting: WeightingConfig = field(default_factory=WeightingConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimiser.patience is not None and not self.data.holdout:
+            raise ConfigError("optimiser.patience watches the held-out slice of train: set data.holdout above 0.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as YAML and JSON hold them."""

@@ -58,6 +58,12 @@ class ResumeError(UsageError):
     code = "resume"
 
 
+class DivergedError(LineamentError):
+    """A training whose loss is no longer a number."""
+
+    code = "diverged"
+
+
 class ImageError(LineamentError):
     """A photo that gives no pixels. The subclasses' codes are the record's `status`."""
 

@@ -27,6 +27,9 @@ from lineament.schema import CELEBA_40, check_partition
 Factory = Callable[[], nn.Module]
 _SAME = 2e-4
 """Largest logit difference that batching may cause: convolutions choose other summation orders for other batch sizes."""
+_SHARE, _ROUNDING = 0.02, 1e-6
+"""An untrained network answers nearly the same for every face, so the difference must also be small beside how much faces differ (`_SHARE` of
+it), or no larger than rounding makes it (`_ROUNDING` of the largest logit)."""
 
 
 def _built(make_model: Factory, seed: int = 0) -> nn.Module:
@@ -36,6 +39,17 @@ def _built(make_model: Factory, seed: int = 0) -> nn.Module:
 
 def _crops(n: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (n, 3, 218, 178), np.uint8))
+
+
+def _varied() -> Tensor:
+    """Return five pictures that no network confuses: two drawn faces, noise, black, white."""
+    flat = torch.stack([torch.zeros(3, 218, 178, dtype=torch.uint8), torch.full((3, 218, 178), 255, dtype=torch.uint8)])
+    return torch.cat([torch.from_numpy(make(2, seed=5).crops), _crops(1), flat])
+
+
+def _allowed(logits: Tensor) -> float:
+    """Return the largest difference that is no fault, given the answers (N,A) to different pictures."""
+    return min(_SAME, max(_SHARE * float(logits.std(0).mean()), _ROUNDING * float(logits.abs().max())))
 
 
 def _run(network: nn.Module, crops: Tensor, region: Tensor | None = None) -> TorchOutput:
@@ -105,19 +119,20 @@ def check_gradients(make_model: Factory) -> None:
 
 def check_batch(make_model: Factory) -> None:
     """A batch of N answers as N batches of one: no face's answer depends on its neighbours."""
-    network, crops = _built(make_model), _crops(4)
+    network, crops = _built(make_model), _varied()
     together = _logits(network, crops)
     alone = torch.cat([_logits(network, crops[i : i + 1]) for i in range(len(crops))])
     worst = float((together - alone).abs().max())
-    assert worst < _SAME, f"answers change by {worst:.2g} logits with the batch they are in. Is a norm in training mode in eval()?"
+    allowed = _allowed(together)
+    assert worst <= allowed, f"answers change by {worst:.2g} logits with the batch they are in. Is a norm in training mode in eval()?"
 
 
 def check_permutation(make_model: Factory) -> None:
     """Permuting the faces permutes the answers."""
-    network, crops = _built(make_model), _crops(5)
-    order = torch.tensor([3, 0, 4, 1, 2])
-    worst = float((_logits(network, crops)[order] - _logits(network, crops[order])).abs().max())
-    assert worst < _SAME, f"answers change by {worst:.2g} logits with the order of the faces."
+    network, crops = _built(make_model), _varied()
+    order, straight = torch.tensor([3, 0, 4, 1, 2]), _logits(network, crops)
+    worst = float((straight[order] - _logits(network, crops[order])).abs().max())
+    assert worst <= _allowed(straight), f"answers change by {worst:.2g} logits with the order of the faces."
 
 
 def check_determinism(make_model: Factory) -> None:

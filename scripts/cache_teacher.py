@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(given.threads)
     config = load_config(given.config)
     bare = dataclasses.replace(config.data, regions=None, landmarks=None)
-    material = load_material(dataclasses.replace(config, data=bare, loss=dataclasses.replace(config.loss, teacher=None)))
+    material = load_material(
+        dataclasses.replace(config, data=bare, loss=dataclasses.replace(config.loss, teacher=None, distill=0.0, teacher_fills_unknown=False))
+    )
     teachers, began, total = load_teachers(given.teacher), time.perf_counter(), len(material.table)
 
     def progress(done: int) -> None:

@@ -47,7 +47,7 @@ def group_losses(record: Record) -> tuple[np.ndarray[Any, Any], dict[str, np.nda
     names, epochs, losses = record.attribute_losses()
     columns = {group: [i for i, name in enumerate(names) if name in members] for group, members in MGMTN_GROUPS.items()}
     columns["Object"] += [i for i, name in enumerate(names) if name not in CELEBA_40]
-    return epochs, {group: losses[:, at].mean(1) for group, at in columns.items() if at and len(losses)}
+    return epochs, {group: np.nanmean(losses[:, at], axis=1) for group, at in columns.items() if at and len(losses)}
 
 
 def epoch_of_gain(losses: Sequence[float], epochs: Sequence[float] | None = None, share: float = SHARE) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,35 @@ def test_the_default_config_is_a_whole_claim() -> None:
     assert isinstance(config, TrainConfig)
     assert all([config.claim.source, config.claim.command, config.claim.cost, config.claim.expected, config.claim.licence])
     assert "research only" in config.claim.licence
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("optimiser", {"lr": 0}, "optimiser.lr must be above 0.0, not 0.0"),
+        ("optimiser", {"lr": float("nan")}, "optimiser.lr must be above"),
+        ("optimiser", {"batch": 0}, "optimiser.batch must be at least 1"),
+        ("optimiser", {"epochs": 0}, "optimiser.epochs must be at least 1"),
+        ("optimiser", {"ema": 1.0}, "optimiser.ema must be below 1.0"),
+        ("optimiser", {"name": "adam"}, "optimiser.name must be one of adamw, sgd, not 'adam'"),
+        ("optimiser", {"precision": "fp16"}, "optimiser.precision must be one of fp32, bf16"),
+        ("optimiser", {"patience": 0}, "optimiser.patience must be at least 1"),
+        ("data", {"limit": 0}, "data.limit must be at least 1"),
+        ("data", {"balance": -1}, "data.balance must be at least 0.0"),
+        ("augment", {"crop": [0, 5]}, "augment.crop must be at least 1"),
+        ("augment", {"brightness": 1.0}, "augment.brightness must be below 1.0"),
+        ("loss", {"distill": 1.5}, "loss.distill must be at most 1.0"),
+        ("weighting", {"windows": 0}, "weighting.windows must be at least 1"),
+        ("model", {"frozen_stages": -1}, "model.frozen_stages must be at least 0"),
+    ],
+)
+def test_a_value_out_of_bounds_names_its_place(section: str, values: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        from_dict({"name": "x", section: values})
+
+
+def test_patience_needs_images_to_watch() -> None:
+    with pytest.raises(ConfigError, match="held-out"):
+        from_dict({"name": "x", "data": {"holdout": 0}, "optimiser": {"patience": 2}})
+    with pytest.raises(ConfigError, match="seed must be at least 0"):
+        from_dict({"name": "x", "seed": -1})

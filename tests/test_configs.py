@@ -11,12 +11,16 @@ torch = pytest.importorskip("torch")
 
 from toy_faces import toy_faces  # noqa: E402
 
-from lineament.config import TrainConfig, load_config, load_settings  # noqa: E402
+from lineament.config import ModelConfig, TrainConfig, load_config, load_settings  # noqa: E402
+from lineament.data.regions import GROUPS  # noqa: E402
 from lineament.data.synthetic import make  # noqa: E402
 from lineament.data.synthetic_files import write_arrays  # noqa: E402
 from lineament.engine.regions import RegionConfig, load_region_network  # noqa: E402
 from lineament.engine.train import Trainer  # noqa: E402
-from lineament.models.checkpoint import load_network_file  # noqa: E402
+from lineament.models.build import build_network  # noqa: E402
+from lineament.models.checkpoint import load_network_file, save_network, save_tensors  # noqa: E402
+from lineament.models.region_unet import region_unet  # noqa: E402
+from lineament.schema import CELEBA_40  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -25,17 +29,30 @@ FACES = 16
 SMALL_OPTIONS = {"region_scale": "toy", "width": 16, "hidden": 32, "inner": 16, "widths": [32, 16], "fusion_size": 16}
 
 
-def shrunk(config: TrainConfig, arrays: tuple[Path, Path]) -> TrainConfig:
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """What configs name, at toy size: cached masks and landmarks, a baseline to start from, a region network."""
+
+    regions: Path
+    landmarks: Path
+    start: Path
+    region_weights: Path
+
+
+def shrunk(config: TrainConfig, files: Files) -> TrainConfig:
     """The same system, loss, weighting and optimiser with a toy trunk, 16 drawn faces and one epoch."""
-    options = {key: SMALL_OPTIONS.get(key, value) for key, value in config.model.options.items() if key != "region_weights"}
+    options = {key: SMALL_OPTIONS.get(key, value) for key, value in config.model.options.items()}
+    if "region_weights" in options:
+        options["region_weights"] = str(files.region_weights)
     crop = None if config.augment.crop is None else (58, 48)
     data = dataclasses.replace(
-        config.data, layout="synthetic", align="stored", split="all", exclude=None, limit=FACES, holdout=4, cache=str(arrays[0].parent / "cache"),
-        regions=config.data.regions and str(arrays[0]), landmarks=config.data.landmarks and str(arrays[1]),
+        config.data, layout="synthetic", align="stored", split="all", exclude=None, limit=FACES, holdout=4, cache=str(files.start.parent / "cache"),
+        regions=config.data.regions and str(files.regions), landmarks=config.data.landmarks and str(files.landmarks),
     )  # fmt: skip
+    start = config.model.start and str(files.start)
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, backbone="toy", weights=None, frozen_stages=0, input_size=(64, 52), options=options),
+        model=dataclasses.replace(config.model, backbone="toy", weights=None, start=start, frozen_stages=0, input_size=(64, 52), options=options),
         data=data,
         augment=dataclasses.replace(config.augment, crop=crop),
         loss=dataclasses.replace(config.loss, distill=0.0, teacher=None),
@@ -44,8 +61,13 @@ def shrunk(config: TrainConfig, arrays: tuple[Path, Path]) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_arrays(tmp_path_factory.mktemp("arrays"), make(FACES))
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("files")
+    start, weights = folder / "start.safetensors", folder / "region.safetensors"
+    config = TrainConfig("start", model=ModelConfig(backbone="toy", input_size=(64, 52)))
+    save_network(start, build_network(config.model, CELEBA_40), config)
+    save_tensors(weights, region_unet(GROUPS, "toy").state_dict(), {})
+    return Files(*write_arrays(folder, make(FACES)), start, weights)
 
 
 def test_there_are_configs() -> None:
@@ -64,8 +86,8 @@ def test_config_states_its_claim(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_config_runs_at_toy_size(path: Path, arrays: tuple[Path, Path], tmp_path: Path) -> None:
-    config = shrunk(load_config(path), arrays)
+def test_config_runs_at_toy_size(path: Path, files: Files, tmp_path: Path) -> None:
+    config = shrunk(load_config(path), files)
     trainer = Trainer(config, tmp_path / "run")
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters() if tensor.requires_grad}
     losses: list[float] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lineament.cli import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, options
+from lineament.cli.interrupt import on_signal
 from lineament.cli.worker import Recipe, given_faces, make_work
 from lineament.errors import UsageError
 
@@ -211,22 +211,15 @@ def _parquet_sink(path: str, attributes: tuple[str, ...], consistent: bool) -> S
 
 @contextmanager
 def _stop_on_signal() -> Iterator[Event]:
-    """Yield an event that the first Ctrl-C (or SIGTERM) sets: what is begun is finished and written. A second one ends at once, even where a
-    photo hangs; records are written whole, so nothing is lost then either."""
+    """Yield an event that the first Ctrl-C (or SIGTERM) sets. Records are written whole, so nothing is lost at a second one either."""
     stop = Event()
 
-    def handle(number: int, frame: Any) -> None:
-        if stop.is_set():
-            os._exit(EXIT_INTERRUPTED)
+    def ask() -> None:
         stop.set()
         _say("interrupted: finishing what was begun")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_signal(ask):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lineament.cli import EXIT_INTERRUPTED, options
+from lineament.cli.interrupt import on_signal
 from lineament.errors import MissingExtraError
+
+_LINE_EVERY = 30.0
+"""Seconds between lines of progress where stderr is no terminal."""
 
 if TYPE_CHECKING:
     from lineament.engine.train import Progress as Position
@@ -36,14 +43,45 @@ def command(
     trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=start)
     for name in trainer.not_copied:
         typer.echo(f"Starts fresh, not in {start or settings.model.start}: {name}", err=True)
+    _say_damaged(trainer.material.damaged)
     try:
-        path = trainer.run(None if quiet else _bar())
+        with on_signal(trainer.stop):
+            path = trainer.run(_watcher(quiet=quiet or not trainer.team.leads))
     except KeyboardInterrupt:
-        trainer.save_checkpoint()
-        chosen = "" if seed is None else f" --seed {seed}"
+        chosen = ("" if seed is None else f" --seed {seed}") + ("" if start is None else f" --from {start}")
         typer.echo(f"Interrupted; saved. Continue with: lineament train --config {config} --out {trainer.out}{chosen} --resume", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    typer.echo(str(path))
+    if trainer.team.leads:
+        typer.echo(str(path))
+
+
+def _say_damaged(damaged: Mapping[str, str]) -> None:
+    """Name the first pictures that gave no pixels, and say how many there were."""
+    for file, why in list(damaged.items())[:5]:
+        typer.echo(f"Not readable, so it teaches nothing: {file}: {why}", err=True)
+    if len(damaged) > 5:
+        typer.echo(f"{len(damaged)} pictures in all could not be read; data.cache keeps the list.", err=True)
+
+
+def _watcher(*, quiet: bool) -> Any:
+    """Return what is told of every step: a progress bar where a person looks, else a line now and then."""
+    if quiet:
+        return None
+    return _bar() if sys.stderr.isatty() else _lines()
+
+
+def _lines() -> Any:
+    """Return a watcher that writes a line to stderr every half minute, for logs."""
+    last = time.monotonic()
+
+    def watch(at: Position) -> None:
+        nonlocal last
+        if time.monotonic() - last > _LINE_EVERY or at.step == at.total_steps:
+            last, left = time.monotonic(), f"{at.seconds_left / 60:.1f} min left"
+            line = f"epoch {at.epoch + 1}  step {at.step}/{at.total_steps}  loss {at.loss:.4f}  {at.images_per_s:.0f} images/s  {left}"
+            typer.echo(line, err=True)
+
+    return watch
 
 
 def _bar() -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lineament.data.labelled import LabelledFiles
+from lineament.data.labelled import LabelledFiles, yes_no
 from lineament.errors import DataError, MissingExtraError
 from lineament.schema import CELEBA_40
 
@@ -35,7 +35,10 @@ class HubParquet:
         root = Path(path)
         shards = sorted(root.glob("*.parquet")) if root.is_dir() else [root]
         if split != "all":
-            shards = [shard for shard in shards if split in shard.name] or shards
+            named = [shard for shard in shards if split in shard.name]
+            if shards and not named and root.is_dir():
+                raise DataError(f"No shard in {root} has the split {split!r} in its name ({shards[0].name} ...). Use --split all, or give the file.")
+            shards = named or shards
         if not shards or not shards[0].is_file():
             raise DataError(f"No Parquet shard at {root}. Give a folder of *.parquet files or one such file.")
         self._files = [pq.ParquetFile(shard) for shard in shards]
@@ -57,7 +60,7 @@ class HubParquet:
         key = "file" if "file" in columns else "image.path"
         person = [name for name in ("celeb_id", "identity") if name in columns][:1]
         files: list[str] = []
-        targets, known, row = [], [], 0
+        said, row = [], 0
         people: list[Any] = []
         for shard, file in enumerate(self._files):
             for group in range(file.num_row_groups):
@@ -67,11 +70,13 @@ class HubParquet:
             paths = part.column(0).to_pylist()
             files += [p["path"] if isinstance(p, dict) else p for p in paths]
             cells = np.array([[np.nan if v is None else float(v) for v in part.column(name).to_pylist()] for name in names], np.float64).T
-            known.append(~np.isnan(cells))
-            targets.append(np.nan_to_num(cells).astype(np.int8))
+            said.append(cells)
             people += part.column(person[0]).to_pylist() if person else []
-        identity = np.array(people, np.int64) if people else None
-        return LabelledFiles(tuple(files), names, np.concatenate(targets), np.concatenate(known), identity, None)
+        identity = np.array([-1 if person is None else person for person in people], np.int64) if people else None
+        cells = np.concatenate(said)
+        known = ~np.isnan(cells)
+        columns_read = [yes_no(cells[:, i], known[:, i], name, str(self._files[0])) for i, name in enumerate(names)]
+        return LabelledFiles(tuple(files), names, np.stack(columns_read, axis=1), known, identity, None)
 
     def read_bytes(self, row: int) -> bytes:
         """Return the encoded image of row `row`; sequential reading is cheap, random reading re-reads row groups."""
@@ -81,4 +86,4 @@ class HubParquet:
             self._cache[slot] = self._files[shard].read_row_group(group, columns=["image"]).column(0)
             while len(self._cache) > _GROUPS_IN_MEMORY:
                 self._cache.popitem(last=False)
-        return bytes(self._cache[slot][row - self._starts[slot][0]]["bytes"].as_py())
+        return bytes(self._cache[slot][row - self._starts[slot][0]]["bytes"].as_py() or b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -50,11 +50,30 @@ class LabelledFiles:
             self.missing,
         )
 
+    def choose(self, attributes: Sequence[str]) -> LabelledFiles:
+        """Return the same rows with these attributes, in this order. Raises: DataError for one that is not there."""
+        absent = [name for name in attributes if name not in self.attributes]
+        if absent:
+            raise DataError(f"The data have no attribute {', '.join(absent)}. They have: {', '.join(self.attributes)}.")
+        columns = [self.attributes.index(name) for name in attributes]
+        return replace(self, attributes=tuple(attributes), targets=self.targets[:, columns], known=self.known[:, columns])
+
     def fingerprint(self) -> str:
         """Return 16 hex digits over names and labels: two runs on the same data show the same."""
         digest = hashlib.sha256("\n".join([*self.attributes, *self.files]).encode("utf-8", "surrogateescape"))
         digest.update(np.where(self.known, self.targets, -1).astype(np.int8).tobytes())
         return digest.hexdigest()[:16]
+
+
+def yes_no(values: npt.NDArray[np.float64], given: npt.NDArray[np.bool_], name: str, origin: str) -> npt.NDArray[np.int8]:
+    """Return targets (N,) in {0,1}, 0 where not given. -1 is "no" where a column holds only 1 and -1; beside 0 its meaning would be a guess.
+
+    Raises: DataError naming the column and where it stands.
+    """
+    found = set(np.unique(values[given]).tolist())
+    if not (found <= {0.0, 1.0} or found <= {-1.0, 1.0}):
+        raise DataError(f"{origin}: column {name} holds {sorted(found)[:4]}. Write 1 and 0 (or 1 and -1), and leave unknown cells empty.")
+    return np.asarray((values == 1) & given, np.int8)
 
 
 class Source(Protocol):
@@ -77,6 +96,16 @@ class Subset:
 
     def read_bytes(self, row: int) -> bytes:
         return self._source.read_bytes(int(self._rows[row]))
+
+
+class Chosen:
+    """A source with some of its attributes. `blocks` as the source has them."""
+
+    def __init__(self, source: Source, attributes: Sequence[str]) -> None:
+        self._source, self.table, self.blocks = source, source.table.choose(attributes), blocks_of(source)
+
+    def read_bytes(self, row: int) -> bytes:
+        return self._source.read_bytes(row)
 
 
 def blocks_of(source: Source) -> npt.NDArray[np.intp] | None:

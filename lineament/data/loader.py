@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lineament.data.labelled import LabelledFiles, Source
-from lineament.errors import DataError
+from lineament.errors import DataError, ImageError
 from lineament.geometry import CROP_SIZE
 from lineament.images import load_image
 
@@ -34,8 +34,26 @@ def decode_crop(data: bytes) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def decode_each(encoded: Sequence[bytes], decode: Decode, pool: Executor) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
+    """Return the crops (N,3,218,178) of encoded images, black where one gives no pixels, and of those place -> why."""
+
+    def attempt(data: bytes) -> npt.NDArray[np.uint8] | ImageError:
+        try:
+            return decode(data)
+        except ImageError as error:
+            return error
+
+    found = list(pool.map(attempt, encoded))
+    black = np.zeros((3, *CROP_SIZE), np.uint8)
+    damaged = {place: str(crop) for place, crop in enumerate(found) if isinstance(crop, ImageError)}
+    return np.stack([black if isinstance(crop, ImageError) else crop for crop in found]), damaged
+
+
 class CropCache:
     """All crops of a source, decoded: `crops` (N,3,218,178) uint8, memory-mapped from `folder`/<fingerprint>[-kind].u8.
+
+    A picture that gives no pixels is a black crop whose labels are not known, so that it teaches nothing; `damaged` says which and why, as does
+    the file beside the crops. The fingerprint is of names and labels: after replacing pictures under their old names, delete the folder.
 
     Args: decode: encoded image -> crop, `decode_crop` for images that are crops; kind: names any other way of decoding in the file's name.
     """
@@ -47,6 +65,9 @@ class CropCache:
         if not self._complete(shape):
             self._fill(source, shape, decode)
         self.crops = np.memmap(self.path, np.uint8, "r", shape=shape)
+        self.damaged: dict[str, str] = json.loads(self.path.with_suffix(".json").read_text()).get("damaged", {})
+        if self.damaged:
+            self.table.known[[row for row, file in enumerate(self.table.files) if file in self.damaged]] = False
 
     def _complete(self, shape: tuple[int, ...]) -> bool:
         done = self.path.with_suffix(".json")
@@ -56,19 +77,22 @@ class CropCache:
         if shape[0] == 0:
             raise DataError("The training data hold no image. Check data.path, data.split and data.exclude in the config.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        crops = np.memmap(self.path, np.uint8, "w+", shape=shape)
+        crops, damaged = np.memmap(self.path, np.uint8, "w+", shape=shape), dict[str, str]()
         encoded = (source.read_bytes(row) for row in range(shape[0]))
         with ThreadPoolExecutor(2) as pool:
             for first in range(0, shape[0], 1024):
                 block = [data for _, data in zip(range(min(1024, shape[0] - first)), encoded, strict=False)]
-                crops[first : first + len(block)] = np.stack(list(pool.map(decode, block)))
+                crops[first : first + len(block)], why = decode_each(block, decode, pool)
+                damaged |= {self.table.files[first + place]: reason for place, reason in why.items()}
+        if len(damaged) == shape[0]:
+            raise DataError(f"None of the {shape[0]} training images could be read; the first, {self.table.files[0]}: {damaged[self.table.files[0]]}")
         crops.flush()
-        self.path.with_suffix(".json").write_text(json.dumps({"shape": list(shape)}))
+        self.path.with_suffix(".json").write_text(json.dumps({"shape": list(shape), "damaged": damaged}))
 
 
 def split_by_identity(table: LabelledFiles, holdout: int, seed: int = 0) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return (train rows, held-out rows): about `holdout` rows, whole people at a time (whole images where no identity is known)."""
-    people = table.identity if table.identity is not None else np.arange(len(table))
+    people = np.arange(len(table)) if table.identity is None else np.where(table.identity < 0, -1 - np.arange(len(table)), table.identity)
     order = np.random.default_rng(seed).permutation(np.unique(people))
     counts = dict(zip(*np.unique(people, return_counts=True), strict=True))
     chosen, total = set(), 0

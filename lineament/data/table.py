@@ -6,14 +6,13 @@ file, NAME..., [identity], [split]      values 1/0, 1/-1 or true/false; empty me
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from lineament.data import columns
-from lineament.data.columns import Column
-from lineament.data.labelled import LabelledFiles
+from lineament.data.labelled import LabelledFiles, yes_no
 from lineament.errors import DataError
 from lineament.schema import CELEBA_40
 
@@ -23,8 +22,8 @@ _TEXT = ("file", "split")
 class LabelTable:
     """A labelled table. `path`: the table; `images`: the folder its `file` column is relative to, the table's own folder by default.
 
-    Attribute columns are CelebA's names in any case, or those of `attributes`: your own names. A table without any is taken only with
-    `labels=False`. Listed files that are not there are counted in `table.missing`.
+    Attribute columns are CelebA's names in any case, or those of `attributes`: your own names, each of which needs a column unless `partly`. A
+    table without any is taken only with `labels=False`. Listed files that are not there are counted in `table.missing`.
 
     Raises: DataError naming the column that is missing or holds something else than yes and no.
     """
@@ -37,8 +36,10 @@ class LabelTable:
         attributes: tuple[str, ...] | None = None,
         *,
         labels: bool = True,
+        partly: bool = False,
     ) -> None:
         self._wanted, self._labels = CELEBA_40 if attributes is None else attributes, labels
+        self._all_wanted = attributes is not None and labels and not partly
         self._root = Path(images) if images is not None else Path(path).parent
         self.table = self._read_table(Path(path), split)
 
@@ -46,10 +47,26 @@ class LabelTable:
         """Return the encoded image of row `row`."""
         return (self._root / self.table.files[row]).read_bytes()
 
+    def _columns_of(self, found: Iterable[str], canonical: Mapping[str, str], path: Path) -> dict[str, str]:
+        """Return attribute name -> column. Raises: DataError for an attribute with two columns, or a wanted one without any."""
+        if len(canonical) < len(self._wanted):
+            raise DataError(f"An attribute is named twice (in any case): {', '.join(self._wanted)}.")
+        names: dict[str, str] = {}
+        for column in found:
+            name = canonical.get(column.lower())
+            if name in names:
+                raise DataError(f"{path} has two columns for {name}: {names[name]} and {column}. Keep one.")
+            if name is not None:
+                names[name] = column
+        absent = [name for name in self._wanted if name not in names]
+        if absent and self._all_wanted:
+            raise DataError(f"{path} has no column for the attribute {', '.join(absent)}. Correct the name, or leave it out.")
+        return names
+
     def _read_table(self, path: Path, split: str) -> LabelledFiles:
         canonical = {name.lower(): name for name in self._wanted}
         read = columns.read(path, lambda name: name.lower() in canonical or name == "identity")
-        names = {canonical[name.lower()]: name for name in read.numbers if name.lower() in canonical}
+        names = self._columns_of(read.numbers, canonical, path)
         order = tuple(name for name in self._wanted if name in names)
         if "file" not in read.text or (self._labels and not order):
             raise DataError(f"{path} needs a `file` column and columns named after attributes; it has {', '.join(read.order[:6])} ...")
@@ -58,22 +75,15 @@ class LabelTable:
         files = [name or "" for name in read.text["file"]]
         chosen = [row for row in range(read.rows) if split == "all" or read.text["split"][row] == split]
         rows = np.array([row for row in chosen if (self._root / files[row]).is_file()], np.intp)
-        labels = [_yes_no(read.numbers[names[name]], names[name], str(path)) for name in order]
+        labels = [(names[name], read.numbers[names[name]]) for name in order]
+        shape = (len(order), read.rows)
         identity = read.numbers.get("identity")
         return LabelledFiles(
             tuple(files[row] for row in rows),
             order,
-            np.array([values for values, _ in labels], np.int8).reshape(len(order), read.rows).T[rows],
-            np.array([known for _, known in labels], bool).reshape(len(order), read.rows).T[rows],
+            np.array([yes_no(column.values, column.given, name, str(path)) for name, column in labels], np.int8).reshape(shape).T[rows],
+            np.array([column.given for _, column in labels], bool).reshape(shape).T[rows],
             None if identity is None else np.where(identity.given, identity.values, -1).astype(np.int64)[rows],
             np.array([read.text["split"][row] or "" for row in rows]) if "split" in read.text else None,
             missing=len(chosen) - len(rows),
         )
-
-
-def _yes_no(column: Column, name: str, origin: str) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
-    """Return targets {0,1} and known. -1 is "no" where the column holds only 1 and -1; beside 0 its meaning would be a guess."""
-    values = set(np.unique(column.values[column.given]).tolist())
-    if not (values <= {0.0, 1.0} or values <= {-1.0, 1.0}):
-        raise DataError(f"{origin}: column {name} holds {sorted(values)[:4]}. Write 1 and 0 (or 1 and -1), and leave unknown cells empty.")
-    return ((column.values == 1) & column.given).astype(np.int8), column.given

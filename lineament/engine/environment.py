@@ -14,14 +14,21 @@ _PACKAGES = ("lineament", "numpy", "torch", "torchvision", "timm", "onnx", "onnx
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout the package runs from, with "+" if it has uncommitted changes; None outside one."""
-    here = Path(__file__).parent
+    """Return the commit of the checkout the package runs from, with "+" if tracked files have uncommitted changes; None outside one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # installed from a wheel, perhaps into an environment inside someone else's checkout
+        return None
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run(["git", "status", "--porcelain", "--", "."], cwd=here, capture_output=True, text=True, check=True).stdout
+        commit = _git(root, "rev-parse", "HEAD").strip()
+        dirty = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if dirty else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    # The folder is named as safe: git else refuses a checkout that another user owns, which is usual in containers.
+    return subprocess.run(["git", "-c", f"safe.directory={root}", *words], cwd=root, capture_output=True, text=True, check=True).stdout
 
 
 def describe_environment() -> dict[str, Any]:

@@ -66,7 +66,7 @@ def open_source(path: str, layout: str, split: str, *, attributes: tuple[str, ..
     if layout == "table":
         from lineament.data.table import LabelTable
 
-        return LabelTable(path, split=split, attributes=attributes, labels=labels)
+        return LabelTable(path, split=split, attributes=attributes, labels=labels, partly=True)
     raise DataError(f"Unknown layout {layout!r}. Use one of: {', '.join(LAYOUTS)}.")
 
 

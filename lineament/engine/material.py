@@ -6,6 +6,7 @@ crops come from a cache of decoded crops, or from a stream that decodes at every
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from torch import Tensor
 from lineament.config import DataConfig, TrainConfig, expand
 from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
-from lineament.data.labelled import LabelledFiles, Source, Subset, blocks_of
+from lineament.data.labelled import Chosen, LabelledFiles, Source, Subset, blocks_of
 from lineament.data.lfwa import LFWA
-from lineament.data.loader import CropCache, Decode, decode_crop
+from lineament.data.loader import CropCache, Decode, decode_crop, decode_each
+from lineament.data.mirror import MIRROR
+from lineament.data.regions import GROUPS
 from lineament.data.synthetic import SyntheticSource
 from lineament.data.table import LabelTable
 from lineament.errors import ConfigError, DataError
@@ -48,6 +51,7 @@ class Stream:
 
     def __init__(self, source: Source, decode: Decode = decode_crop, threads: int = 2) -> None:
         self.table, self.blocks = source.table, blocks_of(source)
+        self.damaged: dict[str, str] = {}
         self._source, self._decode, self._pool = source, decode, ThreadPoolExecutor(threads, "decode")
 
     def __len__(self) -> int:
@@ -57,24 +61,44 @@ class Stream:
         chosen = np.arange(len(self))[rows]
         # Bytes are read by this thread in order, since shards are read in sequence; only decoding is shared.
         encoded = [self._source.read_bytes(int(row)) for row in chosen]
-        return np.stack(list(self._pool.map(self._decode, encoded)))
+        crops, damaged = decode_each(encoded, self._decode, self._pool)
+        for place, why in damaged.items():
+            self.table.known[chosen[place]] = False
+            self.damaged[self.table.files[chosen[place]]] = why
+        return crops
 
 
 class Material:
-    """All training data of a run, by row. `crops[rows]` (B,3,218,178) uint8; `blocks` as in `Stream`, None for a cache."""
+    """All training data of a run, by row. `crops[rows]` (B,3,218,178) uint8; `blocks` as in `Stream`, None for a cache.
 
-    def __init__(self, table: LabelledFiles, crops: Any, *, region: Any = None, landmarks: Any = None, teacher: Any = None) -> None:
+    `damaged`: pictures that gave no pixels, file -> why: black crops whose labels are not known. A stream learns of them as it reads.
+    """
+
+    def __init__(
+        self,
+        table: LabelledFiles,
+        crops: Any,
+        *,
+        region: Any = None,
+        landmarks: Any = None,
+        teacher: Any = None,
+        damaged: Mapping[str, str] | None = None,
+    ) -> None:
+        self.damaged: Mapping[str, str] = {} if damaged is None else damaged
         self.table, self.crops = table, crops
+        self.teacher_facts = Path(str(teacher.filename)).with_suffix(".json") if isinstance(teacher, np.memmap) else None
+        """Where the file beside the teacher's array says which networks it was."""
         self.blocks = crops.blocks if isinstance(crops, Stream) else None
-        self._region, self._landmarks, self._teacher = region, landmarks, teacher
+        self.region, self.landmarks, self._teacher = region, landmarks, teacher
 
     def batch(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Batch:
         """Return the batch of `rows`."""
-        region = None if self._region is None else torch.from_numpy(self._region[rows]).float() / 255
-        landmarks = None if self._landmarks is None else torch.from_numpy(self._landmarks[rows].astype(np.float32))
+        crops = torch.from_numpy(self.crops[rows])  # first: reading may find that a picture is damaged, and then its labels are not known
+        region = None if self.region is None else torch.from_numpy(self.region[rows]).float() / 255
+        landmarks = None if self.landmarks is None else torch.from_numpy(self.landmarks[rows].astype(np.float32))
         teacher = None if self._teacher is None else torch.from_numpy(self._teacher[rows].astype(np.float32))
         return Batch(
-            torch.from_numpy(self.crops[rows]),
+            crops,
             torch.from_numpy(self.table.targets[rows].astype(np.float32)),
             torch.from_numpy(self.table.known[rows]),
             region,
@@ -85,18 +109,21 @@ class Material:
 
 def open_source(data: DataConfig) -> Source:
     """Open the data set a config names. Raises: ConfigError for an unknown layout; DataError from the reader."""
-    if data.layout == "synthetic":
-        return SyntheticSource(data.limit or _SYNTHETIC_FACES, split=data.split)
     path = expand(data.path)
     if data.layout == "table":
         return LabelTable(path, None if data.images is None else expand(data.images), data.split, attributes=data.attributes)
     if data.layout == "parquet":
         return HubParquet(path, data.attributes, data.split)
-    if data.layout == "official":
-        return Official(path, data.split)
-    if data.layout == "lfwa":
-        return LFWA(path, data.split, None if data.images is None else expand(data.images))
-    raise ConfigError(f"Unknown data.layout {data.layout!r}. Use parquet, official, lfwa, table or synthetic.")
+    source: Source
+    if data.layout == "synthetic":
+        source = SyntheticSource(data.limit or _SYNTHETIC_FACES, split=data.split)
+    elif data.layout == "official":
+        source = Official(path, data.split)
+    elif data.layout == "lfwa":
+        source = LFWA(path, data.split, None if data.images is None else expand(data.images))
+    else:
+        raise ConfigError(f"Unknown data.layout {data.layout!r}. Use parquet, official, lfwa, table or synthetic.")
+    return source if data.attributes is None else Chosen(source, data.attributes)
 
 
 def _excluded(path: str) -> set[str]:
@@ -145,10 +172,32 @@ def load_material(config: TrainConfig) -> Material:
     """Open, filter and decode (or map, or stream) everything a run needs."""
     data, source = config.data, load_rows(config)
     decode, kind = _decoder(data.align)
-    crops = Stream(source, decode) if data.cache is None else CropCache(source, data.cache, decode, kind).crops
-    table = source.table
+    kept = Stream(source, decode) if data.cache is None else CropCache(source, data.cache, decode, kind)
+    table, crops = source.table, kept if isinstance(kept, Stream) else kept.crops
     region, landmarks = _per_row(data.regions, table), _per_row(data.landmarks, table)
-    return Material(table, crops, region=region, landmarks=landmarks, teacher=_teacher(config, table))
+    return Material(table, crops, region=region, landmarks=landmarks, teacher=_teacher(config, table), damaged=kept.damaged)
+
+
+def check_fit(material: Material, network: Any, config: TrainConfig) -> None:
+    """Raises: ConfigError where the crop is larger than the input, and where cached masks or landmarks are not what the network answers, or what
+    a mirror can turn."""
+    crop, whole = config.augment.crop, config.model.input_size
+    if crop is not None and (crop[0] > whole[0] or crop[1] > whole[1]):
+        raise ConfigError(f"augment.crop {list(crop)} does not fit into model.input_size {list(whole)}.")
+    region, points, mirrored = material.region, material.landmarks, config.augment.flip
+    wanted = int(getattr(network, "landmarks", 0))
+    if region is not None and (region.ndim != 4 or region.shape[1] != len(GROUPS)):
+        raise ConfigError(f"data.regions must be (N,{len(GROUPS)},h,w), the groups {', '.join(GROUPS)}; it is {region.shape}.")
+    if wanted and points is None:
+        raise ConfigError(f"The network learns {wanted} landmarks, and data.landmarks names none. Name an array, or set model.options.landmarks: 0.")
+    if points is None:
+        return
+    if points.ndim != 3 or points.shape[2] != 2 or (wanted and points.shape[1] != wanted):
+        raise ConfigError(f"data.landmarks must be (N,{wanted or 'L'},2), as model.options.landmarks says; it is {points.shape}.")
+    if mirrored and points.shape[1] not in MIRROR:
+        raise ConfigError(
+            f"augment.flip: no mirror table is known for {points.shape[1]} landmarks ({', '.join(map(str, MIRROR))} are). Set augment.flip: false."
+        )
 
 
 def _teacher(config: TrainConfig, table: LabelledFiles) -> Any:

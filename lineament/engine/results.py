@@ -29,8 +29,8 @@ from lineament.errors import DataError
 from lineament.predictions import Predictions
 
 MOST_BYTES = 500_000
-COPIED = ("config.json", "environment.json", "log.csv", "attributes.csv")
-_OPTIONAL = ("attributes.csv",)
+COPIED = ("config.json", "environment.json", "log.csv", "attributes.csv", "teacher.json")
+_OPTIONAL = ("attributes.csv", "teacher.json")
 OFFICIAL = "$LINEAMENT_DATA/celeba/official"
 
 
@@ -72,7 +72,7 @@ class Record:
         names = tuple(dict.fromkeys(row["attribute"] for row in rows))
         losses: dict[float, dict[str, float]] = {}
         for row in rows:  # a resumed run may have written a window twice: the later row counts
-            losses.setdefault(float(row["epoch"]), {})[row["attribute"]] = float(row["loss"])
+            losses.setdefault(float(row["epoch"]), {})[row["attribute"]] = float(row["loss"] or "nan")
         return names, np.array(sorted(losses)), np.array([[losses[epoch][name] for name in names] for epoch in sorted(losses)])
 
 

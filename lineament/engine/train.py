@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ from torch import Tensor
 from lineament.config import TrainConfig
 from lineament.data.loader import balancing, batches, epoch_order, split_by_identity
 from lineament.data.transforms import Frame, augment
-from lineament.engine.journal import Journal, under
-from lineament.engine.material import Batch, Material, load_material
+from lineament.engine.journal import CHECKPOINT, Journal
+from lineament.engine.material import Batch, Material, check_fit, load_material
 from lineament.engine.optimise import Average, create_optimiser, descend, learning_rate
 from lineament.engine.parallel import join
-from lineament.errors import UsageError
+from lineament.engine.state import facts_of, gather, restore
+from lineament.engine.windows import HeldOut, Patience, WindowLosses, look
+from lineament.errors import ConfigError, DivergedError, UsageError
 from lineament.models.build import build_network
 from lineament.models.checkpoint import begin, save_network
 from lineament.models.layers import TorchOutput
@@ -59,82 +62,124 @@ class Trainer:
     """The state of one run: network, averaged weights, optimiser, position. `run()` carries it to the end.
 
     Args: config; out: run folder; resume: continue the run in `out` if there is one; start: trained weights (name, run folder or file) whose
-    matching tensors the network begins with (`not_copied` names the rest); by default the config's `model.start`.
+    matching tensors the network begins with (`not_copied` names the rest), in place of the config's `model.start`.
 
     Raises: ConfigError, DataError, ModelFileError, ResumeError, each naming the fix.
     """
 
     def __init__(self, config: TrainConfig, out: str | os.PathLike[str], *, resume: bool = False, start: str | None = None) -> None:
+        if start is not None:
+            config = replace(config, model=replace(config.model, start=start))
         self.config, self.out, settings = config, Path(out), config.optimiser
         if settings.threads:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(config.seed)
-        self.device, self.team = torch.device(settings.device), join(settings.device)
+        self.team = join(settings.device)
+        self.device = self.team.device(settings.device)
         self.material: Material = load_material(config)
         table = self.material.table
-        start = start or config.model.start
-        network: Any = build_network(config.model, table.attributes, random_trunk=start is not None)
-        self.network: Any = network.to(self.device)
-        self.not_copied = [] if start is None else begin(self.network, start)
-        self.network.to(memory_format=torch.channels_last)
+        self._build(resume=resume)
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)
         self.steps_per_epoch = len(self.train_rows) // settings.batch
         if self.steps_per_epoch == 0:
             raise UsageError(f"{len(self.train_rows)} training images do not fill one batch of {settings.batch}. Lower optimiser.batch.")
         self.weighting = create_weighting(config.weighting.name, table.attributes, self.network.groups, **config.weighting.options)
+        if self.weighting.needs_heldout and not len(self.holdout_rows):
+            raise ConfigError(f"weighting {config.weighting.name} learns from held-out losses: set data.holdout above 0.")
+        self.team.average_gradients(self.weighting)
         known = torch.from_numpy(table.known[self.train_rows])
         rates = positive_rates(torch.from_numpy(table.targets[self.train_rows].astype(np.float32)), known)
         self.loss = create_loss(config.loss.name, rates, **config.loss.options)
         self.optimiser = create_optimiser(self.network, self.weighting, settings)
         self.average = Average(self.network, settings.ema)
         self.parallel_network = self.team.wrap(self.network)
-        self.position, self.seconds = 0, 0.0
-        self._window_losses = torch.zeros(2, len(table.attributes))  # sums and counts of per-attribute losses in this window of the weighting
-        self._best, self._waited = math.inf, 0
-        facts = {"data_fingerprint": table.fingerprint(), "images": len(self.train_rows)}
-        self.journal = Journal(self.out, config, facts, resume=resume)
+        self.position, self.seconds, self.stopping = 0, 0.0, False
+        self.window, self.patience = WindowLosses(len(table.attributes), self.device), Patience(settings.patience)
+        self.journal = Journal(self.out, config, facts_of(config, table, len(self.train_rows)), resume=resume, team=self.team)
+        self.journal.keep_copy("teacher.json", self.material.teacher_facts)
         if self.journal.continues:
-            self._load_checkpoint()
+            restore(self, *self.journal.load())
+            self.journal.forget_after(self.position, self.position / self.steps_per_epoch)
+
+    def _build(self, *, resume: bool) -> None:
+        """Build the network, and copy what it starts from unless a checkpoint is about to be read."""
+        table, start = self.material.table, self.config.model.start
+        network: Any = build_network(self.config.model, table.attributes, random_trunk=start is not None)
+        self.network: Any = network.to(self.device)
+        continues = resume and (self.out / CHECKPOINT).is_file()
+        self.not_copied = [] if start is None or continues else begin(self.network, start)
+        if not continues and hasattr(self.network, "check_start"):
+            self.network.check_start(self.not_copied if start is not None else None)
+        check_fit(self.material, self.network, self.config)
+        self.network.to(memory_format=torch.channels_last)
 
     # ---- the sentence -------------------------------------------------------------------------------------------------------------
 
     def step(self, rows: Rows) -> float:
-        """Do one optimisation step on the images `rows`; return its loss."""
-        settings, preprocess = self.config.optimiser, self.network.preprocess
-        generator = self._seeded()
+        """Do one optimisation step on the images `rows`; return its loss. Raises: DivergedError, weights untouched, if that is not finite."""
+        loss = self.loss_of(rows)  # ()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"The loss is {value} at step {self.position + 1}, at a rate of {self.learning_rate():.3g}. Lower optimiser.lr or set "
+                f"optimiser.clip_norm, and train into another --out; {self.out} keeps what was saved before."
+            )
+        descend(loss, self.optimiser, self.learning_rate(), self.config.optimiser.clip_norm)
+        self.average.update(self.network, self.position)
+        return value
+
+    def loss_of(self, rows: Rows) -> Tensor:
+        """Return the loss () of the images `rows` as the next step sees them: this process's share of them, augmented."""
+        preprocess, generator = self.network.preprocess, self._seeded()
         batch = self.material.batch(self.team.share(rows))
         frame = Frame(preprocess.resize(batch.crops), self._region(batch), batch.landmarks)  # (B,3,H,W)
         frame = augment(frame, self.config.augment, generator)  # (B,3,h,w)
-        x = self._to_network(preprocess.normalise(frame.x))  # (B,3,h,w)
+        x = preprocess.normalise(self._to_network(frame.x))  # (B,3,h,w)
+        region = None if frame.region is None else frame.region.to(self.device)
         with self._precision():
-            output: TorchOutput = self.parallel_network(x, region=frame.region)
-        loss = self._objective(output, batch, frame.landmarks)  # ()
-        descend(loss, self.optimiser, self.learning_rate(), settings.clip_norm)
-        self.average.update(self.network, self.position)
-        return float(loss.detach())
+            output: TorchOutput = self.parallel_network(x, region=region)
+        return self._objective(output, batch, frame.landmarks)
+
+    def stop(self) -> None:
+        """Ask `run` to end after the step it is in: everything is saved then, and a resumed run goes on as if nothing had been."""
+        self.stopping = True
 
     def run(self, watch: Callable[[Progress], None] | None = None) -> Path:
-        """Train to the end (or until the held-out loss has not fallen for `patience` epochs); return the path of the averaged weights."""
-        settings, last_saved = self.config.optimiser, time.monotonic()
+        """Train to the end (or until the held-out loss has not fallen for `patience` epochs); return the path of the averaged weights.
+
+        Raises: KeyboardInterrupt, everything saved, after `stop()`; DivergedError.
+        """
+        self._last_saved = time.monotonic()
         self.network.train()
-        for epoch in range(self.position // self.steps_per_epoch, settings.epochs):
-            for rows in batches(self.order(epoch), settings.batch, self.position % self.steps_per_epoch):
-                began = time.monotonic()
-                loss = self.step(rows)
-                took = time.monotonic() - began
-                self.position, self.seconds = self.position + 1, self.seconds + took
-                if self._window_ends():
-                    self._learn_weights(self._holdout_losses()[0] if self.weighting.needs_heldout else None)
-                if watch:
-                    watch(self._progress(epoch, loss, took))
-                if self.position % _LOG_EVERY == 0 and self.team.leads:
-                    self._log(epoch, loss=loss, images_per_s=len(rows) / took)
-                if time.monotonic() - last_saved > 60 * settings.checkpoint_minutes:
-                    self.save_checkpoint()
-                    last_saved = time.monotonic()
-            if self._end_epoch(epoch):
+        for epoch in range(self.position // self.steps_per_epoch, self.config.optimiser.epochs):
+            if self.patience.ended:
                 break
+            for rows in batches(self.order(epoch), self.config.optimiser.batch, self.position % self.steps_per_epoch):
+                self._advance(epoch, rows, watch)
+                if self.position % self.steps_per_epoch:
+                    self._keep(stopped=self.team.any(self.stopping))
+            self._end_epoch(epoch)
         return self._finish()
+
+    def _advance(self, epoch: int, rows: Rows, watch: Callable[[Progress], None] | None) -> None:
+        """Do one step and what belongs to it."""
+        began = time.monotonic()
+        loss = self.step(rows)
+        took = time.monotonic() - began
+        self.position, self.seconds = self.position + 1, self.seconds + took
+        if self._window_ends():
+            self._learn_weights(self._held_out() if self.weighting.needs_heldout else None)
+        if self.position % _LOG_EVERY == 0:
+            self._log(epoch, loss=loss, images_per_s=len(rows) / took)
+        if watch:
+            watch(self._progress(epoch, loss, took))
+
+    def _keep(self, *, stopped: bool) -> None:
+        """Save within an epoch when it is time. Never at its last step: a resumed run would leave out what ends an epoch."""
+        if stopped or time.monotonic() - self._last_saved > 60 * self.config.optimiser.checkpoint_minutes:
+            self.save_checkpoint()
+        if stopped:
+            raise KeyboardInterrupt
 
     # ---- parts of a step ----------------------------------------------------------------------------------------------------------
 
@@ -161,7 +206,7 @@ class Trainer:
         if batch.region is not None or fixed is None:
             return batch.region
         masks: Tensor | None = fixed(len(batch.crops))
-        return None if masks is None else masks.to(batch.crops.device)
+        return None if masks is None else masks.cpu()
 
     def _to_network(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last).to(self.device)
@@ -171,9 +216,8 @@ class Trainer:
         targets, known = targets.to(self.device), known.to(self.device)
         answers = [output.logits] if output.branches is None else list(output.branches)
         terms = torch.stack([masked_terms(self.loss, logits.float(), targets, known) for logits in answers]).mean(0)  # (B,A)
-        by_attribute = per_attribute(terms.detach(), known).cpu()
-        self._window_losses += torch.stack([by_attribute, torch.ones_like(by_attribute)])
-        self.weighting.update(by_attribute)
+        self.window.add(terms.detach(), known)
+        self.weighting.update(per_attribute(terms.detach(), known))
         loss = reduce(terms, known, self.weighting.weights().to(self.device)) + self.weighting.penalty()
         if output.landmarks is not None and landmarks is not None:
             loss = loss + self.config.loss.landmark * landmark_loss(output.landmarks.float(), landmarks.to(self.device))
@@ -188,49 +232,40 @@ class Trainer:
         with self.average.inside(self.network), self._precision():
             for first in range(0, len(rows), 64):
                 batch = self.material.batch(rows[first : first + 64])
-                x = self._to_network(self.network.preprocess(batch.crops))
-                logits.append(self.network(x, region=batch.region).logits.float().cpu())
+                x = self.network.preprocess(batch.crops.to(self.device)).contiguous(memory_format=torch.channels_last)
+                region = None if batch.region is None else batch.region.to(self.device)
+                logits.append(self.network(x, region=region).logits.float().cpu())
         return torch.cat(logits)
 
-    def _holdout_losses(self) -> tuple[Tensor | None, float]:
-        """Return the per-attribute losses (A,) and the accuracy at 0.5 on the held-out slice of train; None where nothing is held out."""
+    def _held_out(self) -> HeldOut | None:
+        """Look at the slice of train that is held out; None where nothing is."""
         if not len(self.holdout_rows):
-            return None, math.nan
-        table, logits = self.material.table, self.predict(self.holdout_rows)
-        targets = torch.from_numpy(table.targets[self.holdout_rows].astype(np.float32))
-        known = torch.from_numpy(table.known[self.holdout_rows])
-        right = ((logits >= 0) == (targets > 0.5)) & known
-        return per_attribute(masked_terms(self.loss, logits, targets, known), known), float(right.sum() / known.sum())
+            return None
+        return look(self.loss, self.predict(self.holdout_rows), self.material.table, self.holdout_rows, self.team)
 
-    def _end_epoch(self, epoch: int) -> bool:
-        """Log, weigh, save; return True where training should stop early."""
-        numbers = {}
-        heldout, accuracy = self._holdout_losses()
-        if heldout is not None:
-            numbers = {"holdout_loss": float(heldout.mean()), "holdout_accuracy": accuracy}
-        self._learn_weights(heldout)
+    def _end_epoch(self, epoch: int) -> None:
+        """Look, weigh, log, save; then stop where that was asked for in its last step."""
+        seen = self._held_out()
+        self._learn_weights(seen)
+        self._log(epoch, **({} if seen is None else {"holdout_loss": seen.loss, "holdout_accuracy": seen.accuracy}))
         if self.team.leads:
-            self._log(epoch, **numbers)
             with self.average.inside(self.network) as network:
                 save_network(self.out / f"epoch_{epoch + 1}.safetensors", network, self.config)
-        improved = numbers.get("holdout_loss", math.inf) < self._best
-        self._best, self._waited = min(self._best, numbers.get("holdout_loss", math.inf)), 0 if improved else self._waited + 1
+        self.patience.see(math.inf if seen is None else seen.loss, epoch + 1)
         self.save_checkpoint()
-        return self.config.optimiser.patience is not None and self._waited >= self.config.optimiser.patience
+        if self.team.any(self.stopping) and epoch + 1 < self.config.optimiser.epochs and not self.patience.ended:
+            raise KeyboardInterrupt
 
     def _window_ends(self) -> bool:
         """Whether the weighting learns now, within an epoch; the last window ends with the epoch."""
         into, windows = self.position % self.steps_per_epoch, self.config.weighting.windows
         return into in {self.steps_per_epoch * k // windows for k in range(1, windows)}
 
-    def _learn_weights(self, heldout: Tensor | None) -> None:
+    def _learn_weights(self, seen: HeldOut | None) -> None:
         """End a window: the weighting learns from its mean losses (A,), and the journal keeps them."""
-        sums, counts = self._window_losses
-        losses, epoch = sums / counts.clamp(min=1), self.position / self.steps_per_epoch
-        self.weighting.end_window(losses, heldout)
-        self._window_losses = torch.zeros_like(self._window_losses)
-        if self.team.leads:
-            self.journal.log_attributes(epoch, self.material.table.attributes, losses, self.weighting.weights().detach())
+        losses, epoch = self.window.close(self.team), self.position / self.steps_per_epoch
+        self.weighting.end_window(losses, None if seen is None else seen.losses)
+        self.journal.log_attributes(epoch, self.material.table.attributes, losses, self.weighting.weights().detach())
 
     def _progress(self, epoch: int, loss: float, took: float) -> Progress:
         total = self.config.optimiser.epochs * self.steps_per_epoch
@@ -244,38 +279,15 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         """Write everything a resumed run needs, atomically; only the leading process writes."""
-        if not self.team.leads:
-            return
-        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in self.average.tensors.items()}
-        tensors |= {f"weighting.{name}": tensor for name, tensor in self.weighting.state_dict().items()}
-        tensors["window_losses"] = self._window_losses
-        for number, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items() if value is not None}
-        header = {"position": self.position, "seconds": self.seconds, "best": self._best, "waited": self._waited}
-        self.journal.save(tensors, header)
-
-    def _load_checkpoint(self) -> None:
-        tensors, header = self.journal.load()
-        self.network.load_state_dict(dict(under("network.", tensors)))
-        for name, tensor in under("average.", tensors):
-            self.average.tensors[name].copy_(tensor)
-        weighting = dict(under("weighting.", tensors))
-        if weighting:
-            self.weighting.load_state_dict(weighting)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in under("optimiser.", tensors):
-            number, _, key = name.partition(".")
-            state.setdefault(int(number), {})[key] = tensor
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self._window_losses = tensors.get("window_losses", self._window_losses)
-        self.position, self.seconds = int(header["position"]), float(header["seconds"])
-        self._best, self._waited = float(header.get("best", math.inf)), int(header.get("waited", 0))
-        self.journal.forget_after(self.position)
+        self.journal.save(*gather(self))
+        self._last_saved = time.monotonic()
 
     def _finish(self) -> Path:
-        path = self.out / "model.safetensors"
-        if self.team.leads:
+        """Write the averaged weights: those of the best epoch where the run has patience, else the last."""
+        path, best = self.out / "model.safetensors", self.patience.best_epoch
+        if self.team.leads and self.patience.most is not None and best:
+            shutil.copyfile(self.out / f"epoch_{best}.safetensors", path)
+        elif self.team.leads:
             with self.average.inside(self.network) as network:
                 save_network(path, network, self.config)
         return path

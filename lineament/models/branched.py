@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lineament.errors import ConfigError
 from lineament.models.backbone import Backbone
-from lineament.models.build import network_class
+from lineament.models.build import called
 from lineament.models.contributions import total
 from lineament.models.layers import Preprocess, TorchOutput
 
@@ -62,13 +62,15 @@ class Branched(nn.Module):
         shared: int = 3,
     ) -> None:
         super().__init__()
+        if any(not isinstance(branch, Mapping) or "name" not in branch or set(branch) - {"name", "options", "start"} for branch in branches):
+            raise ConfigError("branched: each of `branches` is a mapping with `name` and, if wanted, `options` and `start`.")
         if len(branches) < 2 or not 1 <= shared < len(backbone.stages):
             raise ConfigError(
                 f"branched: give at least two branches and shared stages within 1..{len(backbone.stages) - 1}; got {len(branches)} and {shared}."
             )
         self.preprocess, self.attributes, self.groups = preprocess, tuple(attributes), dict(groups)
         self.branches = nn.ModuleList(
-            network_class(branch["name"])(Rest(backbone, shared), preprocess, attributes, groups, **branch.get("options", {})) for branch in branches
+            called(branch["name"], Rest(backbone, shared), preprocess, attributes, groups, **branch.get("options", {})) for branch in branches
         )
         if any(getattr(branch, "region_net", None) is not None for branch in self.branches):
             raise ConfigError("branched: a branch of mgmtn needs `mask: mean` or `mask: none`; learned masks are predicted from the image.")

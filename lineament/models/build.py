@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 from torch import nn
 
@@ -42,6 +44,20 @@ def network_class(name: str) -> type[nn.Module]:
     return found  # type: ignore[no-any-return]
 
 
+def called(name: str, *given: Any, **options: Any) -> nn.Module:
+    """Return the network `name` called with trunk, preprocessing, names and groups, and its options.
+
+    Raises: ConfigError for an option it does not have, or one it needs and does not get.
+    """
+    found = network_class(name)
+    try:
+        inspect.signature(found).bind(*given, **options)
+    except TypeError as error:
+        known = list(inspect.signature(found).parameters)[len(given) :]
+        raise ConfigError(f"model.options of {name}: {error}. It takes: {', '.join(known) or 'none'}.") from error
+    return found(*given, **options)
+
+
 def build_network(config: ModelConfig, attributes: Sequence[str], *, random_trunk: bool = False) -> nn.Module:
     """Build the network a config describes.
 
@@ -51,5 +67,4 @@ def build_network(config: ModelConfig, attributes: Sequence[str], *, random_trun
     folded = config.backbone == "mobilenetv1_100" and config.weights is not None
     backbone = create_backbone(config.backbone, weights, config.frozen_stages, fold_norms=folded, input_size=config.input_size)
     preprocess = create_preprocess(config.backbone, config.input_size)
-    options = dict(config.options)
-    return network_class(config.name)(backbone, preprocess, tuple(attributes), groups_for(attributes), **options)
+    return called(config.name, backbone, preprocess, tuple(attributes), groups_for(attributes), **config.options)

@@ -18,6 +18,9 @@ from lineament.config import TrainConfig, from_dict
 from lineament.errors import ModelFileError
 from lineament.models.build import build_network
 
+_WITHOUT_ATTRIBUTES = ("backbone", "region_net")
+"""First parts of the names of tensors that do not depend on which attributes a network answers."""
+
 
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors and a JSON header atomically."""
@@ -32,6 +35,8 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     file = Path(path)
     if not file.is_file():
         raise ModelFileError(f"No checkpoint at {file}.")
+    if file.suffix == ".onnx":
+        raise ModelFileError(f"{file} is an exported graph. Training needs the weights behind it: the run's folder or its model.safetensors.")
     try:
         with safe_open(file, framework="pt") as opened:
             header = json.loads((opened.metadata() or {}).get("lineament", "null"))
@@ -84,14 +89,28 @@ def find_weights(name: str) -> Path:
 def begin(network: nn.Module, start: str) -> list[str]:
     """Copy trained weights into `network`, and into each of its parts that names some of its own (`starts`); return the names that none fitted.
 
-    Raises: ModelFileError.
+    Weights of other attributes, or of the same in another order, give what knows no attribute: the trunk and a region network. A row of a head
+    would fit by shape alone, and answer another question.
+
+    Raises: ModelFileError, also where nothing fits.
     """
-    left = set(copy_matching(network, load_tensors(find_weights(start))[0]))
+    names = tuple(network.attributes)  # type: ignore[arg-type]
+    left = set(_copy_from(network, start, names))
     own = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
-    for part, name in getattr(network, "starts", ()):
-        missed = set(copy_matching(part, load_tensors(find_weights(name))[0]))
+    for part, file in getattr(network, "starts", ()):
+        missed = set(_copy_from(part, file, names))
         left -= {own[id(tensor)] for inner, tensor in part.state_dict(keep_vars=True).items() if inner not in missed}
+    matrices = {name for name, tensor in network.state_dict().items() if tensor.ndim > 1}
+    if matrices <= left:  # a bias per attribute may fit any network
+        raise ModelFileError(f"No tensor of {start!r} fits this network: another model and another trunk. Start from one of its kind, or from none.")
     return [name for name in own.values() if name in left]
+
+
+def _copy_from(network: nn.Module, start: str, attributes: tuple[str, ...]) -> list[str]:
+    tensors, header = load_tensors(find_weights(start))
+    if tuple(header.get("attributes", ())) != attributes:
+        tensors = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] in _WITHOUT_ATTRIBUTES}
+    return copy_matching(network, tensors)
 
 
 def copy_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:

@@ -12,7 +12,7 @@
 Read in the paper (abstract and reading notes): landmark detection trained jointly to help the attributes; attributes split into objective and
 subjective, each with its own network design; loss weights set per attribute during training; thresholds set per attribute.
 Remembered, not re-read: ResNet-50, 72 landmarks, spatial pyramid pooling in one branch. Reconstructed here: which branch has the pyramid
-(`swap` exchanges them), the split, every layer size, the landmark loss (`objectives/landmarks.py`).
+(`swap` exchanges them), which stages it reads, the split, every layer size, the landmark loss (`objectives/landmarks.py`).
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ from lineament.models.layers import Preprocess, TorchOutput
 from lineament.schema import SUBJECTIVE_17
 
 LANDMARK_COUNTS = (0, 5, 68, 72, 98, 468)
+POOLS = ("max", "mean")
 
 
 class PyramidPooling(nn.Module):
-    """Spatial pyramid pooling: the maximum over each cell of 1x1, 2x2 and 4x4 grids. (N,C,h,w) -> (N,21C).
+    """Spatial pyramid pooling: the maximum (or mean) over each cell of 1x1, 2x2 and 4x4 grids. (N,C,h,w) -> (N,21C).
 
     Convention: cell i of n covers rows floor(i h / n) to ceil((i+1) h / n), so any map size works and neighbours may overlap by a row.
     Source: He et al., ECCV 2014 (arXiv 1406.4729), with overlap where h is no multiple of n.
     """
 
-    def __init__(self, levels: Sequence[int] = (1, 2, 4)) -> None:
+    def __init__(self, levels: Sequence[int] = (1, 2, 4), pool: str = "max") -> None:
         super().__init__()
-        self.levels = tuple(levels)
+        if pool not in POOLS:
+            raise ConfigError(f"dmm-cnn: pool must be one of {POOLS}, not {pool!r}.")
+        self.levels, self.pool = tuple(levels), pool
 
     @property
     def cells(self) -> int:
@@ -48,39 +51,49 @@ class PyramidPooling(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         h, w = int(feature.shape[2]), int(feature.shape[3])
         cells = [
-            feature[:, :, (i * h) // n : -(-(i + 1) * h // n), (j * w) // n : -(-(j + 1) * w // n)].amax((2, 3))
+            feature[:, :, (i * h) // n : -(-(i + 1) * h // n), (j * w) // n : -(-(j + 1) * w // n)]
             for n in self.levels
             for i in range(n)
             for j in range(n)
         ]
-        return torch.cat(cells, dim=1)
+        return torch.cat([cell.amax((2, 3)) if self.pool == "max" else cell.mean((2, 3)) for cell in cells], dim=1)
 
 
 class PyramidBranch(nn.Module):
-    """1x1 convolution -> pyramid -> hidden layer -> logits: the design for attributes that are the presence of a thing."""
+    """1x1 convolution -> pyramid, of each stage given -> hidden layer -> logits: the design for attributes that are the presence of a thing."""
 
-    def __init__(self, channels: int, inner: int, hidden: int, outputs: int, dropout: float) -> None:
+    def __init__(self, channels: Sequence[int], inner: int, hidden: int, outputs: int, dropout: float, pool: str = "max") -> None:
         super().__init__()
-        pyramid = PyramidPooling()
-        self.look = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU())
-        self.answer = nn.Sequential(pyramid, *_answer(inner * pyramid.cells, hidden, outputs, dropout))
+        pyramid = PyramidPooling(pool=pool)
+        *earlier, last = channels
+        self.look = nn.Sequential(nn.Conv2d(last, inner, 1), nn.ReLU())
+        self.look_earlier = nn.ModuleList(nn.Sequential(nn.Conv2d(cin, inner, 1), nn.ReLU()) for cin in earlier)
+        self.answer = nn.Sequential(nn.Flatten(), *_answer(inner * pyramid.cells * len(channels), hidden, outputs, dropout))
+        self.pyramid = pyramid
 
-    def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (N,A_b) and the map they rest on (N,h,w)."""
-        seen = self.look(feature)
-        return self.answer(seen), seen.mean(1).float()
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits (N,A_b) and the map they rest on (N,h,w), that of the last stage."""
+        *earlier, last = features
+        seen = self.look(last)
+        parts = [self.pyramid(look(feature)) for look, feature in zip(self.look_earlier, earlier, strict=True)]
+        return self.answer(torch.cat([*parts, self.pyramid(seen)], dim=1)), seen.mean(1).float()
 
 
-class DeepBranch(PyramidBranch):
-    """Three 3x3 convolutions -> global average -> hidden layer -> logits: the design for judgements."""
+class DeepBranch(nn.Module):
+    """Three 3x3 convolutions on the last stage -> global average -> hidden layer -> logits: the design for judgements."""
 
-    def __init__(self, channels: int, inner: int, hidden: int, outputs: int, dropout: float) -> None:
-        nn.Module.__init__(self)
+    def __init__(self, channels: Sequence[int], inner: int, hidden: int, outputs: int, dropout: float, pool: str = "max") -> None:
+        super().__init__()
         layers: list[nn.Module] = []
-        for cin in (channels, inner, inner):
+        for cin in (channels[-1], inner, inner):
             layers += [nn.Conv2d(cin, inner, 3, padding=1, bias=False), nn.BatchNorm2d(inner), nn.ReLU()]
         self.look = nn.Sequential(*layers)
         self.answer = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *_answer(inner, hidden, outputs, dropout))
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits (N,A_b) and the map they rest on (N,h,w)."""
+        seen = self.look(features[-1])
+        return self.answer(seen), seen.mean(1).float()
 
 
 def _answer(size: int, hidden: int, outputs: int, dropout: float) -> list[nn.Module]:
@@ -91,7 +104,8 @@ class DmmCnn(nn.Module):
     """Landmarks and two kinds of attributes from one trunk.
 
     Args: landmarks: points of the landmark head, 0 for none; swap: exchange the designs of the two branches; split: else one pyramid branch
-    for all attributes; inner, hidden: layer sizes (512 and 1024 at paper scale).
+    for all attributes; inner, hidden: layer sizes (512 and 1024 at paper scale); pool: `max` or `mean` over the pyramid's cells; stages: how many
+    of the trunk's last three stages the pyramid branch reads (1: the last alone).
 
     Source: arXiv 2002.03683, see the file header for what is reconstructed.
     """
@@ -108,20 +122,24 @@ class DmmCnn(nn.Module):
         split: bool = True,
         inner: int = 128,
         hidden: int = 512,
+        pool: str = "max",
+        stages: int = 1,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        if stages not in (1, 2, 3):
+            raise ConfigError(f"dmm-cnn: stages must be one of (1, 2, 3), not {stages}.")
         if landmarks not in LANDMARK_COUNTS:
             raise ConfigError(f"dmm-cnn: landmarks must be one of {LANDMARK_COUNTS}, not {landmarks}.")
         self.backbone, self.preprocess = backbone, preprocess
         self.attributes, self.groups, self.landmarks = tuple(attributes), dict(groups), landmarks
-        channels = backbone.channels[-1]
+        channels, self.stages = backbone.channels[-stages:], stages
         subjective = [i for i, name in enumerate(self.attributes) if split and name in SUBJECTIVE_17]
         objective = [i for i in range(len(self.attributes)) if i not in subjective]
         designs = (DeepBranch, PyramidBranch) if swap else (PyramidBranch, DeepBranch)
         self.branches = nn.ModuleDict(
             {
-                name: design(channels, inner, hidden, len(columns), dropout)
+                name: design(channels, inner, hidden, len(columns), dropout, pool)
                 for name, design, columns in zip(("objective", "subjective"), designs, (objective, subjective), strict=True)
                 if columns
             }
@@ -129,7 +147,7 @@ class DmmCnn(nn.Module):
         flat = objective + subjective
         self.order: Tensor
         self.register_buffer("order", torch.tensor([flat.index(i) for i in range(len(flat))]), persistent=False)
-        self.landmark_head = self._landmark_head(channels, hidden) if landmarks else None
+        self.landmark_head = self._landmark_head(channels[-1], hidden) if landmarks else None
 
     def _landmark_head(self, channels: int, hidden: int) -> nn.Sequential:
         last = nn.Linear(hidden, 2 * self.landmarks)
@@ -138,13 +156,13 @@ class DmmCnn(nn.Module):
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), last)
 
     def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
-        feature = self.backbone(x)[-1]  # (N,C,h/32,w/32)
-        answers, seen = zip(*(branch(feature) for branch in self.branches.values()), strict=True)
+        features = self.backbone(x)[-self.stages :]  # the last of them (N,C,h/32,w/32)
+        answers, seen = zip(*(branch(features) for branch in self.branches.values()), strict=True)
         logits = torch.cat(answers, dim=1).index_select(1, self.order).float()  # (N,A)
         maps = None if self.training else torch.stack(seen, dim=1)  # (N,2,h/32,w/32)
         if self.landmark_head is None:
             return TorchOutput(logits, maps)
-        return TorchOutput(logits, maps, self.landmark_head(feature).float().reshape(-1, self.landmarks, 2))
+        return TorchOutput(logits, maps, self.landmark_head(features[-1]).float().reshape(-1, self.landmarks, 2))
 
     def maps_of(self) -> dict[str, object]:
         """Return what the maps are, for the card."""

@@ -14,12 +14,18 @@
 Read in the paper (through its reviews): ResNet-50, conv1 to conv4 shared; Weight-Shared Group-Specific Attention replaces the last residual
 block of conv5; squeeze by GAP of X, two fully connected layers per group with reduction 16, sigmoid; f shared by all groups; the group's
 feature is the element-wise product; group features interact before K independent fully connected heads; losses are weighted dynamically.
-Reconstructed here: the order of the two layers (the only one whose dimensions match), the residual and ReLU (`residual`; without them groups
-differ by a channel scaling only, since GAP(Psi f(X)) = Psi GAP(f(X))), both CGFF forms, K = 8 and the groups. DWS: `objectives/weighting.py`.
+Reconstructed here: the order of the two layers (the only one whose dimensions match), the residual and ReLU (`residual`), both CGFF forms,
+K = 8 and the groups. DWS: `objectives/weighting.py`.
+
+Why the ReLU matters, and where it does not: GAP(Psi f(X)) = Psi GAP(f(X)), so without it groups differ by a channel scaling only. It cuts
+where f is negative, as f of a ResNet block is (its last activation comes after the skip). A block without a skip (MobileNetV1, toy) ends in an
+activation: taken whole, X and f(X) are never negative, the ReLU cuts nothing and the residual only adds GAP(X) to every group. `linear` takes
+such a block without that activation. Both were run (docs/benchmarks/systems.md).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -30,10 +36,11 @@ from lineament.models.backbone import Backbone
 from lineament.models.layers import Preprocess, TorchOutput
 
 FUSIONS = ("gate", "concat", "none")
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU)
 
 
 class GroupGates(nn.Module):
-    """Psi_g = sigmoid(B_g relu(A_g Z)) for K groups at once, as two grouped products. Z (N,C) -> (N,K,C)."""
+    """Psi_g = sigmoid(B_g relu(A_g Z)), a pair of layers per group. Z (N,C) -> (N,K,C)."""
 
     def __init__(self, channels: int, groups: int, reduction: int = 16) -> None:
         super().__init__()
@@ -74,13 +81,25 @@ class ConcatFusion(nn.Module):
         return torch.cat([v, mixture.unsqueeze(1).expand(-1, v.shape[1], -1)], dim=2)
 
 
-def residual_branch(block: nn.Module) -> nn.Module:
+def without_last_activation(block: nn.Module) -> nn.Module:
+    """Return a copy of a block whose last activation is the identity. Raises: ConfigError if it has none."""
+    block = copy.deepcopy(block)
+    names = [name for name, module in block.named_modules() if isinstance(module, ACTIVATIONS)]
+    if not names:
+        raise ConfigError("far-amtn: linear needs a last block that ends in an activation; this trunk's has none.")
+    owner, _, last = names[-1].rpartition(".")
+    setattr(block.get_submodule(owner), last, nn.Identity())
+    return block
+
+
+def residual_branch(block: nn.Module, *, linear: bool = False) -> nn.Module:
     """Return f of a trunk's last block: its convolutions without the skip and the last activation, so that X + Psi f(X) is the block again.
 
-    Convention: a block without a skip of its own (MobileNetV1, toy) is taken whole.
+    Convention: a block without a skip of its own (MobileNetV1, toy) is taken whole, or with `linear` without its last activation; the names of
+    its tensors stay.
     """
     if not hasattr(block, "conv2"):
-        return block
+        return without_last_activation(block) if linear else block
     names = ("conv1", "bn1", "act1", "conv2", "bn2", "act2", "avd_last", "conv3", "bn3")
     last = "bn3" if hasattr(block, "conv3") else "bn2"
     found = [getattr(block, name, None) for name in names[: names.index(last) + 1]]
@@ -90,7 +109,8 @@ def residual_branch(block: nn.Module) -> nn.Module:
 class FarAmtn(nn.Module):
     """Shared trunk, one shared last block, one gate per group.
 
-    Args: residual: relu(X + Psi f(X)), else Psi f(X) (the control that shows the remark in the header). fusion: `gate`, `concat` or `none`.
+    Args: residual: relu(X + Psi f(X)), else Psi f(X) (the control that shows the remark in the header). linear: f without its last activation,
+    for trunks whose blocks have no skip. fusion: `gate`, `concat` or `none`.
 
     Source: arXiv 2601.01537, see the file header for what is reconstructed.
     """
@@ -103,6 +123,7 @@ class FarAmtn(nn.Module):
         groups: Mapping[str, Sequence[str]],
         *,
         residual: bool = True,
+        linear: bool = False,
         fusion: str = "gate",
         fusion_size: int | None = None,
         reduction: int = 16,
@@ -111,12 +132,12 @@ class FarAmtn(nn.Module):
         super().__init__()
         if fusion not in FUSIONS:
             raise ConfigError(f"far-amtn: fusion must be one of {FUSIONS}, not {fusion!r}.")
-        self.preprocess, self.residual = preprocess, residual
+        self.preprocess, self.residual, self.linear = preprocess, residual, linear
         self.attributes, self.groups = tuple(attributes), {name: tuple(members) for name, members in groups.items()}
         last = len(backbone.stages) - 1
         self.moved = {"backbone.shared.": f"backbone.stages.{last}.{len(backbone.stages[last]) - 1}."}  # type: ignore[arg-type]
         # Inside the trunk's name space, because it holds pretrained weights and learns at the trunk's rate.
-        backbone.add_module("shared", residual_branch(backbone.detach_last_block()))
+        backbone.add_module("shared", residual_branch(backbone.detach_last_block(), linear=linear))
         self.backbone = backbone
         channels, k = backbone.channels[-1], len(self.groups)
         self.gates = GroupGates(channels, k, reduction)
@@ -148,7 +169,8 @@ class FarAmtn(nn.Module):
         pooled, maps = [], []
         for g in range(len(self.groups)):
             gated = gates[:, g, :, None, None] * shared
-            group_feature = torch.relu(feature + gated) if self.residual else gated  # X'_g (N,C,h,w)
+            group_feature = feature + gated if self.residual else gated
+            group_feature = torch.relu(group_feature) if self.residual or self.linear else group_feature  # X'_g (N,C,h,w)
             pooled.append(group_feature.mean((2, 3)))
             maps.append(group_feature.mean(1))
         return torch.stack(pooled, dim=1), torch.stack(maps, dim=1).float()

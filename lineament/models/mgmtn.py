@@ -77,6 +77,7 @@ class MGMTN(nn.Module):
         self.backbone, self.preprocess = backbone, preprocess
         self.attributes, self.groups = tuple(attributes), {name: tuple(members) for name, members in groups.items()}
         self.mask, self.soft, self.use, self.plain_pooling, self.open_object = mask, soft, use, plain_pooling, open_object
+        self.region_given = region_weights is not None
         self.stages = (2,) if last_stage_only else (0, 1, 2)
         self.region_trainable = region_trainable
         self._build_masks(region_scale, region_weights)
@@ -122,6 +123,18 @@ class MGMTN(nn.Module):
         if self.region_net is not None and not self.region_trainable:
             self.region_net.eval()
         return self
+
+    def check_start(self, fresh: Sequence[str] | None) -> None:
+        """Raises: ConfigError before a training whose masks would come from a region network that nothing has trained or will train.
+
+        Args: fresh: names of the tensors that the weights it starts from did not fill, None where it starts from none.
+        """
+        learned = self.region_given or self.region_trainable or (fresh is not None and not any(name.startswith("region_net.") for name in fresh))
+        if self.region_net is not None and not learned:
+            raise ConfigError(
+                "mgmtn: mask: learned needs a trained region network also where data.regions gives cached masks, since the exported network predicts "
+                "its own. Set model.options.region_weights (scripts/train_regions.py makes them), region_trainable: true, or another mask."
+            )
 
     def whole_frame_region(self, n: int) -> Tensor | None:
         """Return the masks (n,8,h',w') that hold for every uncropped face, None where they depend on the image: training moves them with its crop."""

@@ -3,9 +3,10 @@
     step:  weights() (A,) -> reduce(terms, known, weights) -> loss ;  update(losses (A,)) after every step
     window: end_window(train losses (A,), held-out losses (A,) or None); a window is an epoch or a part of one (`weighting.windows`)
 
-Convention: weights (A,) have mean 1 (before the per-group scale of DWS) and lie in [`LEAST`, `MOST`]; a strategy that has seen too little
-answers all ones. `state_dict` holds plain tensors, so a resumed run weighs as an uninterrupted one. Held-out losses come from a slice of
-*train*: weighting on validation images would spend them.
+Convention: weights (A,) are scaled to mean 1, then clamped to [`LEAST`, `MOST`] (so that clamped ones may have another mean); a strategy that
+has seen too little answers all ones. A loss that is NaN is one of an attribute without any label in the window: it says nothing. `state_dict`
+holds plain tensors, so a resumed run weighs as an uninterrupted one. Held-out losses come from a slice of *train*: weighting on validation
+images would spend them. The weighted loss is a mean over *attributes* (`losses.reduce`), so a group counts with as many as it has.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Weighting(nn.Module):
         """Learn from a step's training losses (A,), detached. Nothing to learn for most strategies."""
 
     def end_window(self, train_losses: Tensor, heldout_losses: Tensor | None = None) -> None:
-        """Learn from a window's mean losses (A,)."""
+        """Learn from a window's mean losses (A,), NaN where no label was seen."""
 
     def penalty(self) -> Tensor:
         """Return a term to add to the loss, zero for most strategies."""
@@ -60,21 +61,36 @@ class DynamicWeighting(Weighting):
 
     Read in the paper: losses are weighted dynamically so that tasks converge together. Reconstructed here: the rule (papers.md 2.3),
     w_g = K softmax(r_g / T) with r_g = L_g(t-1) / L_g(t-2), times s_g = mean_h L_h(t-1) / L_g(t-1); ones for the first two windows
-    (epochs in the notes; shorter ones where a run has few epochs).
+    (epochs in the notes; shorter ones where a run has few epochs). Unlike the notes' sum_g w_g s_g L_g, in which every group's mean loss counts
+    once, each attribute carries its group's w_g s_g and all attributes count alike, so that Hair (10 of 40) outweighs Ear (1); all ones are then
+    the baseline's own loss. `by_group` gives the sum of the notes: an attribute's weight is divided by the size of its group.
     Source: arXiv 2601.01537.
     """
 
     history: Tensor
 
-    def __init__(self, attributes: Sequence[str], groups: Mapping[str, Sequence[str]], temperature: float = 2.0, scale: bool = True) -> None:
+    def __init__(
+        self,
+        attributes: Sequence[str],
+        groups: Mapping[str, Sequence[str]],
+        temperature: float = 2.0,
+        scale: bool = True,
+        by_group: bool = False,
+    ) -> None:
         super().__init__(attributes, groups)
-        self.temperature, self.scale = temperature, scale
+        if temperature <= 0:
+            raise ConfigError(f"weighting dws: temperature must be above 0, not {temperature}.")
+        self.temperature, self.scale, self.by_group = temperature, scale, by_group
         self.columns = [[self.attributes.index(name) for name in members] for members in self.groups.values()]
         self.register_buffer("history", torch.zeros(0, len(self.columns)))
+        if by_group:
+            self.current = self._spread(torch.ones(len(self.columns)))
 
     def end_window(self, train_losses: Tensor, heldout_losses: Tensor | None = None) -> None:
-        by_group = torch.stack([train_losses[columns].mean() for columns in self.columns]).float().cpu()
-        self.history = torch.cat([self.history, by_group.unsqueeze(0)])[-2:]
+        seen = torch.stack([train_losses[columns].nanmean() for columns in self.columns]).float().cpu()
+        if torch.isnan(seen).any():  # no label of a whole group in this window: nothing to compare
+            return
+        self.history = torch.cat([self.history, seen.unsqueeze(0)])[-2:]
         if len(self.history) < 2:
             return
         before, last = self.history
@@ -86,8 +102,8 @@ class DynamicWeighting(Weighting):
     def _spread(self, by_group: Tensor) -> Tensor:
         out = torch.ones(len(self.attributes))
         for weight, columns in zip(by_group, self.columns, strict=True):
-            out[columns] = weight
-        return out
+            out[columns] = weight / len(columns) if self.by_group else weight
+        return out * (len(out) / len(self.columns)) if self.by_group else out
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
         if f"{prefix}history" in state_dict:  # its length grows with the epochs seen
@@ -114,11 +130,15 @@ class ValidationTrend(Weighting):
         if heldout_losses is None:
             raise ConfigError(f"{type(self).__name__} needs held-out losses: set data.holdout above 0.")
         now = heldout_losses.detach().float().cpu()
-        if torch.isfinite(self.previous).all():
-            self.current = clamp_mean_one(self._rule(self.previous, now))
-        self.previous = now.clone()
+        both = torch.isfinite(self.previous) & torch.isfinite(now)  # an attribute without a held-out label keeps its weight
+        if both.any():
+            learned = self.current.clone()
+            learned[both] = clamp_mean_one(self._rule(self.previous[both], now[both], self.current[both]))
+            self.current = learned
+        self.previous = torch.where(torch.isfinite(now), now, self.previous)
 
-    def _rule(self, before: Tensor, now: Tensor) -> Tensor:
+    def _rule(self, before: Tensor, now: Tensor, weights: Tensor) -> Tensor:
+        """Return the new weights of attributes from their losses before and now, and the weights they have."""
         trend = (now - before).abs() / (now + _TINY)
         return trend / (trend.mean() + _TINY) * (now / (now.mean() + _TINY))
 
@@ -133,10 +153,12 @@ class DmmDynamic(ValidationTrend):
 
     def __init__(self, attributes: Sequence[str], groups: Mapping[str, Sequence[str]], momentum: float = 0.5) -> None:
         super().__init__(attributes, groups)
+        if not 0 <= momentum < 1:
+            raise ConfigError(f"weighting dmm: momentum must be from 0 to below 1, not {momentum}.")
         self.momentum = momentum
 
-    def _rule(self, before: Tensor, now: Tensor) -> Tensor:
-        return self.momentum * self.current + (1 - self.momentum) * clamp_mean_one(super()._rule(before, now))
+    def _rule(self, before: Tensor, now: Tensor, weights: Tensor) -> Tensor:
+        return self.momentum * weights + (1 - self.momentum) * clamp_mean_one(super()._rule(before, now, weights))
 
 
 class Uncertainty(Weighting):

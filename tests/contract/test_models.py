@@ -43,8 +43,10 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "mgmtn-joint": ("mgmtn", MGMTN_TOY | {"region_trainable": True}),
     "far-concat": ("far-amtn", {"fusion": "concat", "fusion_size": 16, "reduction": 2}),
     "far-none": ("far-amtn", {"fusion": "none", "reduction": 2}),
+    "far-linear": ("far-amtn", {"linear": True, "fusion_size": 16, "reduction": 2}),
     "far-bare": ("far-amtn", {"residual": False, "fusion": "none", "reduction": 2}),
     "dmm-swap": ("dmm-cnn", {"inner": 16, "hidden": 32, "swap": True}),
+    "dmm-stages": ("dmm-cnn", {"inner": 16, "hidden": 32, "stages": 3, "pool": "mean"}),
     "dmm-68": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 68}),
     "dmm-no-landmarks": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 0}),
     "branched-dmm": ("branched", {"branches": [{"name": "dmm-cnn", "options": {"inner": 16, "hidden": 32}}, {"name": "baseline"}]}),
@@ -117,6 +119,26 @@ def test_each_check_can_fail(fault: str) -> None:
         testing.CHECKS[fault](lambda: _Broken(fault))
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("check", ["batch", "permutation"])
+def test_a_small_leak_between_faces_is_found_in_an_untrained_network(case: str, check: str) -> None:
+    """A tenth of the batch's mean, or of the face before: less than 2e-4 logits here, and wrong all the same."""
+
+    class Leaking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = factory(*CASES[case])()
+            self.preprocess, self.attributes, self.groups = self.inner.preprocess, self.inner.attributes, self.inner.groups
+
+        def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
+            logits = self.inner(x, region=region).logits
+            other = logits.mean(0) if check == "batch" else logits.roll(1, 0)
+            return TorchOutput(0.9 * logits + 0.1 * other)
+
+    with pytest.raises(AssertionError, match="answers change"):
+        testing.CHECKS[check](Leaking)
+
+
 def test_check_model_runs_all_and_names_unknown_checks() -> None:
     with pytest.raises(UsageError, match="No check is called"):
         testing.check_model(lambda: _Broken(""), skip=["nothing"])
@@ -126,7 +148,15 @@ def test_check_model_runs_all_and_names_unknown_checks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("mgmtn", {"mask": "no such"}), ("mgmtn", {"use": "x"}), ("far-amtn", {"fusion": "x"}), ("dmm-cnn", {"landmarks": 7})]
+    ("name", "options"),
+    [
+        ("mgmtn", {"mask": "no such"}),
+        ("mgmtn", {"use": "x"}),
+        ("far-amtn", {"fusion": "x"}),
+        ("dmm-cnn", {"landmarks": 7}),
+        ("dmm-cnn", {"stages": 4}),
+        ("dmm-cnn", {"pool": "x"}),
+    ],
 )
 def test_unknown_switch_is_an_error(name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="must be one of"):

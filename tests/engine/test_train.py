@@ -16,21 +16,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lineament.config import TrainConfig, from_dict  # noqa: E402
+from train_kit import finished, toy  # noqa: E402
+
 from lineament.engine.train import Trainer  # noqa: E402
 from lineament.errors import ConfigError, ResumeError, UsageError  # noqa: E402
 from lineament.models.checkpoint import load_network_file, load_tensors  # noqa: E402
-
-
-def toy(tmp_path: Path, **changes: object) -> TrainConfig:
-    record = {
-        "name": "toy",
-        "model": {"backbone": "toy", "input_size": [64, 52]},
-        "data": {"layout": "synthetic", "limit": 48, "holdout": 8, "cache": str(tmp_path / "cache")},
-        "augment": {"crop": [58, 48]},
-        "optimiser": {"epochs": 2, "batch": 8, "precision": "fp32", "warmup_steps": 2, "lr": 1e-2, "threads": 1},
-    }
-    return from_dict(record | changes)
 
 
 def test_training_learns_and_its_weights_load(tmp_path: Path) -> None:
@@ -62,27 +52,10 @@ def test_fixed_masks_move_with_each_crop_and_stay_for_whole_images(tmp_path: Pat
     np.testing.assert_array_equal(network.masks(x).expand(8, -1, -1, -1), network.masks(x, whole))
 
 
-def _finished(config: TrainConfig, out: Path, stop_after: int | None = None) -> dict[str, torch.Tensor]:
-    """Train to the end; with `stop_after`, throw the process state away after that step, keeping what the checkpoint holds."""
-
-    class Killed(Exception):
-        pass
-
-    def watch(at: object) -> None:
-        if at.step == stop_after:  # type: ignore[attr-defined]
-            raise Killed
-
-    if stop_after is not None:
-        config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, checkpoint_minutes=0.0))
-        with pytest.raises(Killed):
-            Trainer(config, out).run(watch)
-    return load_tensors(Trainer(config, out, resume=True).run())[0]
-
-
 @pytest.mark.parametrize("weighting", ["uniform", "dws"])
 def test_a_resumed_run_repeats_the_uninterrupted_one(tmp_path: Path, weighting: str) -> None:
     config = toy(tmp_path, weighting={"name": weighting}, optimiser=toy(tmp_path).to_dict()["optimiser"] | {"epochs": 4})
-    whole, torn = _finished(config, tmp_path / "whole"), _finished(config, tmp_path / "torn", stop_after=13)
+    whole, torn = finished(config, tmp_path / "whole"), finished(config, tmp_path / "torn", stop_after=13)
     for name, tensor in whole.items():
         assert torch.equal(tensor, torn[name]), name
     curves = [[row[:4] for row in csv.reader((tmp_path / run / "log.csv").open())] for run in ("whole", "torn")]
@@ -146,7 +119,7 @@ def test_starting_from_other_weights_says_what_did_not_fit(tmp_path: Path) -> No
     assert again.not_copied == []
     expected = load_tensors(path)[0]["head.weight"].float()
     torch.testing.assert_close(again.network.head.weight.detach(), expected)
-    wider = toy(tmp_path, model={"name": "dmm-cnn", "backbone": "toy", "input_size": [64, 52]})
+    wider = toy(tmp_path, model={"name": "dmm-cnn", "backbone": "toy", "input_size": [64, 52], "options": {"landmarks": 0}})
     assert Trainer(wider, tmp_path / "third", start=str(path)).not_copied
 
 
@@ -162,9 +135,12 @@ def test_what_cannot_be_trained_is_said(tmp_path: Path) -> None:
 def test_patience_stops_early(tmp_path: Path) -> None:
     settings = toy(tmp_path).to_dict()["optimiser"] | {"epochs": 30, "lr": 1e-12, "patience": 1, "ema": 0.0}
     trainer = Trainer(toy(tmp_path, optimiser=settings), tmp_path / "run")
-    trainer._best = -1.0  # nothing can be better, so the first epoch already waits
+    trainer.patience.best = -1.0  # nothing can be better, so the first epoch already waits
     trainer.run()
     assert trainer.position == trainer.steps_per_epoch
+    again = Trainer(toy(tmp_path, optimiser=settings), tmp_path / "run", resume=True)
+    again.run()
+    assert again.position == again.steps_per_epoch, "a run that stopped early does not train on when resumed"
 
 
 _GRADIENTS = """

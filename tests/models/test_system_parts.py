@@ -201,15 +201,40 @@ def test_concat_fusion_gives_one_mixture_to_all() -> None:
     assert all(torch.equal(out[:, 0, 16:], out[:, g, 16:]) for g in range(4))
 
 
-def test_without_residual_groups_differ_by_a_channel_scale_only() -> None:
-    """The remark of the plan: GAP(Psi f(X)) = Psi GAP(f(X)); with residual and ReLU that is no longer so."""
-    for residual in (False, True):
-        network = toy("far-amtn", residual=residual, fusion="none", reduction=2)
+@pytest.mark.parametrize(
+    ("options", "scaled_only"),
+    [
+        ({"residual": False}, True),
+        ({"residual": True}, True),  # a trunk without skips: X and f(X) are never negative, and the ReLU cuts nothing
+        ({"residual": True, "linear": True}, False),
+    ],
+    ids=["bare", "whole block", "linear"],
+)
+def test_groups_differ_by_a_channel_scaling_only_unless_the_relu_cuts(options: dict[str, bool], scaled_only: bool) -> None:
+    """The remark of the notes, on features as the trunk makes them: v_g = GAP(X) + Psi_g GAP(f(X)), or GAP(X) left out without the residual."""
+    network = toy("far-amtn", fusion="none", reduction=2, **options)
+    with torch.no_grad():
+        feature = network.backbone(torch.randn(1, 3, 110, 90))[-1]
+        v, _ = network.attend(feature)
+        scaled = network.gates(feature.mean((2, 3))) * network.shared(feature).mean((2, 3)).unsqueeze(1)
+        scaled = scaled + feature.mean((2, 3)).unsqueeze(1) if options["residual"] else scaled
+    assert feature.min() >= 0
+    assert torch.allclose(v, scaled, atol=1e-6, rtol=1e-5) == scaled_only
+
+
+def test_a_block_without_its_last_activation_keeps_its_weights_and_its_positive_part() -> None:
+    for trunk, folded in (("toy", False), ("mobilenetv1_100", False), ("mobilenetv1_100", True)):
+        torch.manual_seed(0)
+        whole = create_backbone(trunk, fold_norms=folded).detach_last_block().eval()
+        linear = residual_branch(whole, linear=True)
+        assert linear.state_dict().keys() == whole.state_dict().keys()
+        x = torch.rand(2, 32 if trunk == "toy" else 1024, 5, 4)
         with torch.no_grad():
-            feature = torch.randn(1, 32, 4, 3)  # signed, as X is at a bottleneck trunk's f
-            v, _ = network.attend(feature)
-            scaled = network.gates(feature.mean((2, 3))) * network.shared(feature).mean((2, 3)).unsqueeze(1)
-        assert torch.allclose(v, scaled, atol=1e-5) == (not residual)
+            signed = linear(x)
+            torch.testing.assert_close(torch.relu(signed), whole(x).clamp(min=0), rtol=1e-4, atol=1e-5)
+        assert signed.min() < 0
+    with pytest.raises(ConfigError, match="ends in an activation"):
+        residual_branch(torch.nn.Conv2d(3, 3, 1), linear=True)
 
 
 def test_residual_branch_rebuilds_the_trunk_s_own_block() -> None:
@@ -226,10 +251,11 @@ def test_residual_branch_rebuilds_the_trunk_s_own_block() -> None:
 @pytest.mark.parametrize("size", [(7, 7), (8, 6), (3, 2), (1, 1)])
 def test_pyramid_pooling(size: tuple[int, int]) -> None:
     feature = torch.randn(2, 3, *size)
-    got = PyramidPooling()(feature)
-    assert got.shape == (2, 21 * 3)
-    expected = torch.cat([torch.nn.functional.adaptive_max_pool2d(feature, n).flatten(2).transpose(1, 2).flatten(1) for n in (1, 2, 4)], 1)
-    torch.testing.assert_close(got, expected)
+    for kind, pool in (("max", torch.nn.functional.adaptive_max_pool2d), ("mean", torch.nn.functional.adaptive_avg_pool2d)):
+        got = PyramidPooling(pool=kind)(feature)
+        assert got.shape == (2, 21 * 3)
+        expected = torch.cat([pool(feature, n).flatten(2).transpose(1, 2).flatten(1) for n in (1, 2, 4)], 1)
+        torch.testing.assert_close(got, expected)
 
 
 def test_objective_and_subjective_answers_come_from_their_branches() -> None:

@@ -107,3 +107,32 @@ def test_errors_name_the_fix() -> None:
         create_weighting("dws", NAMES, GROUPS, speed=3)
     with pytest.raises(ConfigError, match=r"data\.holdout"):
         create_weighting("dmm", NAMES, GROUPS).end_window(torch.ones(4), None)
+
+
+def test_dws_by_group_is_the_sum_of_the_notes() -> None:
+    """sum_g w_g s_g L_g / K, every group's mean loss once, as a mean over attributes with weights."""
+    groups = np.stack([EPOCHS[:, [0, 2]].mean(1), EPOCHS[:, 1], EPOCHS[:, 3]], 1)
+    uniform = create_weighting("dws", NAMES, GROUPS, by_group=True).weights().numpy()
+    np.testing.assert_allclose((uniform * EPOCHS[0]).mean(), groups[0].mean(), rtol=1e-6)
+    r = groups[2] / groups[1]
+    w = 3 * np.exp(r / 2) / np.exp(r / 2).sum() * groups[2].mean() / groups[2]
+    expected = bounded(np.array([w[0] / 2, w[1], w[0] / 2, w[2]]))
+    np.testing.assert_allclose(run("dws", by_group=True).weights().numpy(), expected, rtol=1e-5)
+
+
+def test_an_attribute_without_a_label_in_the_window_says_nothing() -> None:
+    dws = run("dws", epochs=2)
+    before = dws.weights().clone()
+    dws.end_window(torch.tensor([np.nan, 0.3, np.nan, 0.1]))  # nothing of group one
+    assert torch.equal(dws.weights(), before)
+    partly, whole = run("dws", epochs=2), run("dws", epochs=2)
+    partly.end_window(torch.tensor([0.4, 0.3, np.nan, 0.1]))  # its other attribute speaks for the group
+    whole.end_window(torch.tensor([0.4, 0.3, 0.4, 0.1]))
+    torch.testing.assert_close(partly.weights(), whole.weights())
+    for name in ("validation_trend", "dmm"):
+        weighting = run(name)
+        before = weighting.weights().clone()
+        weighting.end_window(torch.zeros(4), torch.tensor([0.4, np.nan, 0.3, 0.1]))
+        assert torch.isfinite(weighting.weights()).all()
+        assert weighting.weights()[1] == before[1]
+        assert not torch.equal(weighting.weights(), before)
