@@ -14,16 +14,19 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from lineament.config import expand
-from lineament.engine.evaluate import open_source, predict
+from lineament.config import LossConfig, expand
+from lineament.engine.evaluate import open_source, predict, to_predictions
 from lineament.engine.export import export
+from lineament.engine.material import load_material
 from lineament.engine.results import write_record
-from lineament.models.checkpoint import load_tensors
+from lineament.models.checkpoint import load_network_file, load_tensors
 from lineament.predictions import Predictions, load
 from lineament.runtime.onnx import OnnxNetwork
 from lineament.runtime.processor import processor_name
@@ -36,6 +39,29 @@ def scored(model: Path, data: str, layout: str, split: str, threads: int) -> Pre
     found = predict(source, network, network.card.attributes, threads=threads).predictions
     protocol = {"layout": layout, "split": split, "align": "stored", "runtime": "onnx"}
     return dataclasses.replace(found, meta={"data": f"{layout}/{split}@{found.fingerprint()}", "protocol": protocol})
+
+
+def scored_with_masks(run: Path, data: str, layout: str, split: str) -> Predictions:
+    """Return the predictions of a run that was given masks in training, given those of the split too (`data.regions` with its fingerprint).
+
+    Its exported file holds the mean face's masks in their place, which it never saw.
+    """
+    network, config = load_network_file(run / "model.safetensors")
+    images = dataclasses.replace(config.data, layout=layout, path=data, split=split, exclude=None, limit=None)
+    material = load_material(dataclasses.replace(config, data=images, loss=LossConfig()))
+    logits = []
+    with torch.no_grad():
+        for first in range(0, len(material.table), 64):
+            batch = material.batch(np.arange(first, min(first + 64, len(material.table))))
+            logits.append(network(network.preprocess(batch.crops), region=batch.region).logits.numpy())  # type: ignore[operator]
+    found = to_predictions(material.table, np.concatenate(logits), material.table.attributes)
+    protocol = {"layout": layout, "split": split, "align": "stored", "runtime": "torch", "masks": "given"}
+    return dataclasses.replace(found, meta={"data": f"{layout}/{split}@{found.fingerprint()}", "protocol": protocol})
+
+
+def given_masks(config: Mapping[str, Any]) -> bool:
+    """Whether a run's masks came with the images: neither predicted nor the mean face's."""
+    return config["model"]["options"].get("mask") == "mean" and config["data"].get("regions") is not None
 
 
 def timed(model: Path, runs: int = 60) -> dict[str, Any]:
@@ -55,11 +81,17 @@ def timed(model: Path, runs: int = 60) -> dict[str, Any]:
 def collect(run: Path, results: Path, *, data: str, layout: str = "official", split: str = "val", name: str | None = None, system: bool = False,
             speed: bool = False, predictions: str | None = None, threads: int = 1) -> Path:  # fmt: skip
     """Export, score and copy one run; return its folder in `results`."""
-    name = name or load_tensors(run / "model.safetensors")[1]["config"]["name"]
+    config = load_tensors(run / "model.safetensors")[1]["config"]
+    name = name or str(config["name"])
     with tempfile.TemporaryDirectory() as scratch:
         model = (results / "systems" / name if system else Path(scratch)) / "model.onnx"
         card = export(run, model, name=name)
-        found = load(predictions) if predictions else scored(model, data, layout, split, threads)
+        if predictions:
+            found = load(predictions)
+        elif given_masks(config):
+            found = scored_with_masks(run, data, layout, split)
+        else:
+            found = scored(model, data, layout, split, threads)
         folder = write_record(run, results, found, card.document, name=name, speed=timed(model) if speed else None)
     if system:
         shutil.copyfile(run / "model.safetensors", results / "systems" / name / "model.safetensors")

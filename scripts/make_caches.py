@@ -1,27 +1,36 @@
 """Compute what `data.regions` and `data.landmarks` of a training config name: python scripts/make_caches.py --config configs/cpu/mgmtn.yaml.
 
-Soft masks come from the region network (--region-weights), landmarks from the detector. Paths may hold {fingerprint}, the data's.
+Soft masks come from the region network (--region-weights), landmarks from the detector. Paths may hold {fingerprint}, the data's. With --mesh, the
+468-point face mesh (`scripts/convert_eyes.py --network mesh` makes its file), 468 landmarks where the config's network learns so many; and
+
+    python scripts/make_caches.py --config configs/cpu/ablations/mgmtn-mask-keypoints.yaml --masks keypoints --mesh mesh.onnx --validation
+
+draws masks from each face's own key points, for the training images and (--validation) for those that the run is scored on.
 """
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from lineament.config import expand, load_config
-from lineament.engine.caches import write_landmarks, write_regions
-from lineament.engine.material import load_material
+from lineament.config import TrainConfig, expand, load_config
+from lineament.engine.caches import MeshPoints, write_keypoint_regions, write_landmarks, write_mean_regions, write_mesh_landmarks, write_regions
+from lineament.engine.material import Material, load_material
 from lineament.engine.regions import load_region_network
 from lineament.pipeline.detect import RetinaFace
 
 
-def progress_of(name, total):
+def progress_of(name: str, total: int) -> Callable[[int], None]:
     began = time.perf_counter()
 
-    def tell(done):
+    def tell(done: int) -> None:
         if done % 1024 == 0 or done == total:
             speed = done / (time.perf_counter() - began)
             print(f"{name}: {done}/{total}  {speed:.0f} img/s  {(total - done) / speed / 60:.1f} min left", file=sys.stderr, flush=True)
@@ -29,31 +38,53 @@ def progress_of(name, total):
     return tell
 
 
-def main():
-    parser = argparse.ArgumentParser()
+def write(key: str, path: Path, material: Material, config: TrainConfig, given: argparse.Namespace) -> None:
+    crops, tell = material.crops, progress_of(key, len(material.crops))
+    if key == "regions" and given.masks == "keypoints":
+        write_keypoint_regions(crops, MeshPoints(given.mesh, given.threads), path, tell)
+    elif key == "regions" and given.masks == "mean-of-learned":
+        write_mean_regions(crops, np.load(given.learned, mmap_mode="r"), path)
+    elif key == "regions":
+        write_regions(crops, load_region_network(given.region_weights), path, tell)
+    elif config.model.options.get("landmarks") == 468:
+        write_mesh_landmarks(crops, MeshPoints(given.mesh, given.threads), path, tell)
+    else:
+        # Aligned crops are upright and of one size: what a photo's detector does beyond one pass changes nothing here.
+        detector = RetinaFace(threads=given.threads, second_look=False, rescue=False)
+        write_landmarks(crops, detector.detect, path, tell)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True)
     parser.add_argument("--region-weights", default="results/regions/region_unet.safetensors")
+    parser.add_argument("--masks", choices=("learned", "keypoints", "mean-of-learned"), default="learned")
+    parser.add_argument("--learned", type=Path, help="for mean-of-learned: learned masks that were cached before, whose mean every image gets")
+    parser.add_argument("--mesh", type=Path, help="ONNX file of the 468-point mesh")
+    parser.add_argument("--validation", action="store_true", help="also for the official validation images")
     parser.add_argument("--threads", type=int)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    config = load_config(arguments.config)
-    bare = dataclasses.replace(config.data, regions=None, landmarks=None)
-    material = load_material(dataclasses.replace(config, data=bare))
-    crops = material.crops
-    for key in ("regions", "landmarks"):
-        named = getattr(config.data, key)
-        if named is None:
-            continue
-        path = Path(str(expand(named)).replace("{fingerprint}", material.table.fingerprint()))
-        if path.is_file():
-            print(f"{path} is there already", file=sys.stderr)
-        elif key == "regions":
-            write_regions(crops, load_region_network(arguments.region_weights), path, progress_of(key, len(crops)))
-        else:
-            # Aligned crops are upright and of one size: what a photo's detector does beyond one pass changes nothing here.
-            detector = RetinaFace(threads=arguments.threads, second_look=False, rescue=False)
-            write_landmarks(crops, detector.detect, path, progress_of(key, len(crops)))
+    given = parser.parse_args(arguments)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    config = load_config(given.config)
+    if given.mesh is None and (given.masks == "keypoints" or config.model.options.get("landmarks") == 468):
+        parser.error("key points and 468 landmarks need --mesh FILE: scripts/convert_eyes.py --network mesh makes it.")
+    if given.learned is None and given.masks == "mean-of-learned":
+        parser.error("mean-of-learned needs --learned FILE, masks that this script wrote before.")
+    data = dataclasses.replace(config.data, regions=None, landmarks=None)
+    official = dataclasses.replace(data, layout="official", path="$LINEAMENT_DATA/celeba/official", split="val", exclude=None, limit=None)
+    untaught = dataclasses.replace(config.loss, teacher=None, distill=0.0, teacher_fills_unknown=False)
+    for images in (data, official) if given.validation else (data,):
+        material = load_material(dataclasses.replace(config, data=images, loss=untaught))
+        for key in ("regions", "landmarks"):
+            named = getattr(config.data, key)
+            path = None if named is None else Path(str(expand(named)).replace("{fingerprint}", material.table.fingerprint()))
+            if path is not None and path.is_file():
+                print(f"{path} is there already", file=sys.stderr)
+            elif path is not None:
+                write(key, path, material, config, given)
+    return 0
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())
