@@ -47,14 +47,14 @@ def scored_with_masks(run: Path, data: str, layout: str, split: str) -> Predicti
     Its exported file holds the mean face's masks in their place, which it never saw.
     """
     network, config = load_network_file(run / "model.safetensors")
-    images = dataclasses.replace(config.data, layout=layout, path=data, split=split, exclude=None, limit=None)
+    images = dataclasses.replace(config.data, layout=layout, path=data, split=split, exclude=None, limit=None, attributes=None)
     material = load_material(dataclasses.replace(config, data=images, loss=LossConfig()))
     logits = []
     with torch.no_grad():
         for first in range(0, len(material.table), 64):
             batch = material.batch(np.arange(first, min(first + 64, len(material.table))))
             logits.append(network(network.preprocess(batch.crops), region=batch.region).logits.numpy())  # type: ignore[operator]
-    found = to_predictions(material.table, np.concatenate(logits), material.table.attributes)
+    found = to_predictions(material.table, np.concatenate(logits), tuple(network.attributes))  # type: ignore[arg-type]
     protocol = {"layout": layout, "split": split, "align": "stored", "runtime": "torch", "masks": "given"}
     return dataclasses.replace(found, meta={"data": f"{layout}/{split}@{found.fingerprint()}", "protocol": protocol})
 

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from lineament.config import expand  # noqa: E402
 from lineament.data.celeba import Official  # noqa: E402
-from lineament.data.synthetic import make  # noqa: E402
+from lineament.data.synthetic import SyntheticSource, make  # noqa: E402
 from lineament.data.synthetic_files import write_official  # noqa: E402
 from lineament.engine.evaluate import stored_crop  # noqa: E402
 from lineament.engine.results import OFFICIAL, read_record, read_records, write_record  # noqa: E402
@@ -236,3 +236,29 @@ def test_ablations_are_compared_seed_by_seed_with_the_whole_system_and_the_basel
     words = page.ablation_words({"ablations": rows})
     assert "net against baseline: better" in words
     assert "net-no-part against net: worse (-2.50 [-3.00, -2.00], 2 seeds)" in words
+
+
+def test_a_run_that_was_given_masks_is_scored_with_those_of_each_image(tmp_path: Path) -> None:
+    """Its exported file cannot have them, so torch answers; other masks would give other answers."""
+    release = write_official(tmp_path / "release", make(60, seed=9))
+    path = write_config(tmp_path / "given.yaml", "given", "mgmtn", tmp_path / "cache", mask="mean", width=16, hidden=16)
+    record = json.loads(path.read_text())
+    record["data"]["regions"] = str(tmp_path / "masks-{fingerprint}.npy")
+    path.write_text(json.dumps(record))
+    rng, source = np.random.default_rng(0), Official(release, "val")
+    of_training = SyntheticSource(48).table
+    masks = rng.integers(0, 256, (len(source.table), 8, 14, 12), np.uint8)
+    np.save(tmp_path / f"masks-{of_training.fingerprint()}.npy", rng.integers(0, 256, (48, 8, 14, 12), np.uint8))
+    where = ["--runs", tmp_path / "runs", "--results", tmp_path / "results", "--data", release, "--seeds", "0"]
+    with pytest.raises(DataError, match="No cached array"):
+        ablate.main([str(part) for part in (path, *where)])
+    np.save(tmp_path / f"masks-{source.table.fingerprint()}.npy", masks)
+    assert ablate.main([str(part) for part in (path, *where)]) == 0
+    found = read_record(tmp_path / "results" / "runs" / "given-s0")
+    network, _ = load_network_file(tmp_path / "runs" / "given-s0" / "model.safetensors")
+    crops = np.concatenate([stored_crop(load_image(source.read_bytes(row)).pixels)[0].pixels for row in range(len(source.table))])
+    with torch.no_grad():
+        x = network.preprocess(torch.from_numpy(crops))
+        given, mean = (network(x, region=region).logits.numpy() for region in (torch.from_numpy(masks).float() / 255, None))
+    np.testing.assert_allclose(found.predictions.raw, 1 / (1 + np.exp(-given)), atol=2e-3)
+    assert np.abs(given - mean).max() > 0.05

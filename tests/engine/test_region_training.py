@@ -12,10 +12,18 @@ torch = pytest.importorskip("torch")
 
 from toy_faces import toy_faces  # noqa: E402
 
-from lineament.data.regions import GROUPS  # noqa: E402
+from lineament.data.mean_face import MEAN_FACE_68  # noqa: E402
+from lineament.data.regions import GROUPS, mean_region  # noqa: E402
 from lineament.data.synthetic import make  # noqa: E402
 from lineament.engine import region_data  # noqa: E402
-from lineament.engine.caches import write_landmarks, write_regions  # noqa: E402
+from lineament.engine.caches import (  # noqa: E402
+    MeshPoints,
+    write_keypoint_regions,
+    write_landmarks,
+    write_mean_regions,
+    write_mesh_landmarks,
+    write_regions,
+)
 from lineament.engine.region_data import CANVAS, MARGIN, PLAIN, Jitter, RegionFace, hold_out, parsed_face, sample, unpack  # noqa: E402
 from lineament.engine.regions import (  # noqa: E402
     WEIGHTS_NAME,
@@ -164,6 +172,40 @@ def test_caches_hold_masks_and_points(tmp_path: Path) -> None:
     points = np.load(write_landmarks(black, detect, tmp_path / "landmarks.npy"))
     assert np.isnan(points[0]).all()
     np.testing.assert_allclose(points[1:], np.broadcast_to([95 / 178, 95 / 218], (2, 5, 2)), rtol=1e-6)
+
+
+def test_masks_are_drawn_from_each_face_s_own_points(tmp_path: Path) -> None:
+    crops, moved = make(2).crops, np.array([0.0, 12.0])
+    shapes = iter([MEAN_FACE_68, MEAN_FACE_68 + moved])
+    masks = np.load(write_keypoint_regions(crops, lambda crop: np.asarray(next(shapes), np.float32), tmp_path / "regions.npy"))
+    expected = mean_region()
+    assert masks.shape == (2, 8, 55, 45)
+    np.testing.assert_allclose(masks[0].mean((1, 2)) / 255, expected.mean((1, 2)), atol=0.005)
+    rows = np.arange(55)[:, None]
+    nose = masks[:, GROUPS.index("Nose")].astype(float)
+    middle = (nose * rows).sum((1, 2)) / nose.sum((1, 2))
+    assert abs(middle[1] - middle[0] - 12 * 55 / 218) < 0.05, "another face, another mask"
+    same = np.load(write_mean_regions(crops, masks, tmp_path / "mean.npy"))
+    np.testing.assert_array_equal(same[0], same[1])
+    np.testing.assert_allclose(same[0], masks.mean(0), atol=0.5)
+
+
+def test_mesh_points_come_back_to_the_crop(tmp_path: Path) -> None:
+    """A graph that always sees its input's corner, middle and brightest row, told in its own 192 pixels."""
+    onnx = pytest.importorskip("onnx")
+    fixed = np.tile(np.array([[0, 0, 0], [192, 192, 5], [96, 48, 1]], np.float32), (156, 1))
+    made = onnx.helper.make_graph(
+        [onnx.helper.make_node("Constant", [], ["points"], value=onnx.numpy_helper.from_array(fixed))],
+        "mesh",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1, 192, 192, 3])],
+        [onnx.helper.make_tensor_value_info("points", onnx.TensorProto.FLOAT, [468, 3])],
+    )
+    (tmp_path / "mesh.onnx").write_bytes(
+        onnx.helper.make_model(made, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
+    )
+    points = np.load(write_mesh_landmarks(make(2).crops, MeshPoints(tmp_path / "mesh.onnx"), tmp_path / "landmarks.npy"))
+    assert points.shape == (2, 468, 2)
+    np.testing.assert_allclose(points[1, :3] * [178, 218], [[9, 45], [169, 205], [89, 85]], atol=1e-3)
 
 
 @pytest.mark.data
