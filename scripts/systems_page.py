@@ -144,13 +144,14 @@ def convergence_table(document: Mapping[str, Any]) -> str:
     runs = [row for row in (*document["systems"], *document["ablations"]) if row["convergence"]]
     if not runs:
         return "No run has kept its losses per attribute yet.\n"
-    heads = ("run", "spread (epochs)", "standard deviation", *MGMTN_GROUPS)
+    heads = ("run", "windows", "spread (epochs)", "standard deviation", *MGMTN_GROUPS)
     rows = []
     for row in runs:
         epochs = row["convergence"]["epochs"]
         cells = ["-" if epochs.get(group) is None else f"{epochs[group]:.2f}" for group in MGMTN_GROUPS]
         name = f"{row['name'].removeprefix('ablation-')} s{row['seed']}{' (reduced)' if row in document['ablations'] else ''}"
-        rows.append([name, f"{row['convergence']['spread']:.2f}", f"{row['convergence']['standard_deviation']:.2f}", *cells])
+        windows = str(len(row["convergence"]["windows"]))
+        rows.append([name, windows, f"{row['convergence']['spread']:.2f}", f"{row['convergence']['standard_deviation']:.2f}", *cells])
     return table(heads, rows)
 
 
@@ -163,6 +164,16 @@ def mask_table(document: Mapping[str, Any]) -> str:
             target = "-" if row["target"] is None else f"{row['target']:.2f}"
             rows.append([group, truth, str(row["images"]), f"{row['iou']:.3f}", f"{row['mean_iou']:.3f}", target])
     return table(("group", "truth", "images", "IoU", "mean IoU per image", "target"), rows)
+
+
+def adaptive_table(document: Mapping[str, Any]) -> str:
+    """Return one row per DMM-CNN run: at 0.5 and at its adaptive thresholds."""
+    rows = []
+    for row in document["adaptive_thresholds"]:
+        scores = [percent(row[kind][metric]) for metric in ("mean_accuracy", "balanced_accuracy") for kind in ("fixed", "adaptive")]
+        rows.append([row["name"], str(row["seed"]), *scores, f"{row['least']:.2f} to {row['most']:.2f}"])
+    heads = ("system", "seed", "accuracy at 0.5", "adaptive", "balanced at 0.5", "adaptive", "thresholds")
+    return table(heads, rows) if rows else "No run of DMM-CNN yet.\n"
 
 
 def charted(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -210,7 +221,8 @@ def page(document: Mapping[str, Any]) -> str:
         scored=scored, fresh=systems_table(document, fresh=True), continued=systems_table(document, fresh=False),
         plainly=" ".join(plainly) or "Nothing to state yet.", ablations=ablation_table(document),
         words=ablation_words(document), weights=_weights(document["weights"]),
-        convergence=convergence_table(document) + picture, masks=mask_table(document), lacking="\n".join(lines),
+        convergence=convergence_table(document) + picture, masks=mask_table(document), adaptive=adaptive_table(document),
+        lacking="\n".join(lines),
     )  # fmt: skip
 
 
@@ -251,10 +263,17 @@ with each other, not with the table above. Differences are of the same seed, in 
 ## When groups converge
 
 The epoch at which a group's mean training loss has made 95 % of its final gain over the first window (a part of an epoch: `weighting.windows`),
-between windows by straight lines.
+between windows by straight lines. The more windows, the earlier and the lower the loss that the gain is counted from ends, so only rows with as
+many windows can be compared; with two to four of them the figure says little.
 FAR-AMTN's dynamic weights are meant to bring these together: compare `far-amtn` with `far-amtn-no-dws`.
 
 {convergence}
+## Adaptive thresholds
+
+DMM-CNN's rule moves each attribute's threshold by false positives and negatives on held-out predictions (`objectives/thresholds.py`). Here each half of
+the validation people is scored with the thresholds of the other half. They stay beside the comparison: every row above is at 0.5.
+
+{adaptive}
 ## Masks
 
 MGMTN's region network (`configs/cpu/regions.yaml`) on images it was not trained on: 100 CelebAMask-HQ images, and the test photos of

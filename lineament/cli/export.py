@@ -12,7 +12,7 @@ from lineament.errors import MissingExtraError
 
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or its model.safetensors.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="ONNX file to write; FILE.card.json is written beside it.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="ONNX file to write (X.onnx); X.card.json is written beside it.")],
     name: Annotated[str | None, typer.Option("--name", help="Name shown in records; by default the run's own.")] = None,
 ) -> None:
     """Export a training run to one ONNX file with its card inside; refuses if the file answers differently from the network."""

@@ -49,7 +49,7 @@ class Deployed(nn.Module):
 
 
 def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: str | None = None) -> Card:
-    """Export a run folder (or its `model.safetensors`) to an ONNX file with its card inside and beside it (`FILE.card.json`).
+    """Export a run folder (or its `model.safetensors`) to an ONNX file with its card inside and beside it (`X.card.json` beside `X.onnx`).
 
     Raises: ModelFileError if the run holds no trained network or the exported graph answers differently; MissingExtraError without onnx.
     """

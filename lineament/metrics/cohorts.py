@@ -90,9 +90,12 @@ def gap(rates: Mapping[str, float]) -> tuple[float, str, str]:
 
     >>> gap({"a": 0.9, "b": 0.7, "c": float("nan")})
     (0.2, 'a', 'b')
+    >>> gap({"a": 0.9, "b": 0.9})
+    (0.0, 'a', 'b')
     """
     known = {name: rate for name, rate in rates.items() if not np.isnan(rate)}
     if len(known) < 2:
         return float("nan"), "", ""
-    highest, lowest = max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name])
+    highest = max(known, key=lambda name: known[name])
+    lowest = min(reversed(known), key=lambda name: known[name])  # of equal ones the last, so that a gap of 0 names two cohorts
     return round(known[highest] - known[lowest], 12), highest, lowest

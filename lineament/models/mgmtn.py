@@ -12,6 +12,8 @@
 Read in the paper (through its reviews): eight groups by name; a UNet with a head per group predicts the masks, no key points at inference;
 ResNeSt-50 at 227x227 with features of stages 3, 4, 5; the mask, resized to each stage's own shape, multiplies the stage's features; group
 features are fused with the global feature before each group's attributes are predicted.
+Ours, against what was read: the group Object looks at the whole map (`open_object`), since necklaces and neckties lie outside all face regions;
+the paper's Object mask covers the face regions (`open_object: false`), which did better at reduced scale (docs/benchmarks/systems.md).
 Reconstructed here: group membership; polygons and U-Net size (`region_unet.py`, `data/regions.py`); frozen soft masks; pooling over a stage
 (masked average), its projection and norm, the fusion layer, all widths. Every such choice is a switch.
 """

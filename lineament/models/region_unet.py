@@ -11,7 +11,8 @@ Source: MGMTN, arXiv 2601.01408 (Gao et al., 2026).
 Read in the paper (through its reviews): a fully convolutional UNet with one prediction head per group, each a binary mask at input size, seen
 as pixel-wise binary classification; keypoints make its labels and are not needed at inference.
 Reconstructed here: depth and widths (32 to 512), the heads as one 1x1 convolution, BCE + soft Dice. The CPU-scale net (`LIGHT`) is ours: it
-reads the crop at half size, at most 1 M parameters and 0.3 GMAC.
+reads the crop at half size, at most 1 M parameters and 0.3 GMAC. Ours too, at either scale: no facial part is answered in the top sixth of a
+crop, where only hair and background lie (`_without_parts_on_top`).
 """
 
 from __future__ import annotations

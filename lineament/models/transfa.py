@@ -4,7 +4,7 @@
 
 Read in the public code (lorry30/TransFA): Swin-T trunk at 224, seven branches C -> 2048 -> 512 -> n with BN, ReLU and dropout 0.5, the seven
 groups by location, SGD 0.9 at 1e-2. Left out here, and said so: the identity and contrastive terms of its loss (they need identities in the
-batch). Any trunk serves; widths are switches.
+batch), and the rotation by up to 30 degrees of its augmentation. Any trunk serves; widths are switches.
 """
 
 from __future__ import annotations

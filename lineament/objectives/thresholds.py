@@ -136,7 +136,8 @@ def fit(
 def dmm_adaptive(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None, *, rounds: int = 50, step: float = 0.02) -> Float:
     """Return thresholds_ (A,) after DMM-CNN's adaptive rule on fixed held-out predictions (N,A).
 
-    tau <- clip(tau + step * (FP - FN) / (FP + FN + eps), 0.1, 0.9), the step halved every 5 rounds; see the head of this file.
+    tau <- clip(tau + step * (FP - FN) / (FP + FN + eps), 0.1, 0.9), the step halved every 5 rounds; see the head of this file. The steps add up
+    to 0.2 at most, so a threshold ends between 0.3 and 0.7, and where FP = FN only if that lies there.
     """
     p = np.asarray(probs, np.float64)
     tau = np.full(p.shape[1], 0.5)
@@ -146,7 +147,7 @@ def dmm_adaptive(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayL
 
 
 def dmm_step(tau: Float, probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None, *, step: float = 0.02) -> Float:
-    """Return the thresholds (A,) after one update on held-out predictions (N,A): what training calls after each epoch."""
+    """Return the thresholds (A,) after one round on held-out predictions (N,A)."""
     counted = count(np.asarray(probs, np.float64) >= tau, targets, known)
     move = (counted.fp - counted.fn) / (counted.fp + counted.fn + 1e-9)
     return np.asarray(np.clip(tau + step * move, 0.1, 0.9))
