@@ -100,9 +100,10 @@ def against(record: Record, base: Record, draws: int) -> dict[str, Any]:
 
 
 def adaptive(record: Record) -> dict[str, Any]:
-    """Return a run's mean and balanced accuracy at 0.5 and at DMM-CNN's adaptive thresholds, each half scored with those of the other half's people."""
+    """Return a run's mean and balanced accuracy at 0.5 and at DMM-CNN's adaptive thresholds, each half scored with those of the other's people."""
     found, half = record.predictions, folds_of(record.predictions, 2)
-    thresholds = np.stack([dmm_adaptive(*(part[half != k] for part in (found.raw, found.targets, found.known))) for k in (0, 1)])
+    others = ([part[half != k] for part in (found.raw, found.targets, found.known)] for k in (0, 1))
+    thresholds = np.stack([dmm_adaptive(*other) for other in others])
     scores: dict[str, Any] = {"name": record.name, "seed": record.seed, "least": float(thresholds.min()), "most": float(thresholds.max())}
     for word, yes in (("fixed", found.raw >= 0.5), ("adaptive", found.raw >= thresholds[half])):
         counted = count(yes, found.targets, found.known)

@@ -270,8 +270,8 @@ FAR-AMTN's dynamic weights are meant to bring these together: compare `far-amtn`
 {convergence}
 ## Adaptive thresholds
 
-DMM-CNN's rule moves each attribute's threshold by false positives and negatives on held-out predictions (`objectives/thresholds.py`). Here each half of
-the validation people is scored with the thresholds of the other half. They stay beside the comparison: every row above is at 0.5.
+DMM-CNN's rule moves each attribute's threshold by false positives and negatives on held-out predictions (`objectives/thresholds.py`). Here each half
+of the validation people is scored with the thresholds of the other half. They stay beside the comparison: every row above is at 0.5.
 
 {adaptive}
 ## Masks

@@ -105,7 +105,8 @@ class DmmCnn(nn.Module):
 
     Args: landmarks: points of the landmark head, 0 for none; swap: exchange the designs of the two branches; split: else one pyramid branch
     for all attributes; inner, hidden: layer sizes (512 and 1024 at paper scale); pool: `max` or `mean` over the pyramid's cells; stages: how many
-    of the trunk's last three stages the pyramid branch reads (1: the last alone).
+    of the trunk's last three stages the pyramid branch reads (1: the last alone); landmark_grid: the landmark head reads means over a grid of so many
+    cells a side (1: the mean of the whole map, which hardly tells where anything is).
 
     Source: arXiv 2002.03683, see the file header for what is reconstructed.
     """
@@ -124,6 +125,7 @@ class DmmCnn(nn.Module):
         hidden: int = 512,
         pool: str = "max",
         stages: int = 1,
+        landmark_grid: int = 1,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
@@ -147,13 +149,16 @@ class DmmCnn(nn.Module):
         flat = objective + subjective
         self.order: Tensor
         self.register_buffer("order", torch.tensor([flat.index(i) for i in range(len(flat))]), persistent=False)
-        self.landmark_head = self._landmark_head(channels[-1], hidden) if landmarks else None
+        self.landmark_head = self._landmark_head(channels[-1], inner, hidden, landmark_grid) if landmarks else None
 
-    def _landmark_head(self, channels: int, hidden: int) -> nn.Sequential:
+    def _landmark_head(self, channels: int, inner: int, hidden: int, grid: int) -> nn.Sequential:
         last = nn.Linear(hidden, 2 * self.landmarks)
         nn.init.constant_(last.bias, 0.5)  # the middle of the crop
         nn.init.normal_(last.weight, std=1e-3)
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), last)
+        if grid == 1:
+            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), last)
+        look = [nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(grid), nn.Flatten()]
+        return nn.Sequential(*look, nn.Linear(inner * grid * grid, hidden), nn.ReLU(), last)
 
     def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
         features = self.backbone(x)[-self.stages :]  # the last of them (N,C,h/32,w/32)

@@ -46,6 +46,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "far-linear": ("far-amtn", {"linear": True, "fusion_size": 16, "reduction": 2}),
     "far-bare": ("far-amtn", {"residual": False, "fusion": "none", "reduction": 2}),
     "dmm-swap": ("dmm-cnn", {"inner": 16, "hidden": 32, "swap": True}),
+    "dmm-grid": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmark_grid": 3}),
     "dmm-stages": ("dmm-cnn", {"inner": 16, "hidden": 32, "stages": 3, "pool": "mean"}),
     "dmm-68": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 68}),
     "dmm-no-landmarks": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 0}),
