@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,17 +42,22 @@ def command(
     if seed is not None:
         settings = replace(settings, seed=seed)
     trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=start)
-    for name in trainer.not_copied:
-        typer.echo(f"Starts fresh, not in {start or settings.model.start}: {name}", err=True)
-    _say_damaged(trainer.material.damaged)
+    if trainer.team.leads:  # one of many processes speaks
+        for name in trainer.not_copied:
+            typer.echo(f"Starts fresh, not in {start or settings.model.start}: {name}", err=True)
+        _say_damaged(trainer.material.damaged)
     try:
-        with on_signal(trainer.stop):
-            path = trainer.run(_watcher(quiet=quiet or not trainer.team.leads))
+        with on_signal(trainer.stop), _watcher(quiet=quiet or not trainer.team.leads) as watch:
+            path = trainer.run(watch)
     except KeyboardInterrupt:
+        if not trainer.team.leads:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         chosen = ("" if seed is None else f" --seed {seed}") + ("" if start is None else f" --from {start}")
         typer.echo(f"Interrupted; saved. Continue with: lineament train --config {config} --out {trainer.out}{chosen} --resume", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if trainer.team.leads:
+        if settings.data.cache is None:  # a stream learns as it reads which pictures are damaged
+            _say_damaged(trainer.material.damaged)
         typer.echo(str(path))
 
 
@@ -63,11 +69,11 @@ def _say_damaged(damaged: Mapping[str, str]) -> None:
         typer.echo(f"{len(damaged)} pictures in all could not be read; data.cache keeps the list.", err=True)
 
 
-def _watcher(*, quiet: bool) -> Any:
-    """Return what is told of every step: a progress bar where a person looks, else a line now and then."""
+def _watcher(*, quiet: bool) -> AbstractContextManager[Any]:
+    """Yield what is told of every step: a progress bar where a person looks, else a line now and then."""
     if quiet:
-        return None
-    return _bar() if sys.stderr.isatty() else _lines()
+        return nullcontext(None)
+    return _bar() if sys.stderr.isatty() else nullcontext(_lines())
 
 
 def _lines() -> Any:
@@ -84,21 +90,19 @@ def _lines() -> Any:
     return watch
 
 
-def _bar() -> Any:
-    """Return a watcher that draws a progress bar on stderr: loss, images per second, time left."""
+@contextmanager
+def _bar() -> Iterator[Any]:
+    """Yield a watcher that draws a progress bar on stderr: loss, images per second, time left."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    bar = Progress(
+    with Progress(
         TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4f}"),
         TextColumn("{task.fields[speed]:.0f} images/s"), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
-    )  # fmt: skip
-    task = bar.add_task("train", total=None, epoch=1, loss=0.0, speed=0.0)
-    bar.start()
+    ) as bar:  # fmt: skip
+        task = bar.add_task("train", total=None, epoch=1, loss=0.0, speed=0.0)
 
-    def watch(at: Position) -> None:
-        bar.update(task, total=at.total_steps, completed=at.step, epoch=at.epoch + 1, loss=at.loss, speed=at.images_per_s)
-        if at.step >= at.total_steps:
-            bar.stop()
+        def watch(at: Position) -> None:
+            bar.update(task, total=at.total_steps, completed=at.step, epoch=at.epoch + 1, loss=at.loss, speed=at.images_per_s)
 
-    return watch
+        yield watch
