@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from systems_text import PAGE
 
 from lineament.schema import MGMTN_GROUPS
 
@@ -224,68 +225,3 @@ def page(document: Mapping[str, Any]) -> str:
         convergence=convergence_table(document) + picture, masks=mask_table(document), adaptive=adaptive_table(document),
         lacking="\n".join(lines),
     )  # fmt: skip
-
-
-PAGE = """# Systems under one protocol
-
-Written by `python scripts/systems.py` from `results/`; not edited by hand. A run comes there by
-`python scripts/ablate.py CONFIG... --seeds ...`, which trains, scores and collects, and goes on where it was killed.
-
-Protocol: equal trunk, input, images, steps and augmentation (`configs/cpu/`); scored on {scored}, stored crops, threshold 0.5
-on the raw sigmoid. There are two tables, each with its own baseline. In the first, four epochs from the face-pretrained trunk with every head fresh;
-its baseline is `v0`. In the second, more epochs from a trained run, named in the last column:
-two, as the baseline has, but for `branched` with eight, which starts from two trained runs and averages two networks. So neither it nor a run
-with a teacher is a comparison at equal steps; they show what can be shipped. From `v0`, the baseline keeps its head, while
-masks' projections, gates, branches and heads of the others start fresh, which favours the baseline; a run that begins with one of its own kind keeps
-its own head.
-Differences are system minus baseline, in points of accuracy, with a 95 % interval from a paired bootstrap over identities; attributes
-won/lost count every difference, in brackets those whose interval, valid for all attributes at once, excludes zero. Parameters and MACs are the
-exported network's, without resizing. Published numbers stand in each config; they are of other trunks, four times the images and the
-test split, so none of ours is a reproduction.
-
-## From the face-pretrained trunk
-
-{fresh}
-## On from a trained trunk
-
-{continued}
-{plainly}
-
-{weights}
-
-## Ablations
-
-Reduced scale: 8,192 images, 112 px wide, three epochs from the face-pretrained trunk; every head starts fresh, the baseline's too. Compare rows here
-with each other, not with the table above. Differences are of the same seed, in points: mean, and in brackets the least and the largest over seeds.
-
-{ablations}
-{words}
-## When groups converge
-
-The epoch at which a group's mean training loss has made 95 % of its final gain over the first window (a part of an epoch: `weighting.windows`),
-between windows by straight lines. The more windows, the earlier and the lower the loss that the gain is counted from ends, so only rows with as
-many windows can be compared; with two to four of them the figure says little.
-FAR-AMTN's dynamic weights are meant to bring these together: compare `far-amtn` with `far-amtn-no-dws`.
-
-{convergence}
-## Adaptive thresholds
-
-DMM-CNN's rule moves each attribute's threshold by false positives and negatives on held-out predictions (`objectives/thresholds.py`). Here each half
-of the validation people is scored with the thresholds of the other half. They stay beside the comparison: every row above is at 0.5.
-
-{adaptive}
-## Masks
-
-MGMTN's region network (`configs/cpu/regions.yaml`) on images it was not trained on: 100 CelebAMask-HQ images, and the test photos of
-`landmarks68/`. *IoU*: pixels in both over pixels in either, summed over all images. Hair's truth includes the hat, Object's all face classes
-and hair, Eyes' is the hull of eye and brow of each side. The committed weights are scored again, and drawn, by
-
-```sh
-python scripts/train_regions.py --config configs/cpu/regions.yaml --out results/regions --score-only --sheet FILE.png
-```
-
-{masks}
-## Not run
-
-{lacking}
-"""

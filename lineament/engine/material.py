@@ -185,7 +185,8 @@ def check_fit(material: Material, network: Any, config: TrainConfig) -> None:
     if crop is not None and (crop[0] > whole[0] or crop[1] > whole[1]):
         raise ConfigError(f"augment.crop {list(crop)} does not fit into model.input_size {list(whole)}.")
     region, points, mirrored = material.region, material.landmarks, config.augment.flip
-    wanted = int(getattr(network, "landmarks", 0))
+    said = getattr(network, "landmarks", 0)  # a network of your own may mean something else by the name
+    wanted = said if isinstance(said, int) else 0
     if region is not None and (region.ndim != 4 or region.shape[1] != len(GROUPS)):
         raise ConfigError(f"data.regions must be (N,{len(GROUPS)},h,w), the groups {', '.join(GROUPS)}; it is {region.shape}.")
     if wanted and points is None:

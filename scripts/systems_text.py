@@ -1,0 +1,85 @@
+"""The words of docs/benchmarks/systems.md around its tables. What the section "What was found" says must be true of the rows: read both together."""
+
+PAGE = """# Systems under one protocol
+
+Written by `python scripts/systems.py` from `results/`; not edited by hand. A run comes there by
+`python scripts/ablate.py CONFIG... --seeds ...`, which trains, scores and collects, and goes on where it was killed.
+
+Protocol: equal trunk, input, images, steps and augmentation (`configs/cpu/`); scored on {scored}, stored crops, threshold 0.5
+on the raw sigmoid. There are two tables, each with its own baseline. In the first, four epochs from the face-pretrained trunk with every head fresh;
+its baseline is `v0`. In the second, more epochs from a trained run, named in the last column:
+two, as the baseline has, but for `branched` with eight, which starts from two trained runs and averages two networks. So neither it nor a run
+with a teacher is a comparison at equal steps; they show what can be shipped. From `v0`, the baseline keeps its head, while
+masks' projections, gates, branches and heads of the others start fresh, which favours the baseline; a run that begins with one of its own kind keeps
+its own head.
+Differences are system minus baseline, in points of accuracy, with a 95 % interval from a paired bootstrap over identities; attributes
+won/lost count every difference, in brackets those whose interval, valid for all attributes at once, excludes zero. Parameters and MACs are the
+exported network's, without resizing. Published numbers stand in each config; they are of other trunks, four times the images and the
+test split, so none of ours is a reproduction.
+
+## From the face-pretrained trunk
+
+{fresh}
+## On from a trained trunk
+
+{continued}
+{plainly}
+
+{weights}
+
+## Ablations
+
+Reduced scale: 8,192 images, 112 px wide, three epochs from the face-pretrained trunk; every head starts fresh, the baseline's too. Compare rows here
+with each other, not with the table above. Differences are of the same seed, in points: mean, and in brackets the least and the largest over seeds.
+
+{ablations}
+{words}
+## What was found
+
+Read from the rows above; where it says "at reduced scale", nothing else was run.
+
+- **MGMTN gains by reading three stages** of the trunk: with the last alone, or with the global feature alone, most or all of the gain is gone
+  (`mgmtn-last-stage`, `mgmtn-global-only`). Of the masks, at reduced scale, the simple ones serve best: the mean face's polygons, the mean of
+  the learned masks, and masks drawn from each face's own key points all do better than the masks that the region network predicts, which do
+  no better than none. So it is not that the fixed polygons are wide and the learned masks narrow (`mgmtn-mask-mean-learned` is as narrow), nor
+  that masks follow the face (`mgmtn-mask-keypoints` do): on aligned crops, predicted masks differ between faces in ways that do not help.
+  Group features without the global one, and an Object mask that ends at the face as in the paper, do better than our defaults.
+- **FAR-AMTN as the notes reconstruct it loses, for a reason that can be repaired.** Its ReLU is there to let groups differ by more than a scaling
+  of channels, and in a trunk whose blocks have no skip it cuts nothing (`models/far_amtn.py`). Leaving the residual out, or taking f without
+  its last activation so that the ReLU acts (`far-amtn-linear`), recovers what was lost; the second form of CGFF, one mixture for all, is
+  better than attention between groups; both together are best. Dynamic weights cost a little, and do not bring the groups together.
+- **DMM-CNN is helped by none of what makes it DMM-CNN** but the loss and the split: dynamic weights and landmarks change nothing beyond the
+  noise, and landmarks that count as much as the attributes cost them half a point. The split is the right way round: a pyramid for things,
+  convolutions for judgements. What it lacks beside the baseline is not width, nor earlier stages, nor means in place of maxima: its branches
+  are deep and new, and the baseline's single layer on the trunk's own average is hard to beat with so little training.
+- **The best is two networks at once** (`branched`): more than any part of any paper gave, as an average of two that err apart usually does.
+
+## When groups converge
+
+The epoch at which a group's mean training loss has made 95 % of its final gain over the first window (a part of an epoch: `weighting.windows`),
+between windows by straight lines. The more windows, the earlier and the lower the loss that the gain is counted from ends, so only rows with as
+many windows can be compared; with two to four of them the figure says little.
+FAR-AMTN's dynamic weights are meant to bring these together: compare `far-amtn` with `far-amtn-no-dws`.
+
+{convergence}
+## Adaptive thresholds
+
+DMM-CNN's rule moves each attribute's threshold by false positives and negatives on held-out predictions (`objectives/thresholds.py`). Here each half
+of the validation people is scored with the thresholds of the other half. They stay beside the comparison: every row above is at 0.5.
+
+{adaptive}
+## Masks
+
+MGMTN's region network (`configs/cpu/regions.yaml`) on images it was not trained on: 100 CelebAMask-HQ images, and the test photos of
+`landmarks68/`. *IoU*: pixels in both over pixels in either, summed over all images. Hair's truth includes the hat, Object's all face classes
+and hair, Eyes' is the hull of eye and brow of each side. The committed weights are scored again, and drawn, by
+
+```sh
+python scripts/train_regions.py --config configs/cpu/regions.yaml --out results/regions --score-only --sheet FILE.png
+```
+
+{masks}
+## Not run
+
+{lacking}
+"""
