@@ -48,10 +48,11 @@ Read from the rows above; where it says "at reduced scale", nothing else was run
   of channels, and in a trunk whose blocks have no skip it cuts nothing (`models/far_amtn.py`). Leaving the residual out, or taking f without
   its last activation so that the ReLU acts (`far-amtn-linear`), recovers what was lost; the second form of CGFF, one mixture for all, is
   better than attention between groups; both together are best. Dynamic weights cost a little, and do not bring the groups together.
-- **DMM-CNN is helped by none of what makes it DMM-CNN** but the loss and the split: dynamic weights and landmarks change nothing beyond the
-  noise, and landmarks that count as much as the attributes cost them half a point. The split is the right way round: a pyramid for things,
-  convolutions for judgements. What it lacks beside the baseline is not width, nor earlier stages, nor means in place of maxima: its branches
-  are deep and new, and the baseline's single layer on the trunk's own average is hard to beat with so little training.
+- **DMM-CNN is helped little by what makes it DMM-CNN**, but for the loss and the split: dynamic weights gain a few hundredths, five landmarks
+  nothing. Crops are aligned by these very points, so that little is left to learn (`landmarks.md`), and a head that must learn it costs the
+  attributes half a point. The split is the right way round: a pyramid for things, convolutions for judgements. Its branches squeeze the
+  trunk's 1,024 channels into 128; into 256, and it passes the baseline at reduced scale (`dmm-cnn-wide`), where neither earlier stages nor means
+  in place of maxima help.
 - **The best is two networks at once** (`branched`): more than any part of any paper gave, as an average of two that err apart usually does.
 
 ## When groups converge
