@@ -43,7 +43,8 @@ Read from the rows above; where it says "at reduced scale", nothing else was run
   the learned masks, and masks drawn from each face's own key points all do better than the masks that the region network predicts, which do
   no better than none. So it is not that the fixed polygons are wide and the learned masks narrow (`mgmtn-mask-mean-learned` is as narrow), nor
   that masks follow the face (`mgmtn-mask-keypoints` do): on aligned crops, predicted masks differ between faces in ways that do not help.
-  Group features without the global one, and an Object mask that ends at the face as in the paper, do better than our defaults.
+  Group features without the global one, and an Object mask that ends at the face as in the paper, do better than our defaults with learned
+  masks; with the mean face's, the global feature helps (`mgmtn-mask-mean-group-only`).
 - **FAR-AMTN as the notes reconstruct it loses, for a reason that can be repaired.** Its ReLU is there to let groups differ by more than a scaling
   of channels, and in a trunk whose blocks have no skip it cuts nothing (`models/far_amtn.py`). Leaving the residual out, or taking f without
   its last activation so that the ReLU acts (`far-amtn-linear`), recovers what was lost; the second form of CGFF, one mixture for all, is
@@ -52,7 +53,8 @@ Read from the rows above; where it says "at reduced scale", nothing else was run
   nothing. Crops are aligned by these very points, so that little is left to learn (`landmarks.md`), and a head that must learn it costs the
   attributes half a point. The split is the right way round: a pyramid for things, convolutions for judgements. Its branches squeeze the
   trunk's 1,024 channels into 128; into 256, and it passes the baseline at reduced scale (`dmm-cnn-wide`), where neither earlier stages nor means
-  in place of maxima help.
+  in place of maxima help. With five times the images and steps it does not pass it at either width: an open question, in which its weights,
+  learned from 256 held-out images, are one suspect that was not cleared at that scale.
 - **The best is two networks at once** (`branched`): more than any part of any paper gave, as an average of two that err apart usually does.
 
 ## When groups converge
