@@ -8,7 +8,6 @@ Views: the image, its mirror, then jittered ones; networks and views are average
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 
 from lineament.config import load_config
-from lineament.engine.material import load_material
+from lineament.engine.material import load_images
 from lineament.engine.teach import load_teachers, teacher_probs, write_teacher
 
 
@@ -34,10 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.threads:
         torch.set_num_threads(given.threads)
     config = load_config(given.config)
-    bare = dataclasses.replace(config.data, regions=None, landmarks=None)
-    material = load_material(
-        dataclasses.replace(config, data=bare, loss=dataclasses.replace(config.loss, teacher=None, distill=0.0, teacher_fills_unknown=False))
-    )
+    material = load_images(config)
     teachers, began, total = load_teachers(given.teacher), time.perf_counter(), len(material.table)
 
     def progress(done: int) -> None:

@@ -11,7 +11,6 @@ draws masks from each face's own key points, for the training images and (--vali
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import torch
 
 from lineament.config import TrainConfig, expand, load_config
 from lineament.engine.caches import MeshPoints, write_keypoint_regions, write_landmarks, write_mean_regions, write_mesh_landmarks, write_regions
-from lineament.engine.material import Material, load_material
+from lineament.engine.material import Material, load_images
 from lineament.engine.regions import load_region_network
 from lineament.pipeline.detect import RetinaFace
 
@@ -71,11 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("key points and 468 landmarks need --mesh FILE: scripts/convert_eyes.py --network mesh makes it.")
     if given.learned is None and given.masks == "mean-of-learned":
         parser.error("mean-of-learned needs --learned FILE, masks that this script wrote before.")
-    data = dataclasses.replace(config.data, regions=None, landmarks=None)
-    official = dataclasses.replace(data, layout="official", path="$LINEAMENT_DATA/celeba/official", split="val", exclude=None, limit=None)
-    untaught = dataclasses.replace(config.loss, teacher=None, distill=0.0, teacher_fills_unknown=False)
-    for images in (data, official) if given.validation else (data,):
-        material = load_material(dataclasses.replace(config, data=images, loss=untaught))
+    official = {"layout": "official", "path": "$LINEAMENT_DATA/celeba/official", "split": "val", "exclude": None, "limit": None}
+    for images in ({}, official) if given.validation else ({},):
+        material = load_images(config, **images)
         for key in ("regions", "landmarks"):
             named = getattr(config.data, key)
             path = None if named is None else Path(str(expand(named)).replace("{fingerprint}", material.table.fingerprint()))

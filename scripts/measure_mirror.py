@@ -15,21 +15,17 @@ import sys
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
 from lineament.data.celeba import Official
 from lineament.data.loader import decode_crop
-
-SIDE = 192
-FACE = (slice(45, 205), slice(9, 169))
-"""Rows and columns of an aligned crop that hold the face, square, as the network wants it."""
+from lineament.engine.caches import MESH_SIDE, mesh_view
 
 
 def distances(network: onnxruntime.InferenceSession, face: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Return (P,P): how far each point lies from each point of the mirrored picture, brought back, in pixels of 192."""
     points, mirrored = (network.run(["points"], {"image": np.ascontiguousarray(view)[None]})[0] for view in (face, face[:, ::-1]))
-    mirrored = mirrored * [-1, 1, 1] + [SIDE, 0, 0]
+    mirrored = mirrored * [-1, 1, 1] + [MESH_SIDE, 0, 0]
     return np.asarray(np.linalg.norm(points[:, None] - mirrored[None], axis=2), np.float64)
 
 
@@ -43,8 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = np.linspace(0, len(source.table) - 1, given.photos).astype(int)
     total = np.zeros((468, 468))
     for row in chosen.tolist():
-        face = decode_crop(source.read_bytes(row)).transpose(1, 2, 0)[FACE]
-        total += distances(network, np.asarray(Image.fromarray(face).resize((SIDE, SIDE))))
+        total += distances(network, mesh_view(decode_crop(source.read_bytes(row))))
     _, table = linear_sum_assignment(total)
     if (table[table] != np.arange(468)).any():
         print("The table is not its own inverse: give more photos.", file=sys.stderr)

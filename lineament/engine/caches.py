@@ -55,6 +55,12 @@ def write_landmarks(
     return _write(crops, path, (5, 2), np.float32, points, progress)
 
 
+def mesh_view(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what the mesh looks at in an aligned crop (3,218,178): its square (192,192,3)."""
+    top, left, side = MESH_WINDOW
+    return np.asarray(Image.fromarray(crop.transpose(1, 2, 0)[top : top + side, left : left + side]).resize((MESH_SIDE, MESH_SIDE)))
+
+
 class MeshPoints:
     """Reads the 468 points of MediaPipe's face mesh from aligned crops (`scripts/convert_eyes.py --network mesh` makes its ONNX file)."""
 
@@ -64,8 +70,7 @@ class MeshPoints:
     def __call__(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the points (468,2) of a crop (3,218,178), in its pixels."""
         top, left, side = MESH_WINDOW
-        face = Image.fromarray(crop.transpose(1, 2, 0)[top : top + side, left : left + side]).resize((MESH_SIDE, MESH_SIDE))
-        found = self._session.run(["points"], {"image": np.asarray(face)[None]})[0]
+        found = self._session.run(["points"], {"image": mesh_view(crop)[None]})[0]
         return np.asarray(found[:, :2] * (side / MESH_SIDE) + [left, top], np.float32)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lineament.config import DataConfig, TrainConfig, expand
+from lineament.config import DataConfig, LossConfig, TrainConfig, expand
 from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
 from lineament.data.labelled import Chosen, LabelledFiles, Source, Subset, blocks_of
@@ -176,6 +176,15 @@ def load_material(config: TrainConfig) -> Material:
     table, crops = source.table, kept if isinstance(kept, Stream) else kept.crops
     region, landmarks = _per_row(data.regions, table), _per_row(data.landmarks, table)
     return Material(table, crops, region=region, landmarks=landmarks, teacher=_teacher(config, table), damaged=kept.damaged)
+
+
+def load_images(config: TrainConfig, **data: Any) -> Material:
+    """Open a config's images and labels without its cached arrays and its teacher: what those are made from.
+
+    Args: data: settings of the config's data section to change.
+    """
+    images = replace(config.data, regions=None, landmarks=None, **data)
+    return load_material(replace(config, data=images, loss=LossConfig()))
 
 
 def check_fit(material: Material, network: Any, config: TrainConfig) -> None:
