@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lineament.config import TrainConfig, from_dict
 from lineament.errors import ModelFileError
 from lineament.models.build import build_network
+from lineament.models.legacy import FORMAT, as_it_was
 
 _WITHOUT_ATTRIBUTES = ("backbone", "region_net")
 """First parts of the names of tensors that do not depend on which attributes a network answers."""
@@ -51,13 +52,14 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 def save_network(path: str | os.PathLike[str], network: nn.Module, config: TrainConfig, *, half: bool = True) -> None:
     """Write a trained network with its config and attribute names; floats as fp16 unless half is False."""
     tensors = {name: t.half() if half and t.is_floating_point() else t for name, t in network.state_dict().items()}
-    save_tensors(path, tensors, {"config": config.to_dict(), "attributes": list(network.attributes)})  # type: ignore[arg-type]
+    save_tensors(path, tensors, {"format": FORMAT, "config": config.to_dict(), "attributes": list(network.attributes)})  # type: ignore[arg-type]
 
 
 def load_network_file(path: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:
     """Rebuild a network written by `save_network`, in eval mode, fp32. Raises: ModelFileError."""
     tensors, header = load_tensors(path)
     config = from_dict(header["config"])
+    config = replace(config, model=as_it_was(config.model, int(header.get("format", 1))))
     # The checkpoint holds every tensor, so no pretrained file is needed: neither the trunk's nor one named by an option `..._weights`.
     options = {key: None if key.endswith("weights") else value for key, value in config.model.options.items()}
     network = build_network(replace(config.model, options=options), header["attributes"], random_trunk=True)

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lineament.models.region_pooling import deal
+
 
 def through_norm(signal: Tensor, norm: nn.LayerNorm, before: Tensor) -> Tensor:
     """Carry a signal (N,A,D) at a layer norm's output back to its input (N,A,D), the spread of that input `before` (N,A,D) held."""
@@ -44,16 +46,6 @@ def onto(grid: tuple[int, int], cells: Tensor) -> Tensor:
     """Return maps (N,A,h,w) on another grid, every cell's value dealt out by overlap: the sum stays."""
     rows, columns = (deal(int(now), then).to(cells) for now, then in zip(cells.shape[-2:], grid, strict=True))
     return rows @ cells @ columns.T
-
-
-def deal(now: int, then: int) -> Tensor:
-    """Return the shares (then, now) of `now` equal parts of a line that fall into each of `then` equal parts; columns sum to 1.
-
-    >>> deal(2, 4).tolist()
-    [[0.5, 0.0], [0.5, 0.0], [0.0, 0.5], [0.0, 0.5]]
-    """
-    ends = [[min((i + 1) / then, (j + 1) / now) - max(i / then, j / now) for j in range(now)] for i in range(then)]
-    return torch.tensor([[max(0.0, length) * now for length in row] for row in ends])
 
 
 def total(parts: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:

@@ -88,18 +88,3 @@ class Preprocess(nn.Module):
         above, below = crops.index_select(2, self.above).float(), crops.index_select(2, self.below).float()
         x = above + (below - above) * self.down[:, None]  # (N,3,h,178)
         return ((x - self.mean) / self.std) @ self.share  # (N,3,h,w); shares sum to 1, so the scale may come first
-
-
-def pooling_shares(masks: Tensor, *, plain: bool = False) -> Tensor:
-    """Return each cell's weight in the average over its region (N,K,h,w), float32.
-
-    Args: masks (N,K,h,w); plain: divide by the map's area (GAP of the masked features) in place of the region's own, so the scale follows the area.
-    """
-    area = masks.shape[2] * masks.shape[3] if plain else masks.float().sum((2, 3), keepdim=True) + 1e-6
-    return masks.float() / area
-
-
-def masked_average(feature: Tensor, masks: Tensor, *, plain: bool = False) -> Tensor:
-    """Return the features of each region, averaged: (N,K,C) from feature (N,C,h,w) and masks (N,K,h,w) or (1,K,h,w); plain as in `pooling_shares`."""
-    cells = feature.permute(0, 2, 3, 1).flatten(1, 2)  # (N,hw,C): as runtimes keep it in memory, so that nothing is moved
-    return pooling_shares(masks, plain=plain).flatten(2).to(feature.dtype) @ cells

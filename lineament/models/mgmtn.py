@@ -12,10 +12,9 @@
 Read in the paper (through its reviews): eight groups by name; a UNet with a head per group predicts the masks, no key points at inference;
 ResNeSt-50 at 227x227 with features of stages 3, 4, 5; the mask, resized to each stage's own shape, multiplies the stage's features; group
 features are fused with the global feature before each group's attributes are predicted.
-Ours, against what was read: the group Object looks at the whole map (`open_object`), since necklaces and neckties lie outside all face regions;
-the paper's Object mask covers the face regions (`open_object: false`), which did better at reduced scale (docs/benchmarks/systems.md).
-Reconstructed here: group membership; polygons and U-Net size (`region_unet.py`, `data/regions.py`); frozen soft masks; pooling over a stage
-(masked average), its projection and norm, the fusion layer, all widths. Every such choice is a switch.
+Reconstructed here: group membership; polygons and U-Net size (`region_unet.py`, `data/regions.py`); frozen soft masks; how a mask is resized
+(by area, so that no part vanishes on a coarse grid); pooling over a stage (masked average with a floor), its projection and norm, the fusion
+layer, all widths. Every such choice is a switch. A variation of ours, not the paper's: `open_object`, where the group Object looks at the whole map.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lineament.config import expand
 from lineament.data.regions import GROUPS, mean_region
@@ -32,7 +30,8 @@ from lineament.errors import ConfigError
 from lineament.models.backbone import Backbone
 from lineament.models.checkpoint import load_tensors
 from lineament.models.contributions import at_cells, through_fusion, through_norm, total
-from lineament.models.layers import Preprocess, TorchOutput, masked_average, pooling_shares
+from lineament.models.layers import Preprocess, TorchOutput
+from lineament.models.region_pooling import MASK_RESIZES, masked_average, on_grid, pooling_shares
 from lineament.models.region_unet import region_unet, rgb_of
 
 MASKS = ("learned", "mean", "none")
@@ -46,7 +45,9 @@ class MGMTN(nn.Module):
         mask: `learned` (region network, or the cached `region` given to forward), `mean` (one fixed mean-shape mask), `none` (plain pooling).
         soft: soft masks, or binarised at 0.5. use: `both`, `group` only or `global` only. last_stage_only: F_5 alone.
         plain_pooling: GAP of the masked features (its scale follows the region's area) in place of the masked average.
-        open_object: the group Object sees the whole map: necklaces and neckties lie outside every face region.
+        mask_resize: how masks reach a stage's grid, by `area` or sampled (`bilinear`: weights trained before). floor: cells of the whole map
+            mixed into a region's average (`region_pooling.py`); 0 gives an absent part a zero feature.
+        open_object: the group Object sees the whole map, a variation of ours: necklaces and neckties lie outside every face region.
         region_scale: `cpu` or `paper` U-Net; region_weights: its trained file; region_trainable: train it with the rest.
         width, hidden: sizes of the projections and of the fused feature.
 
@@ -65,7 +66,9 @@ class MGMTN(nn.Module):
         use: str = "both",
         last_stage_only: bool = False,
         plain_pooling: bool = False,
-        open_object: bool = True,
+        mask_resize: str = "area",
+        floor: float = 0.1,
+        open_object: bool = False,
         region_scale: str = "cpu",
         region_weights: str | None = None,
         region_trainable: bool = False,
@@ -76,9 +79,12 @@ class MGMTN(nn.Module):
         super().__init__()
         if mask not in MASKS or use not in USES:
             raise ConfigError(f"mgmtn: mask must be one of {MASKS} and use one of {USES}; got {mask!r}, {use!r}.")
+        if mask_resize not in MASK_RESIZES or floor < 0:
+            raise ConfigError(f"mgmtn: mask_resize must be one of {MASK_RESIZES} and floor at least 0; got {mask_resize!r}, {floor}.")
         self.backbone, self.preprocess = backbone, preprocess
         self.attributes, self.groups = tuple(attributes), {name: tuple(members) for name, members in groups.items()}
         self.mask, self.soft, self.use, self.plain_pooling, self.open_object = mask, soft, use, plain_pooling, open_object
+        self.mask_resize, self.floor = mask_resize, floor
         self.region_given = region_weights is not None
         self.stages = (2,) if last_stage_only else (0, 1, 2)
         self.region_trainable = region_trainable
@@ -200,7 +206,7 @@ class MGMTN(nn.Module):
             linear, norm = project[0], project[1]  # type: ignore[index]
             before = linear(self._pool(features[stage], masks)).index_select(1, place)
             back = through_norm(signal[:, :, at : at + norm.normalized_shape[0]], norm, before) @ linear.weight
-            share = None if masks is None else pooling_shares(_resized(masks, features[stage]), plain=self.plain_pooling)
+            share = None if masks is None else self._shares(features[stage], masks)
             parts.append(at_cells(back, features[stage], None if share is None else share.index_select(1, place)))
             at += norm.normalized_shape[0]
         if self.use != "group":
@@ -223,8 +229,7 @@ class MGMTN(nn.Module):
     def _pool(self, feature: Tensor, masks: Tensor | None) -> Tensor:
         if masks is None:
             return feature.mean((2, 3)).unsqueeze(1).expand(-1, len(self.groups), -1)
-        return masked_average(feature, _resized(masks, feature), plain=self.plain_pooling)
+        return masked_average(feature, on_grid(masks, feature, self.mask_resize), plain=self.plain_pooling, floor=self.floor)
 
-
-def _resized(masks: Tensor, feature: Tensor) -> Tensor:
-    return F.interpolate(masks, size=feature.shape[-2:], mode="bilinear", align_corners=False)
+    def _shares(self, feature: Tensor, masks: Tensor) -> Tensor:
+        return pooling_shares(on_grid(masks, feature, self.mask_resize), plain=self.plain_pooling, floor=self.floor)

@@ -12,10 +12,17 @@ torch = pytest.importorskip("torch")
 
 from lineament.models.backbone import create_backbone, create_preprocess  # noqa: E402
 from lineament.models.build import network_class  # noqa: E402
-from lineament.models.contributions import deal, onto  # noqa: E402
+from lineament.models.contributions import onto  # noqa: E402
+from lineament.models.region_pooling import deal  # noqa: E402
 from lineament.schema import CELEBA_40, MGMTN_GROUPS  # noqa: E402
 
 Float = npt.NDArray[np.float64]
+
+
+def area_slowly(mask: Float, grid: tuple[int, int]) -> Float:
+    """Cell means of a mask (H,W), on a grid so fine that every cell's border is one of its own."""
+    fine = np.kron(mask, np.ones(grid))
+    return fine.reshape(grid[0], mask.shape[0], grid[1], mask.shape[1]).mean((1, 3))
 
 
 def toy(**options: Any) -> torch.nn.Module:
@@ -49,9 +56,10 @@ def head_with_spreads_held(network: Any, features: list[Float], at: list[Float],
                 if masks is None:
                     weights = np.ones((len(feature), len(network.groups), *feature.shape[2:]))
                 else:
-                    small = torch.nn.functional.interpolate(torch.tensor(masks), size=feature.shape[2:], mode="bilinear", align_corners=False)
-                    weights = small.numpy()
-                weights = weights / (weights.sum((2, 3), keepdims=True) + (0 if masks is None else 1e-6))
+                    grid = (feature.shape[2], feature.shape[3])
+                    small = np.array([[area_slowly(mask, grid) for mask in face] for face in masks])
+                    weights = small + network.floor / (grid[0] * grid[1])
+                weights = weights / weights.sum((2, 3), keepdims=True)
                 pooled.append(np.einsum("nkhw,nchw->nkc", weights, feature) @ array(project[0].weight).T + array(project[0].bias))
             spread = np.sqrt(pooled[1].var(-1, keepdims=True) + project[1].eps)
             centred = pooled[0] - pooled[0].mean(-1, keepdims=True)

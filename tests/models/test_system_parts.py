@@ -17,7 +17,7 @@ from lineament.models.build import network_class  # noqa: E402
 from lineament.models.checkpoint import copy_matching  # noqa: E402
 from lineament.models.dmm_cnn import PyramidPooling  # noqa: E402
 from lineament.models.far_amtn import ConcatFusion, GateFusion, GroupGates, residual_branch  # noqa: E402
-from lineament.models.layers import masked_average  # noqa: E402
+from lineament.models.region_pooling import masked_average  # noqa: E402
 from lineament.models.region_unet import region_unet, rgb_of  # noqa: E402
 from lineament.schema import CELEBA_40, MGMTN_GROUPS, OBJECTIVE_23, SUBJECTIVE_17  # noqa: E402
 

@@ -1,0 +1,34 @@
+"""What trained files of earlier formats mean: options whose defaults have changed since, written out, so that old weights answer as they did.
+
+a checkpoint's config and format -> the config that builds the network it was
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lineament.config import ModelConfig
+
+FORMAT = 2
+"""The format of files written now. 1 (or none stated): before masks were resized by area."""
+
+_BEFORE: Mapping[str, Mapping[str, Any]] = {
+    "mgmtn": {"mask_resize": "bilinear", "floor": 0.0, "open_object": True},
+}
+"""What format 1 did where its config is silent."""
+
+
+def as_it_was(model: ModelConfig, written: int) -> ModelConfig:
+    """Return the model section of a file of format `written` with every default of its time said aloud."""
+    if written >= FORMAT:
+        return model
+    return replace(model, options=_options(model.name, model.options))
+
+
+def _options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    filled = {**_BEFORE.get(name, {}), **options}
+    if name == "branched":
+        filled["branches"] = [dict(branch) | {"options": _options(branch["name"], branch.get("options", {}))} for branch in options["branches"]]
+    return filled
