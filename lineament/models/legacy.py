@@ -12,10 +12,11 @@ from typing import Any
 from lineament.config import ModelConfig
 
 FORMAT = 2
-"""The format of files written now. 1 (or none stated): before masks were resized by area."""
+"""The format of files written now. 1 (or none stated): before masks were resized by area and the heads of the other systems were rebuilt."""
 
 _BEFORE: Mapping[str, Mapping[str, Any]] = {
     "mgmtn": {"mask_resize": "bilinear", "floor": 0.0, "open_object": True},
+    "far-amtn": {"learned_skip": False, "linear": False, "fusion_tokens": "plain"},
 }
 """What format 1 did where its config is silent."""
 

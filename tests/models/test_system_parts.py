@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lineament.config import ModelConfig, TrainConfig  # noqa: E402
 from lineament.data.regions import GROUPS  # noqa: E402
 from lineament.errors import ConfigError  # noqa: E402
 from lineament.geometry import CROP_SIZE  # noqa: E402
 from lineament.models.backbone import create_backbone, create_preprocess  # noqa: E402
-from lineament.models.build import network_class  # noqa: E402
-from lineament.models.checkpoint import copy_matching  # noqa: E402
+from lineament.models.build import build_network, network_class  # noqa: E402
+from lineament.models.checkpoint import begin, copy_matching, save_network  # noqa: E402
 from lineament.models.dmm_cnn import PyramidPooling  # noqa: E402
 from lineament.models.far_amtn import ConcatFusion, GateFusion, GroupGates, residual_branch  # noqa: E402
 from lineament.models.region_pooling import masked_average  # noqa: E402
@@ -181,17 +184,31 @@ def test_gates_are_the_paper_s_formula() -> None:
     assert gates.down[0].weight.shape == (8, 32)
 
 
-def test_gate_fusion_attends_to_other_groups_only() -> None:
+@pytest.mark.parametrize("tokens", ["normalised", "plain"])
+def test_gate_fusion_attends_to_other_groups_only(tokens: str) -> None:
     torch.manual_seed(0)
-    fusion, v = GateFusion(16, 4, size=8), torch.randn(1, 4, 16)
+    fusion, v = GateFusion(16, 4, size=8, tokens=tokens), torch.randn(1, 4, 16)
     out = fusion(v).detach().numpy()[0]
-    q, k, u = (layer(v)[0].detach().numpy() for layer in (fusion.query, fusion.key, fusion.value))
+    shown = v[0].numpy().astype(np.float64)
+    if tokens == "normalised":
+        shown = (shown - shown.mean(1, keepdims=True)) / np.sqrt(shown.var(1, keepdims=True) + 1e-5) + fusion.tokens.whose.detach().numpy()
+    q, k, u = (shown @ layer.weight.detach().numpy().T for layer in (fusion.query, fusion.key, fusion.value))
     for g in range(4):
         others = [h for h in range(4) if h != g]
         score = np.array([q[g] @ k[h] / np.sqrt(8) for h in others])
         weight = np.exp(score - score.max()) / np.exp(score - score.max()).sum()
         np.testing.assert_allclose(out[g, 16:], (weight[:, None] * u[others]).sum(0), rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(out[g, :16], v[0, g].numpy())
+
+
+def test_groups_with_the_same_feature_are_still_told_apart() -> None:
+    """What pooled features nearly are: the same for all groups. Plain attention is then uniform; the embedding makes it a choice."""
+    torch.manual_seed(0)
+    v = torch.randn(1, 1, 16).expand(1, 4, 16)
+    with torch.no_grad():
+        plain, told = GateFusion(16, 4, size=8, tokens="plain")(v)[0, :, 16:], GateFusion(16, 4, size=8)(v)[0, :, 16:]
+    assert (plain - plain[0]).abs().max() < 1e-6
+    assert (told - told[0]).abs().max() > 1e-3
 
 
 def test_concat_fusion_gives_one_mixture_to_all() -> None:
@@ -204,15 +221,15 @@ def test_concat_fusion_gives_one_mixture_to_all() -> None:
 @pytest.mark.parametrize(
     ("options", "scaled_only"),
     [
-        ({"residual": False}, True),
-        ({"residual": True}, True),  # a trunk without skips: X and f(X) are never negative, and the ReLU cuts nothing
+        ({"residual": False, "linear": False}, True),
+        ({"residual": True, "linear": False}, True),  # a trunk without skips: X and f(X) are never negative, and the ReLU cuts nothing
         ({"residual": True, "linear": True}, False),
     ],
     ids=["bare", "whole block", "linear"],
 )
 def test_groups_differ_by_a_channel_scaling_only_unless_the_relu_cuts(options: dict[str, bool], scaled_only: bool) -> None:
     """The remark of the notes, on features as the trunk makes them: v_g = GAP(X) + Psi_g GAP(f(X)), or GAP(X) left out without the residual."""
-    network = toy("far-amtn", fusion="none", reduction=2, **options)
+    network = toy("far-amtn", fusion="none", reduction=2, learned_skip=False, **options)
     with torch.no_grad():
         feature = network.backbone(torch.randn(1, 3, 110, 90))[-1]
         v, _ = network.attend(feature)
@@ -220,6 +237,41 @@ def test_groups_differ_by_a_channel_scaling_only_unless_the_relu_cuts(options: d
         scaled = scaled + feature.mean((2, 3)).unsqueeze(1) if options["residual"] else scaled
     assert feature.min() >= 0
     assert torch.allclose(v, scaled, atol=1e-6, rtol=1e-5) == scaled_only
+
+
+def test_a_trunk_without_skips_learns_one_from_nothing() -> None:
+    """relu(a X + Psi f(X)) by hand; at a = 0, where training begins, it is the trunk's own block under the gate."""
+    network = toy("far-amtn", fusion="none", reduction=2)
+    assert network.linear
+    assert network.skip.item() == 0
+    with torch.no_grad():
+        x = torch.randn(1, 3, 110, 90)
+        feature = network.backbone(x)[-1]
+        whole = toy("far-amtn", fusion="none", reduction=2, linear=False).shared(feature)
+        v, _ = network.attend(feature)
+        gates = network.gates(feature.mean((2, 3)))
+        torch.testing.assert_close(v, gates * whole.mean((2, 3)).unsqueeze(1), rtol=1e-4, atol=1e-6)
+        network.skip.fill_(-0.3)
+        v, _ = network.attend(feature)
+        signed = network.shared(feature)
+        slow = [np.maximum(-0.3 * feature[0].numpy() + gates[0, g].numpy()[:, None, None] * signed[0].numpy(), 0).mean((1, 2)) for g in range(8)]
+        np.testing.assert_allclose(v[0].numpy(), slow, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("trunk", ["resnet18", "resnest50d", "mobilenetv1_100", "toy"])
+def test_far_amtn_starts_from_a_baseline_of_its_trunk_whole(trunk: str, tmp_path: Path) -> None:
+    """Every convolution of the baseline finds its place, the shared block's too; only what the baseline lacks is fresh."""
+    config = ModelConfig("baseline", backbone=trunk, input_size=(64, 64))
+    baseline = build_network(config, CELEBA_40)
+    save_network(tmp_path / "b.safetensors", baseline, TrainConfig("b", model=config), half=False)
+    network = build_network(dataclasses.replace(config, name="far-amtn"), CELEBA_40)
+    fresh = begin(network, str(tmp_path / "b.safetensors"))
+    assert not [name for name in fresh if name.startswith("backbone.")]
+    assert {name.split(".")[0] for name in fresh} == {"gates", "fusion", "heads"} | ({"skip"} if network.skip is not None else set())
+    assert (network.skip is None) == trunk.startswith("resne")
+    last = list(baseline.backbone.stages)[-1][-1].state_dict()
+    for name, tensor in network.backbone.shared.state_dict().items():
+        assert torch.equal(tensor, last[name]), name
 
 
 def test_a_block_without_its_last_activation_keeps_its_weights_and_its_positive_part() -> None:
