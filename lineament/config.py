@@ -122,6 +122,8 @@ class AugmentConfig(Checked):
 class LossConfig(Checked):
     """name: bce, weighted_bce, focal, logit_adjusted or squared_error; options by keyword; landmark: weight of the landmark term.
 
+    landmark_form: `squared` error in 0..1 of the crop, or `nme`, the distance over the eye distance (objectives/landmarks.py).
+
     distill: d in targets (1 - d) * label + d * teacher; teacher: an array of probabilities from scripts/cache_teacher.py ({fingerprint} is the
     data's); teacher_fills_unknown: where a label is unknown the teacher's probability is the target, else it stays unknown.
     """
@@ -129,6 +131,7 @@ class LossConfig(Checked):
     name: str = "bce"
     options: Mapping[str, Any] = field(default_factory=dict)
     landmark: float = _bounded(0.5, least=0.0)
+    landmark_form: str = _bounded("squared", among=("squared", "nme"))
     distill: float = _bounded(0.0, least=0.0, most=1.0)
     teacher: str | None = None
     teacher_fills_unknown: bool = False

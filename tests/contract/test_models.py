@@ -47,6 +47,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "far-bare": ("far-amtn", {"residual": False, "fusion": "none", "reduction": 2}),
     "dmm-swap": ("dmm-cnn", {"inner": 16, "hidden": 32, "swap": True}),
     "dmm-grid": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmark_grid": 3}),
+    "dmm-deep": ("dmm-cnn", {"inner": 16, "hidden": 32, "judging": "deep", "judging_stages": 1, "landmark_stage": 5, "landmark_grid": 1}),
     "dmm-stages": ("dmm-cnn", {"inner": 16, "hidden": 32, "stages": 3, "pool": "mean"}),
     "dmm-68": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 68}),
     "dmm-no-landmarks": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 0}),
@@ -158,6 +159,9 @@ def test_check_model_runs_all_and_names_unknown_checks() -> None:
         ("dmm-cnn", {"landmarks": 7}),
         ("dmm-cnn", {"stages": 4}),
         ("dmm-cnn", {"pool": "x"}),
+        ("dmm-cnn", {"judging": "x"}),
+        ("dmm-cnn", {"judging_stages": 0}),
+        ("dmm-cnn", {"landmark_stage": 2}),
     ],
 )
 def test_unknown_switch_is_an_error(name: str, options: dict[str, Any]) -> None:

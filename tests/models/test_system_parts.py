@@ -326,3 +326,27 @@ def test_landmarks_start_in_the_middle() -> None:
     landmarks = network(network.preprocess(crops())).landmarks
     assert landmarks.shape == (2, 68, 2)
     assert (landmarks - 0.5).abs().max() < 0.1
+
+
+def test_judgements_begin_with_what_the_trunk_pools() -> None:
+    """F + r(F) is F at first, in every stage; with a last layer that is not small it is what r computes."""
+    network = toy("dmm-cnn", inner=16, hidden=32)
+    branch = network.branches["subjective"]
+    with torch.no_grad():
+        features = network.backbone(network.preprocess(crops(1)))
+        for refine, feature in zip(branch.refine, features, strict=True):
+            assert (refine(feature) - feature).abs().max() < 1e-2 * feature.abs().max()
+            torch.nn.init.normal_(refine.change[-1].weight)
+            torch.testing.assert_close(refine(feature) - feature, refine.change(feature), rtol=1e-4, atol=1e-5)
+            assert (refine(feature) - feature).abs().max() > 0.1 * feature.abs().max()
+    assert branch.answer[0].in_features == 16 + 24 + 32
+
+
+def test_the_landmark_head_sees_where_things_are() -> None:
+    """A feature mirrored is another picture for a head with a grid, and the same for the mean of the map."""
+    for grid, same in ((1, True), (7, False)):
+        network = toy("dmm-cnn", inner=16, hidden=32, landmark_grid=grid, landmark_stage=4)
+        feature = torch.rand(1, 24, 14, 12)
+        with torch.no_grad():
+            straight, turned = network.landmark_head(feature), network.landmark_head(feature.flip(-1))
+        assert torch.allclose(straight, turned, atol=1e-7) == same

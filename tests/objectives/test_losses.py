@@ -13,7 +13,7 @@ from hypothesis import strategies as st  # noqa: E402
 from lineament.decision import sigmoid  # noqa: E402
 from lineament.errors import ConfigError  # noqa: E402
 from lineament.objectives import losses  # noqa: E402
-from lineament.objectives.landmarks import landmark_loss, landmark_terms  # noqa: E402
+from lineament.objectives.landmarks import EYES, landmark_loss, landmark_terms, nme_terms  # noqa: E402
 
 RATES = torch.tensor([0.02, 0.5, 0.9])
 ALL = {
@@ -125,3 +125,51 @@ def test_landmark_terms() -> None:
     assert (predicted.grad[1] == 0).all()
     assert (predicted.grad[0] == -0.1).all()  # d/dp of the mean of ten squares
     assert landmark_loss(predicted, torch.full((2, 5, 2), float("nan"))).item() == 0.0
+
+
+@pytest.mark.parametrize("count", EYES)
+def test_nme_is_the_mean_distance_over_the_eye_distance(count: int) -> None:
+    rng, size = np.random.default_rng(count), (216, 176)
+    targets, predicted = rng.random((3, count, 2)), rng.random((3, count, 2))
+    targets[1] = np.nan
+    expected = []
+    for face, said in zip(targets, predicted, strict=True):
+        pixels, guess = face * [176, 216], said * [176, 216]
+        right, left = (np.mean([pixels[i] for i in points], axis=0) for points in EYES[count])
+        expected.append(np.mean([np.hypot(*(a - b)) for a, b in zip(pixels, guess, strict=True)]) / max(np.hypot(*(right - left)), 1.0))
+    got = nme_terms(torch.tensor(predicted), torch.tensor(targets), size)
+    np.testing.assert_allclose(got.numpy(), np.nan_to_num(expected), atol=1e-4)
+    asked = torch.tensor(predicted, requires_grad=True)
+    loss = landmark_loss(asked, torch.tensor(targets), form="nme", size=size)
+    loss.backward()
+    assert loss.item() == pytest.approx(np.nansum(expected) / 2, rel=1e-4)
+    assert torch.isfinite(asked.grad).all()
+    assert (asked.grad[1] == 0).all()
+
+
+def test_nme_keeps_its_pull_where_squared_error_has_lost_it() -> None:
+    """Points 1 % of the crop away: the squared error's gradient has shrunk with them, the distance's has not. Without known eyes it is refused."""
+    targets = torch.full((1, 68, 2), 0.5) + torch.linspace(-0.2, 0.2, 68)[None, :, None]
+    pulls = {}
+    for form in ("squared", "nme"):
+        for away in (0.1, 0.01):
+            asked = (targets + away).requires_grad_()
+            landmark_loss(asked, targets, form=form, size=(216, 176)).backward()
+            pulls[form, away] = asked.grad.abs().sum().item()
+    assert pulls["squared", 0.01] == pytest.approx(pulls["squared", 0.1] / 10, rel=1e-3)
+    assert pulls["nme", 0.01] == pytest.approx(pulls["nme", 0.1], rel=1e-2)
+    with pytest.raises(ConfigError, match="not of 72"):
+        nme_terms(torch.zeros(1, 72, 2), torch.zeros(1, 72, 2), (216, 176))
+    with pytest.raises(ConfigError, match="size"):
+        landmark_loss(targets, targets, form="nme")
+
+
+def test_eyes_lie_where_the_mean_face_has_them() -> None:
+    from lineament.data.mean_face import MEAN_FACE_68
+    from lineament.data.mirror import MIRROR
+    from lineament.geometry import TEMPLATE
+
+    for count, (right, left) in EYES.items():
+        assert {MIRROR[count][i] for i in right} == set(left), "a mirror puts one eye in the other's place"
+    right, left = (MEAN_FACE_68[list(points)].mean(0) for points in EYES[68])
+    np.testing.assert_allclose([right, left], TEMPLATE[:2], atol=3)
