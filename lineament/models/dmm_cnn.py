@@ -82,14 +82,14 @@ class PyramidBranch(nn.Module):
 
 
 class Refine(nn.Module):
-    """F + r(F), r = 1x1, 3x3, 1x1 convolutions whose last layer begins near zero: the trunk's own feature at first, then what training adds."""
+    """F + r(F), r = 1x1, 3x3, 1x1 convolutions; the last begins small, so that the feature is nearly the trunk's own until training adds to it."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
         narrow = [nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU()]
         look = [nn.Conv2d(inner, inner, 3, padding=1, bias=False), nn.BatchNorm2d(inner), nn.ReLU()]
         last = nn.Conv2d(inner, channels, 1)
-        nn.init.normal_(last.weight, std=1e-4)  # not zero: then nothing before it would get a gradient in the first step
+        nn.init.normal_(last.weight, std=0.03 * inner**-0.5)  # not zero: what lies before it must learn from the first step
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.change = nn.Sequential(*narrow, *look, last)
 
@@ -202,7 +202,7 @@ class DmmCnn(nn.Module):
     def _landmark_head(self, channels: int, inner: int, hidden: int, grid: int) -> nn.Sequential:
         last = nn.Linear(hidden, 2 * self.landmarks)
         nn.init.constant_(last.bias, 0.5)  # the middle of the crop
-        nn.init.normal_(last.weight, std=1e-3)
+        nn.init.normal_(last.weight, std=1e-2)
         if grid == 1:
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), last)
         look = [nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(grid), nn.Flatten()]

@@ -335,7 +335,7 @@ def test_judgements_begin_with_what_the_trunk_pools() -> None:
     with torch.no_grad():
         features = network.backbone(network.preprocess(crops(1)))
         for refine, feature in zip(branch.refine, features, strict=True):
-            assert (refine(feature) - feature).abs().max() < 1e-2 * feature.abs().max()
+            assert (refine(feature) - feature).abs().max() < 0.1 * feature.abs().max()
             torch.nn.init.normal_(refine.change[-1].weight)
             torch.testing.assert_close(refine(feature) - feature, refine.change(feature), rtol=1e-4, atol=1e-5)
             assert (refine(feature) - feature).abs().max() > 0.1 * feature.abs().max()
