@@ -23,9 +23,9 @@ import numpy as np
 from face_truth import Photo, Tally, box_of_68, fit_convention, five_of_68, read_groups, read_landmarks68, read_pairs, score
 from PIL import Image
 
+from lineament.detection.retinaface import RetinaFace
 from lineament.geometry import TEMPLATE, invert, transform_points, umeyama, warp
 from lineament.images import load_image
-from lineament.pipeline.detect import RetinaFace
 from lineament.pipeline.quality import sharpness
 
 ROOT = Path(__file__).resolve().parent.parent

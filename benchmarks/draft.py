@@ -1,4 +1,4 @@
-"""Huge JPEGs answered from a smaller decode: the time it saves or costs, and how far answers move. Writes draft.md and draft.json.
+"""Huge JPEGs answered from a smaller decode: the time it saves or costs, and how far answers move. Writes reduced_jpeg.md and reduced_jpeg.json.
 
     python benchmarks/draft.py [--data ../shared/data] [--runs 11] [--limit 30] [--out docs/benchmarks]
 
@@ -25,7 +25,7 @@ from PIL import Image
 from lineament.api import Model, load
 from lineament.demo import portrait
 from lineament.images import load_image
-from lineament.pipeline import draft
+from lineament.pipeline import reduced_jpeg
 from lineament.pipeline.analyze import analyze
 from lineament.types import FaceReport, Report
 
@@ -75,7 +75,7 @@ def times(model: Model, data: bytes, runs: int) -> dict[str, Any]:
     taken: dict[str, list[float]] = {"full": [], "small": [], "decode_full": [], "decode_small": []}
     works: dict[str, Callable[[], object]] = {
         "full": lambda: answered(model, data, small=False), "small": lambda: answered(model, data, small=True),
-        "decode_full": lambda: load_image(data), "decode_small": lambda: load_image(data, max_side=draft.SIDE),
+        "decode_full": lambda: load_image(data), "decode_small": lambda: load_image(data, max_side=reduced_jpeg.SIDE),
     }  # fmt: skip
     for _ in range(runs + 1):
         for name, work in works.items():
@@ -149,8 +149,9 @@ def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     lines = sheet.about_lines("Huge JPEGs in a smaller decode", document)
     lines += [
-        f"A JPEG whose half, quarter or eighth still has {draft.SIDE} pixels on its longer side is decoded at that size first. It is answered",
-        f"from there if it has faces and each has {draft.ENOUGH} pixels for each pixel of its crop ({38.4 * draft.ENOUGH:.0f} between the eyes).", "",
+        f"A JPEG whose half, quarter or eighth still has {reduced_jpeg.SIDE} pixels on its longer side is decoded at that size first. It is "
+        f"answered from there if it has faces and each has {reduced_jpeg.ENOUGH} pixels for each pixel of its crop "
+        f"({38.4 * reduced_jpeg.ENOUGH:.0f} between the eyes).", "",
         f"## Time, {SIZE[0]}x{SIZE[1]}", "",
         "Milliseconds per photo, one thread: median (10th to 90th percentile).", "",
     ]  # fmt: skip
@@ -185,7 +186,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = options.parse_args(arguments)
     model = load(given.model, threads=1, profile="all")
     document: dict[str, Any] = {
-        "command": sheet.command("draft", arguments), "environment": sheet.environment(model), "side": draft.SIDE, "enough": draft.ENOUGH,
+        "command": sheet.command("draft", arguments), "environment": sheet.environment(model),
+        "side": reduced_jpeg.SIDE, "enough": reduced_jpeg.ENOUGH,
         "times": {name: times(model, data, given.runs) for name, data in scenes().items()},
     }  # fmt: skip
     faces, wild = given.data / "celebamask" / "images", given.data / "wild" / "photos"

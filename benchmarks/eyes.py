@@ -3,7 +3,7 @@
     python benchmarks/eyes.py [--data ../shared/data] [--mesh mesh.onnx] [--sheet DIR] [--out docs/benchmarks]
 
 Truth: the eye aspect ratio of the labelled points of `landmarks68/` (six per eye), mean of both eyes; below 0.15 the face counts as closed.
-The two constants of `lineament.pipeline.eyes.open_prob` are fitted here on the photos of split train; figures are of split test. The classes
+The two constants of `lineament.detection.eyes.open_prob` are fitted here on the photos of split train; figures are of split test. The classes
 weigh the same in the fit since a look at split test showed closed eyes called open: the figures are not quite blind. `--mesh` adds
 MediaPipe's 468-point mesh (`scripts/convert_eyes.py --network mesh`) for comparison. `--sheet` writes a contact sheet of the lowest and
 highest test faces to look at (the data set's pictures: keep it out of the repository).
@@ -23,26 +23,26 @@ from face_truth import five_of_68, read_landmarks68
 from PIL import Image, ImageDraw
 
 from lineament.api import load
+from lineament.detection import eyes
+from lineament.detection.retinaface import RetinaFace
 from lineament.geometry import TEMPLATE, invert, transform_points, umeyama, warp
 from lineament.images import load_image
 from lineament.metrics.ranking import roc_auc_1d
-from lineament.pipeline import eyes
-from lineament.pipeline.detect import RetinaFace
+from lineament.types import Float64
 
-Array = npt.NDArray[np.float64]
 CLOSED = 0.15
 LABELLED = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47))
 MESH = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
 SCALES = (1.0, 0.5, 0.25)
 
 
-def six_point_ratio(points: Array) -> float:
+def six_point_ratio(points: Float64) -> float:
     """Return the eye aspect ratio of six points (6,2): corner, two upper, corner, two lower."""
     across = np.linalg.norm(points[0] - points[3])
     return float((np.linalg.norm(points[1] - points[5]) + np.linalg.norm(points[2] - points[4])) / 2 / max(across, 1e-6))
 
 
-def both(points: Array, index: Sequence[Sequence[int]]) -> float:
+def both(points: Float64, index: Sequence[Sequence[int]]) -> float:
     return float(np.mean([six_point_ratio(points[list(one)]) for one in index]))
 
 
@@ -54,7 +54,7 @@ class Mesh:
         shape = (TEMPLATE - TEMPLATE[:2].mean(0)) / np.linalg.norm(TEMPLATE[1] - TEMPLATE[0])
         self._places = 60 * shape + [96.0, 78.0]
 
-    def ratio(self, pixels: Any, keypoints: Array) -> float:
+    def ratio(self, pixels: Any, keypoints: Float64) -> float:
         view_from_image = umeyama(keypoints, self._places)
         points = self._session.run(["points"], {"image": warp(pixels, view_from_image, (192, 192))[None]})[0][:, :2]
         return both(transform_points(invert(view_from_image), points), MESH)
@@ -78,7 +78,7 @@ def read_split(data: Path, split: str, detector: RetinaFace, mesh: Mesh | None) 
     return {"paths": paths, "missed": missed, "truth": truth, "scales": dict(zip(SCALES, measures, strict=True)), "mesh": by_mesh}
 
 
-def _measured(lids: eyes.EyeLids, pixels: Any, points: Array, scale: float) -> float:
+def _measured(lids: eyes.EyeLids, pixels: Any, points: Float64, scale: float) -> float:
     """Return the mean ratio of both eyes in the photo shrunk by `scale`; the keypoints are those of the whole photo."""
     if scale < 1:
         small = Image.fromarray(pixels)
@@ -88,7 +88,7 @@ def _measured(lids: eyes.EyeLids, pixels: Any, points: Array, scale: float) -> f
     return float(np.nanmean(lids.ratios(pixels, points[None])))
 
 
-def fit(ratios: Array, is_open: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def fit(ratios: Float64, is_open: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Return slope and middle of the logistic curve of greatest likelihood, open and closed faces weighing the same in sum."""
     from scipy.optimize import minimize
 
@@ -98,7 +98,7 @@ def fit(ratios: Array, is_open: npt.NDArray[np.bool_]) -> tuple[float, float]:
     return float(best.x[0]), float(-best.x[1] / best.x[0])
 
 
-def score(ratios: Array, truth: Array, slope: float, middle: float) -> dict[str, Any]:
+def score(ratios: Float64, truth: Float64, slope: float, middle: float) -> dict[str, Any]:
     """Return how measured ratios agree with labelled ones."""
     closed, said_closed = truth < CLOSED, ratios < middle
     least = set(np.argsort(truth)[: int(closed.sum())].tolist())

@@ -7,7 +7,7 @@ camera further away would see them; defocused (Gaussian); moved (a mean along ro
 alone: the points are right, where a detector's would be worse (`detection.md` says from which size on faces are found).
 
 `make refit` runs this and puts the JSON's `min_eye_distance` and `min_sharpness` into the card; `lineament calibrate --limits FILE` does for
-another model. The rule and its held-out evidence are `lineament.engine.limits`.
+another model. The rule and its held-out evidence are `lineament.evaluation.least_quality`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import sheet
 
 from lineament import geometry
 from lineament.api import Model, load
 from lineament.data.celeba import Official
 from lineament.data.labelled import Source, Subset
-from lineament.engine import limits
-from lineament.engine.limits import Degraded, Way
+from lineament.evaluation import least_quality
+from lineament.evaluation.least_quality import Degraded, Way
 from lineament.metrics.bootstrap import draw_counts, mean_interval, percentile_interval
 from lineament.metrics.counts import Counts, mean_of_known
 
 FOLDS = 5
 HEAD = ("made worse by", "amount", "eye distance", "sharpness", "accuracy %", "informedness", "withheld %", "left in given %", "left in withheld %")
-
-Float = npt.NDArray[np.float64]
 
 
 def box_height(width: float) -> float:
@@ -42,16 +39,16 @@ def box_height(width: float) -> float:
     return float((mouth - eyes) / (layout[3:, 1].mean() - layout[:2, 1].mean())) * width / geometry.CROP_SIZE[1]
 
 
-def measure(source: Source, model: Model, ways: Sequence[Way] = limits.WAYS) -> dict[str, Any]:
+def measure(source: Source, model: Model, ways: Sequence[Way] = least_quality.WAYS) -> dict[str, Any]:
     """Return accuracy per way of making crops worse, the limits of the rule, and what they are worth on people they were not fitted on."""
-    sample = limits.degrade(source, model.network, model.card.attributes, ways=ways, threads=model.threads)
-    fitted = limits.fit_limits(sample)
-    withheld, of_fold = limits.cross_fitted(sample, FOLDS)
+    sample = least_quality.degrade(source, model.network, model.card.attributes, ways=ways, threads=model.threads)
+    fitted = least_quality.fit_limits(sample)
+    withheld, of_fold = least_quality.cross_fitted(sample, FOLDS)
     stars = [[one.eye_distance.get("*"), one.sharpness.get("*")] for one in of_fold]
     return {
-        "images": len(source.table), "data": source.table.fingerprint(), **_sizes(sample, source), "rule": limits.RULE,
+        "images": len(source.table), "data": source.table.fingerprint(), **_sizes(sample, source), "rule": least_quality.RULE,
         "min_eye_distance": dict(fitted.eye_distance), "min_sharpness": dict(fitted.sharpness),
-        "held_out": {"folds": FOLDS, "medians_of_folds": stars, **limits.evidence(sample, withheld)},
+        "held_out": {"folds": FOLDS, "medians_of_folds": stars, **least_quality.evidence(sample, withheld)},
         "limits_of_fold": [[dict(one.eye_distance), dict(one.sharpness)] for one in of_fold],
     }  # fmt: skip
 
@@ -152,7 +149,7 @@ def _per_attribute(document: dict[str, Any]) -> list[str]:
     return lines + sheet.table(("attribute", *widths, "majority", "least eyes apart", "least sharpness"), rows)
 
 
-def run(data: Any, model: Model, limit: int, ways: Sequence[Way] = limits.WAYS) -> dict[str, Any]:
+def run(data: Any, model: Model, limit: int, ways: Sequence[Way] = least_quality.WAYS) -> dict[str, Any]:
     """Return the measurement on a seeded sample of the official validation images."""
     whole = Official(data / "celeba" / "official", "val")
     rows = np.sort(np.random.default_rng(0).permutation(len(whole.table))[:limit])

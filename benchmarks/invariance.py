@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import sheet
 from PIL import Image
 
@@ -26,9 +25,7 @@ from lineament import geometry
 from lineament.api import Model, load
 from lineament.demo import portrait
 from lineament.images import load_image
-from lineament.types import PROB_DECIMALS, Crops, FaceReport, Faces, Report, UInt8
-
-Float = npt.NDArray[np.float64]
+from lineament.types import PROB_DECIMALS, Crops, FaceReport, Faces, Float64, Report, UInt8
 
 ORIENTATION = 0x0112
 UNDONE = {
@@ -64,11 +61,11 @@ def variants() -> dict[str, Callable[[UInt8], bytes]]:
     return made
 
 
-def probs_of(face: FaceReport) -> Float:
+def probs_of(face: FaceReport) -> Float64:
     return np.array([answer.prob for answer in face.attributes.values()])
 
 
-def nearest(report: Report, points: Float) -> FaceReport | None:
+def nearest(report: Report, points: Float64) -> FaceReport | None:
     """Return the face whose points lie nearest to `points` (5,2); None if none lies within half the eye distance."""
     far = [float(np.linalg.norm(np.array(face.keypoints) - points, axis=1).mean()) for face in report.faces]
     if not far or min(far) > np.linalg.norm(points[1] - points[0]) / 2:
@@ -80,11 +77,11 @@ class Moves:
     """|change| of probabilities (rows of A), labels that changed, faces that were lost."""
 
     def __init__(self) -> None:
-        self.changes: list[Float] = []
-        self.turned: list[Float] = []
+        self.changes: list[Float64] = []
+        self.turned: list[Float64] = []
         self.lost = 0
 
-    def add(self, before: Float, after: Float, thresholds: Float) -> None:
+    def add(self, before: Float64, after: Float64, thresholds: Float64) -> None:
         self.changes.append(np.abs(after - before))
         self.turned.append(((after >= thresholds) != (before >= thresholds)).astype(np.float64))
 
@@ -99,7 +96,7 @@ class Moves:
         }  # fmt: skip
 
 
-def files(model: Model, photos: Sequence[UInt8], thresholds: Float) -> dict[str, dict[str, Any]]:
+def files(model: Model, photos: Sequence[UInt8], thresholds: Float64) -> dict[str, dict[str, Any]]:
     """Return the moves of every variant, of the largest face of every photo."""
     moves = {name: Moves() for name in variants()}
     for pixels in photos:
@@ -119,7 +116,7 @@ def files(model: Model, photos: Sequence[UInt8], thresholds: Float) -> dict[str,
     return {name: one.row() for name, one in moves.items()}
 
 
-def point_errors(model: Model, data: Path, limit: int) -> Float:
+def point_errors(model: Model, data: Path, limit: int) -> Float64:
     """Return how far our points lie from clicked ones (n,5,2), in eye distances of an upright face, their mean taken away."""
     from face_truth import five_of_68, read_landmarks68
 
@@ -138,7 +135,7 @@ def point_errors(model: Model, data: Path, limit: int) -> Float:
     return found - found.mean(0) if len(found) else found
 
 
-def jitter(model: Model, photos: Sequence[UInt8], errors: Float, thresholds: Float) -> dict[str, Any]:
+def jitter(model: Model, photos: Sequence[UInt8], errors: Float64, thresholds: Float64) -> dict[str, Any]:
     """Return the moves of faces whose points are off by errors drawn from `errors`, each an actual one, whole, turned into the photo."""
     moves, rng, names = Moves(), np.random.default_rng(0), model.card.attributes
     for pixels in photos:

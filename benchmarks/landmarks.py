@@ -20,8 +20,8 @@ import numpy as np
 from face_truth import Photo, five_of_68, read_landmarks68
 from sheet import ROOT, add_data, command
 
+from lineament.detection.retinaface import RetinaFace
 from lineament.geometry import CROP_SIZE, TEMPLATE, align, invert, transform_points
-from lineament.pipeline.detect import RetinaFace
 from lineament.types import Faces
 
 Points = np.ndarray[Any, np.dtype[np.float64]]

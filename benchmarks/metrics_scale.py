@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import sheet
 
-from lineament import predictions
-from lineament.decision import sigmoid
-from lineament.engine.scorecard import scorecard
+from lineament.decision.layer import sigmoid
+from lineament.evaluation import predictions
+from lineament.evaluation.predictions import Predictions
+from lineament.evaluation.scorecard import scorecard
 from lineament.metrics.bootstrap import draw_counts
-from lineament.predictions import Predictions
-from lineament.runtime.processor import processor_name
+from lineament.runtime.threads import processor_name
 from lineament.schema import CELEBA_40
 
 STEPS = {"read": "read the Parquet file", "scorecard": "scorecard", "by_person": "bootstrap by person", "by_image": "bootstrap by image"}

@@ -24,17 +24,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lineament import predictions as prediction_files
-from lineament.decision import sigmoid
+from lineament.decision.layer import sigmoid
+from lineament.evaluation import predictions as prediction_files
 from lineament.metrics.ranking import average_precision_1d
 from lineament.metrics.retrieval import ndcg_1d
 from lineament.runtime.card import CARD_VERSION, INPUT_CONTRACT, Card
 from lineament.schema import CELEBA_40, in_profile
-from lineament.search.compile import scores, where_mask
-from lineament.search.find import Index
-from lineament.search.index import build_index
+from lineament.search.build import build_index
+from lineament.search.database import FACE_COLUMNS, connect, create
+from lineament.search.index import Index
 from lineament.search.query import parse
-from lineament.search.store import FACE_COLUMNS, connect, create
+from lineament.search.sql import scores, where_mask
 from lineament.search.write import insert_faces
 from lineament.types import Answer, FaceReport, Quality, Report
 

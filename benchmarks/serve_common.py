@@ -84,7 +84,7 @@ def portraits(count: int = 12, side: int = 500) -> list[bytes]:
 
 def record(part: str, result: dict[str, Any], out: Path) -> None:
     """Keep one benchmark's result in serve.json and write serve.md from all of them."""
-    from lineament.engine.environment import describe_environment
+    from lineament.training.environment import describe_environment
 
     out.mkdir(parents=True, exist_ok=True)
     path = out / "serve.json"

@@ -85,8 +85,8 @@ async def row(server: Server, clients: int, photos: list[bytes], expected: list[
 
 def in_process(model: Any, photos: list[bytes], seconds: float) -> dict[str, float]:
     """Return the pipeline's photos per second on all its threads, and the median milliseconds of one photo by itself."""
-    from lineament.pipeline.sources import Item
-    from lineament.pipeline.stream import report_of, stream
+    from lineament.inputs.item import Item
+    from lineament.runs.stream import report_of, stream
 
     tools, until, done = model.tools(model.settings), time.perf_counter() + seconds, 0
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     chosen = parser.parse_args()
     from lineament.api import load
-    from lineament.pipeline.sinks import record_line
+    from lineament.outputs.sinks import record_line
 
     model, photos = load(chosen.model), portraits()
     expected = [record_line(model.analyze(photo, source_name="body")) + b"\n" for photo in photos]

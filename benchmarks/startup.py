@@ -35,7 +35,7 @@ STEPS = """
 import sys, json
 from time import perf_counter
 start = perf_counter()
-import lineament.cli, lineament.cli.analyze, lineament.api, lineament.pipeline.run, lineament.pipeline.sinks
+import lineament.cli, lineament.cli.analyze, lineament.api, lineament.runs.run, lineament.outputs.sinks
 imported = perf_counter()
 model = lineament.api.load(sys.argv[2])
 loaded = perf_counter()

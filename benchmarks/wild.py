@@ -21,11 +21,10 @@ from lineament import geometry
 from lineament.api import Model, load
 from lineament.data.labelled import Subset
 from lineament.data.table import LabelTable
-from lineament.engine.evaluate import stored_crop
+from lineament.evaluation.evaluate import stored_crop
 from lineament.metrics.bootstrap import percentile_interval
-from lineament.types import PROB_DECIMALS, Report, UInt8
+from lineament.types import PROB_DECIMALS, Bool, Report, UInt8
 
-Bool = npt.NDArray[np.bool_]
 DRAWS = 2000
 NAMES = {
     "largest": "the largest face",

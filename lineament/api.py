@@ -17,13 +17,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from lineament.detection.retinaface import LOOK_SIZE, WEIGHTS, Detector, RetinaFace
 from lineament.errors import UsageError
 from lineament.images import Channels
-from lineament.pipeline import draft
+from lineament.inputs.expand import items
+from lineament.inputs.item import Item
+from lineament.pipeline import reduced_jpeg
 from lineament.pipeline.analyze import FindFaces, Settings, Tools, analyze, whole_picture
-from lineament.pipeline.detect import LOOK_SIZE, WEIGHTS, Detector, RetinaFace
-from lineament.pipeline.sources import Item, items
-from lineament.pipeline.stream import AfterReport, Decode, report_of, stream
+from lineament.runs.stream import AfterReport, Decode, report_of, stream
 from lineament.runtime.card import Card
 from lineament.runtime.network import Network
 from lineament.types import SCHEMA_VERSION, Faces, Report, UInt8
@@ -75,7 +76,7 @@ def _bundled_detector(network: Network, threads: int) -> Detector:
     """Return the bundled detector, by ONNX Runtime in fp32; beside an OpenVINO network in bf16 or int8, in bf16: twice as fast."""
     if network.runtime != "openvino" or network.precision == "fp32":
         return RetinaFace(threads=1)
-    from lineament.runtime.openvino_session import OpenVinoSession
+    from lineament.runtime.openvino import OpenVinoSession
 
     small = RetinaFace.PASSES[0][0]
     return RetinaFace(session=OpenVinoSession(WEIGHTS, precision=network.precision, threads=threads, fixed=(LOOK_SIZE,), small=small))
@@ -125,7 +126,7 @@ class Model:
             "thresholds": sha256(decision).hexdigest()[:16], "detector": getattr(self.detector, "id", type(self.detector).__name__),
             "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)), "abstain": settings.abstain,
             "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces, "max_pixels": settings.max_pixels,
-            "draft": [draft.SIDE, draft.ENOUGH, draft.GLANCE],
+            "draft": [reduced_jpeg.SIDE, reduced_jpeg.ENOUGH, reduced_jpeg.GLANCE],
         }  # fmt: skip
 
     def analyze(self, source: Any, channels: Channels | None = None, source_name: str | None = None, **settings: Any) -> Report:
@@ -152,7 +153,7 @@ class Model:
         """Yield one report per input, in order, in bounded memory; a photo that gives no pixels is a report with its error code.
 
         Args: paths: files, folders, patterns, @LIST files, archives, as on the command line, or a picture's bytes (whose
-            source is "<bytes>"). workers: photos at once; None is the model's threads. find, decode, after: see `pipeline.stream.report_of`;
+            source is "<bytes>"). workers: photos at once; None is the model's threads. find, decode, after: see `runs.stream.report_of`;
             `after` sees each report with its pixels.
 
         Raises: UsageError for a single input outside a list, and for anything that is neither a path nor bytes.

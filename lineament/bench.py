@@ -85,8 +85,7 @@ def bench(
 def environment(model: Model) -> dict[str, Any]:
     """Return what a figure depends on: hardware, versions, runtime, precision, threads."""
     from lineament import __version__
-    from lineament.runtime.processor import processor_name
-    from lineament.runtime.threads import available_cpus
+    from lineament.runtime.threads import available_cpus, processor_name
 
     versions = {"lineament": __version__, "python": platform.python_version()}
     for package in ("numpy", "pillow", "onnxruntime", "openvino"):
@@ -216,7 +215,7 @@ def networks(model: Model, runs: int, batch: int = 64) -> Iterator[dict[str, Any
 
 def _crops(count: int) -> Crops:
     """Return the portrait's aligned crop `count` times, each with a little noise of its own."""
-    from lineament.pipeline.detect import RetinaFace
+    from lineament.detection.retinaface import RetinaFace
 
     pixels = np.asarray(portrait(), np.uint8)
     crop = geometry.align(pixels, RetinaFace(threads=1).detect(pixels).keypoints[:1])

@@ -112,8 +112,7 @@ def _package(package: str, *, required: bool, extra: str = "") -> Check:
 
 
 def _cpus() -> Check:
-    from lineament.runtime.processor import int8_is_exact, processor_name
-    from lineament.runtime.threads import available_cpus
+    from lineament.runtime.threads import available_cpus, int8_is_exact, processor_name
 
     return Check("processor", True, f"{processor_name()}, {available_cpus()} CPUs usable, int8 {'exact' if int8_is_exact() else 'refused'}")
 

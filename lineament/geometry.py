@@ -15,17 +15,17 @@ import numpy.typing as npt
 from PIL import Image
 
 from lineament.errors import UsageError
-from lineament.types import Crops, Float, UInt8
+from lineament.types import Crops, Float32, UInt8
 
 Real = npt.NDArray[np.floating[Any]]
 
 CROP_SIZE: tuple[int, int] = (218, 178)
 """(height, width) of CelebA's aligned images: the one crop format of this package."""
 
-TEMPLATE: Float = np.array([[69.765, 111.530], [108.165, 111.584], [88.644, 135.869], [72.784, 152.783], [105.537, 152.707]], np.float32)
+TEMPLATE: Float32 = np.array([[69.765, 111.530], [108.165, 111.584], [88.644, 135.869], [72.784, 152.783], [105.537, 152.707]], np.float32)
 """CelebA's aligned layout: right eye, left eye, nose, right and left mouth corner (the subject's), in pixels of the 178x218 crop.
 
-Measured with `pipeline.detect.RetinaFace` on all 5,185 validation images of the official release (no face in 0 of them): the median of each
+Measured with `detection.retinaface.RetinaFace` on all 5,185 validation images of the official release (no face in 0 of them): the median of each
 coordinate. Half the 16-84 % range, x then y: eyes 1.8, 1.3; nose 5.7, 3.9; mouth corners 3.2, 1.7 pixels. A face's five points lie 3.1
 pixels from the layout in the median, 6.2 at 95 %: heads turn, and CelebA was aligned to points clicked by people.
 `scripts/measure_template.py` measures it again and compares.
@@ -89,7 +89,7 @@ def mirror_points(points: Real, width: float) -> Real:
     return mirrored
 
 
-def keypoints_from_boxes(boxes_xyxy: Real) -> Float:
+def keypoints_from_boxes(boxes_xyxy: Real) -> Float32:
     """Return the five points (N,5,2) an average face has in its box (N,4): for boxes that come without points.
 
     Convention: boxes as our detector draws them (forehead to chin, without hair and ears), upright faces. Measured: see

@@ -146,7 +146,7 @@ def check_determinism(make_model: Factory) -> None:
 
 def check_checkpoint(make_model: Factory) -> None:
     """Saved weights give a fresh instance the same answers, and the card survives as JSON."""
-    from lineament.engine.export import describe
+    from lineament.export.onnx_export import describe
 
     network, other, crops = _built(make_model, 0), _built(make_model, 1), _crops(2)
     with tempfile.TemporaryDirectory() as folder:
@@ -164,7 +164,7 @@ def check_checkpoint(make_model: Factory) -> None:
 
 def check_onnx(make_model: Factory) -> None:
     """The exported graph answers as the network does, for any batch size."""
-    from lineament.engine.export import PARITY_TOLERANCE, parity, to_onnx
+    from lineament.export.onnx_export import PARITY_TOLERANCE, parity, to_onnx
 
     network = _built(make_model)
     proto, _ = to_onnx(network)

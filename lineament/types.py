@@ -20,12 +20,17 @@ from lineament.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-Float = npt.NDArray[np.float32]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 
 SCHEMA_VERSION = 1
 PROB_DECIMALS = 4
 PIXEL_DECIMALS = 2
+KEYPOINT_NAMES = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+"""The five keypoints, in order; right and left are the subject's."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,9 @@ class Faces:
     corner, left mouth corner.
     """
 
-    boxes_xyxy: Float
-    detection_probs: Float
-    keypoints: Float
+    boxes_xyxy: Float32
+    detection_probs: Float32
+    keypoints: Float32
 
     def __post_init__(self) -> None:
         n = len(self.boxes_xyxy)
@@ -101,7 +106,7 @@ class Crops:
     """Aligned faces in CelebA's layout. pixels (N,3,218,178) uint8 RGB; crop_from_image (N,2,3) maps image points to crop points."""
 
     pixels: UInt8
-    crop_from_image: Float
+    crop_from_image: Float32
 
     def __post_init__(self) -> None:
         n = len(self.pixels)
@@ -120,9 +125,9 @@ class ModelOutput:
     """What a network says of N crops: logits (N,A), one column per name in `attributes`; optional maps (N,M,h,w)
     that explain it: class activations per attribute, regions or attention per group, as the card says under "maps"."""
 
-    logits: Float
+    logits: Float32
     attributes: tuple[str, ...]
-    maps: Float | None = None
+    maps: Float32 | None = None
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 2 or self.logits.shape[1] != len(self.attributes):

@@ -18,8 +18,8 @@ from pathlib import Path
 from collect_run import collect
 
 from lineament.config import TrainConfig, load_config
-from lineament.engine.results import folder_name
-from lineament.engine.train import Trainer
+from lineament.evaluation.results import folder_name
+from lineament.training.trainer import Trainer
 
 
 def jobs(configs: list[Path], seeds: list[int]) -> Iterator[TrainConfig]:

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lineament import predictions
 from lineament.data.table import LabelTable
-from lineament.engine.audit import audit, join
-from lineament.engine.evaluate import predict
-from lineament.pipeline.detect import RetinaFace
-from lineament.predictions import Predictions
+from lineament.detection.retinaface import RetinaFace
+from lineament.evaluation import predictions
+from lineament.evaluation.audit import audit, join
+from lineament.evaluation.evaluate import predict
+from lineament.evaluation.predictions import Predictions
 from lineament.report.tables import marked
 from lineament.report.tables import percent as pc
 from lineament.runtime.network import Network

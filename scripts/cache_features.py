@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from lineament.data.labelled import Subset
-from lineament.engine.evaluate import open_source, stored_crop, to_predictions
+from lineament.evaluation.evaluate import open_source, stored_crop, to_predictions
+from lineament.evaluation.predictions import save
 from lineament.images import load_image
 from lineament.models.backbone import RECIPES, create_backbone
 from lineament.models.layers import Preprocess
-from lineament.predictions import save
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from lineament.config import load_config
-from lineament.engine.material import load_images
-from lineament.engine.teach import load_teachers, teacher_probs, write_teacher
+from lineament.training.dataset import load_images
+from lineament.training.prepare.teacher_answers import load_teachers, teacher_probs, write_teacher
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
-from lineament.metrics.consistency import RULES, violations
+from lineament.decision.consistency import RULES, violations
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks" / "rules.md"
@@ -23,7 +23,7 @@ def measure(data: Path) -> str:
     lines = [
         "# How often CelebA's own labels break the rules",
         "",
-        "Written by `python scripts/check_rules.py`. The rules are `lineament.metrics.consistency.RULES`; decoding with `--consistent` never",
+        "Written by `python scripts/check_rules.py`. The rules are `lineament.decision.consistency.RULES`; decoding with `--consistent` never",
         "breaks one, the labels do. Percent of images; for a pair also percent of the rarer label.",
         "",
         f"| rule | forbids together | train, {len(train):,} images | official val, {len(val):,} images | of the rarer label, train |",

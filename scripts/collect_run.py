@@ -22,14 +22,14 @@ import numpy as np
 import torch
 
 from lineament.config import LossConfig, expand
-from lineament.engine.evaluate import open_source, predict, to_predictions
-from lineament.engine.export import export
-from lineament.engine.material import load_material
-from lineament.engine.results import write_record
+from lineament.evaluation.evaluate import open_source, predict, to_predictions
+from lineament.evaluation.predictions import Predictions, load
+from lineament.evaluation.results import write_record
+from lineament.export.onnx_export import export
 from lineament.models.checkpoint import load_network_file, load_tensors
-from lineament.predictions import Predictions, load
 from lineament.runtime.onnx import OnnxNetwork
-from lineament.runtime.processor import processor_name
+from lineament.runtime.threads import processor_name
+from lineament.training.dataset import load_material
 from lineament.types import Crops
 
 

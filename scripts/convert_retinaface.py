@@ -8,7 +8,7 @@ by (c) 2025 Ahmed Salim), the weights of the Pytorch_Retinaface project, trained
 The network below is written anew from the shapes: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641), batch norms folded.
 
 Graph: `image` uint8 [1,H,W,3] RGB (H, W multiples of 32) -> `boxes` [P,4], `logits` [P,2] (background, face), `points` [P,10], P anchors in
-the order of `lineament.pipeline.detect.anchors`. Channel swap and mean are inside.
+the order of `lineament.detection.retinaface.anchors`. Channel swap and mean are inside.
 """
 
 from __future__ import annotations

@@ -20,10 +20,17 @@ import numpy as np
 import torch
 
 from lineament.config import TrainConfig, expand, load_config
-from lineament.engine.caches import MeshPoints, write_keypoint_regions, write_landmarks, write_mean_regions, write_mesh_landmarks, write_regions
-from lineament.engine.material import Material, load_images
-from lineament.engine.regions import load_region_network
-from lineament.pipeline.detect import RetinaFace
+from lineament.detection.retinaface import RetinaFace
+from lineament.training.dataset import Material, load_images
+from lineament.training.prepare.caches import (
+    MeshPoints,
+    write_keypoint_regions,
+    write_landmarks,
+    write_mean_regions,
+    write_mesh_landmarks,
+    write_regions,
+)
+from lineament.training.prepare.region_network import load_region_network
 
 
 def progress_of(name: str, total: int) -> Callable[[int], None]:

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from lineament.data.celeba import Official
 from lineament.data.loader import decode_crop
-from lineament.engine.caches import MESH_SIDE, mesh_view
+from lineament.training.prepare.caches import MESH_SIDE, mesh_view
 
 
 def distances(network: onnxruntime.InferenceSession, face: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

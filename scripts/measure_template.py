@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lineament.detection.retinaface import RetinaFace
 from lineament.geometry import _LAYOUT_IN_BOX, TEMPLATE
 from lineament.images import load_image
-from lineament.pipeline.detect import RetinaFace
 
 
 def validation_files(root: Path) -> list[Path]:

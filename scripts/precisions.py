@@ -25,19 +25,18 @@ import numpy as np
 
 from lineament.data.celeba import Official
 from lineament.data.labelled import Source
-from lineament.engine.evaluate import open_source, predict, stored_crop
-from lineament.engine.quantise import KEPT_IN_FP32, quantise
-from lineament.engine.recard import write_card_beside
-from lineament.engine.scorecard import scorecard
 from lineament.errors import LineamentError
+from lineament.evaluation.evaluate import open_source, predict, stored_crop
+from lineament.evaluation.predictions import Predictions
+from lineament.evaluation.scorecard import scorecard
+from lineament.export.card_update import write_card_beside
+from lineament.export.quantise import KEPT_IN_FP32, quantise
 from lineament.images import load_image
-from lineament.predictions import Predictions
 from lineament.runtime.card import Card
 from lineament.runtime.network import Network
 from lineament.runtime.onnx_file import read_card, with_card
-from lineament.runtime.processor import int8_is_exact, processor_name
 from lineament.runtime.registry import load_network
-from lineament.runtime.threads import default_threads
+from lineament.runtime.threads import default_threads, int8_is_exact, processor_name
 from lineament.types import Crops, UInt8
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@
     python scripts/refit.py [--data ../shared/data] [--goal half] [--threads N]
 
 Running it twice changes nothing: the network's answers do not depend on the card, and nothing written holds a time.
-`tests/test_refit_fresh.py` fails where a stored hash is stale.
+`tests/scripts/test_refit_fresh.py` fails where a stored hash is stale.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ import precisions
 import sheet
 from decision_page import decision_page
 
-from lineament import load, predictions
+from lineament import load
 from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
-from lineament.engine.calibrate import HALF, KEEP, Fitted, Plan, calibrate, cross_fit
-from lineament.engine.evaluate import predict
-from lineament.engine.recard import with_decision, write_card_beside
-from lineament.engine.scorecard import number, scorecard
+from lineament.evaluation import predictions
+from lineament.evaluation.calibrate import HALF, KEEP, Fitted, Plan, calibrate, cross_fit
+from lineament.evaluation.evaluate import predict
+from lineament.evaluation.predictions import Predictions
+from lineament.evaluation.scorecard import number, scorecard
+from lineament.export.card_update import with_decision, write_card_beside
 from lineament.metrics.calibration import logit
 from lineament.metrics.counts import count, mean_of_known, ratio
-from lineament.predictions import Predictions
 from lineament.runtime.card import Card, sha256_of
 from lineament.runtime.onnx_file import read_card, with_card
 from lineament.runtime.registry import load_network

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from collect_run import scored
 
-from lineament.engine.compare import compare
-from lineament.engine.export import export
-from lineament.engine.recard import write_card_beside
+from lineament.evaluation.compare import compare
+from lineament.export.card_update import write_card_beside
+from lineament.export.onnx_export import export
 from lineament.runtime.card import Card
 from lineament.runtime.onnx_file import read_card, with_card
 from lineament.runtime.registry import systems_folder, weights_folder

@@ -21,12 +21,12 @@ import numpy as np
 from systems_page import BASELINE, METRICS, chart, charted, page
 
 from lineament.config import load_config
-from lineament.engine.compare import compare
-from lineament.engine.folds import folds_of
-from lineament.engine.results import Record, read_records
-from lineament.engine.scorecard import scorecard
+from lineament.evaluation.compare import compare
+from lineament.evaluation.folds import folds_of
+from lineament.evaluation.results import Record, read_records
+from lineament.evaluation.scorecard import scorecard
+from lineament.evaluation.thresholds import dmm_adaptive
 from lineament.metrics.counts import count, mean_of_known
-from lineament.objectives.thresholds import dmm_adaptive
 from lineament.schema import CELEBA_40, MGMTN_GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent

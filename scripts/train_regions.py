@@ -15,8 +15,8 @@ from PIL import Image
 
 from lineament.config import load_settings
 from lineament.data.regions import GROUPS
-from lineament.engine.region_data import PLAIN, sample, unpack
-from lineament.engine.regions import WEIGHTS_NAME, RegionConfig, load_faces, load_region_network, predict, score, train_regions
+from lineament.training.prepare.region_data import PLAIN, sample, unpack
+from lineament.training.prepare.region_network import WEIGHTS_NAME, RegionConfig, load_faces, load_region_network, predict, score, train_regions
 
 
 def sheet(network, faces, path):

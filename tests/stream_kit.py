@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lineament.api import Model
-from lineament.pipeline.parquet import ParquetSink
-from lineament.pipeline.run import Summary, run
-from lineament.pipeline.sinks import CsvSink, JsonlSink, JsonSink, Sink
-from lineament.pipeline.sources import Item, items
-from lineament.pipeline.stream import report_of
+from lineament.inputs.expand import items
+from lineament.inputs.item import Item
+from lineament.outputs.parquet_sink import ParquetSink
+from lineament.outputs.sinks import CsvSink, JsonlSink, JsonSink, Sink
+from lineament.runs.run import Summary, run
+from lineament.runs.stream import report_of
 
 ANSWERED: dict[Any, Any] = {}
 

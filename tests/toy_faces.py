@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lineament.data.synthetic import make
-from lineament.engine.region_data import CANVAS, MARGIN, RegionFace
+from lineament.training.prepare.region_data import CANVAS, MARGIN, RegionFace
 
 
 def toy_faces(n: int) -> list[RegionFace]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lineament.decision import sigmoid
-from lineament.predictions import Predictions
+from lineament.decision.layer import sigmoid
+from lineament.evaluation.predictions import Predictions
 from lineament.schema import CELEBA_40
 
 

@@ -19,9 +19,9 @@ from lineament.errors import UsageError
 
 if TYPE_CHECKING:
     from lineament.api import Model
-    from lineament.pipeline.run import Answers, Summary
-    from lineament.pipeline.sinks import Sink
-    from lineament.pipeline.sources import Reading
+    from lineament.inputs.expand import Reading
+    from lineament.outputs.sinks import Sink
+    from lineament.runs.run import Answers, Summary
     from lineament.types import Report
 
 Inputs = Annotated[
@@ -72,9 +72,10 @@ def command(
     """
     from lineament.api import load, make_settings
     from lineament.cli.output import write_json
+    from lineament.inputs.expand import Reading, check_inputs, is_camera, items
+    from lineament.inputs.item import parse_shard
     from lineament.pipeline.analyze import Settings
-    from lineament.pipeline.run import in_threads, parse_max_failed, record
-    from lineament.pipeline.sources import Reading, check_inputs, is_camera, items, parse_shard
+    from lineament.runs.run import in_threads, parse_max_failed, record
 
     _check(engine, processes, every)
     too_many = parse_max_failed(max_failed)
@@ -132,7 +133,7 @@ def _check(engine: str, processes: int, every: float) -> None:
 
 def _connect(tracks: Path | None) -> None:
     """Join or start the Ray cluster, before the model is loaded: what is missing is said first."""
-    from lineament.pipeline.scale import connect
+    from lineament.runs.ray_cluster import connect
     from lineament.runtime.threads import available_cpus
 
     if tracks is not None:
@@ -141,14 +142,14 @@ def _connect(tracks: Path | None) -> None:
 
 
 def _spread(inputs: list[str], reading: Reading, recipe: Recipe, stop: Event) -> Answers:
-    from lineament.pipeline.scale import Cluster
+    from lineament.runs.ray_cluster import Cluster
 
     return Cluster(tuple(inputs), reading, recipe, recipe.threads, stop)
 
 
 def _beside(inputs: list[str], reading: Reading, recipe: Recipe, count: int, stop: Event) -> Answers:
-    from lineament.pipeline.processes import Processes
-    from lineament.pipeline.sources import items
+    from lineament.inputs.expand import items
+    from lineament.runs.processes import Processes
 
     return Processes(items(inputs, reading), recipe, count, stop)
 
@@ -158,7 +159,7 @@ def _followed(tracks: Path | None, model: Model, resume: bool) -> Any:
         return None
     if resume:
         raise UsageError("--tracks follows faces through a whole run, so it does not go with --resume.")
-    from lineament.pipeline.video import Tracks
+    from lineament.inputs.video import Tracks
 
     return Tracks(model.card.decision.thresholds)
 
@@ -191,7 +192,7 @@ def parse_keep(text: str) -> str | int:
 
 def make_sinks(paths: dict[str, str | None], attributes: tuple[str, ...], consistent: bool) -> list[Sink]:
     """Return the outputs asked for. Raises: UsageError where two want stdout or the same file."""
-    from lineament.pipeline.sinks import CsvSink, JsonlSink, JsonSink
+    from lineament.outputs.sinks import CsvSink, JsonlSink, JsonSink
 
     wanted = {kind: path for kind, path in paths.items() if path is not None}
     if len(set(wanted.values())) < len(wanted):
@@ -204,7 +205,7 @@ def make_sinks(paths: dict[str, str | None], attributes: tuple[str, ...], consis
 
 
 def _parquet_sink(path: str, attributes: tuple[str, ...], consistent: bool) -> Sink:
-    from lineament.pipeline.parquet import ParquetSink
+    from lineament.outputs.parquet_sink import ParquetSink
 
     return ParquetSink(path, attributes, consistent=consistent)
 

@@ -27,9 +27,9 @@ def command(
 ) -> None:
     """Compare answer rates, error rates and detector misses between cohorts, with intervals corrected for their number."""
     from lineament.cli.output import show, write_json
-    from lineament.engine.audit import audit, failures, join
-    from lineament.predictions import load
-    from lineament.report.judgements import audit_lines, audit_table
+    from lineament.evaluation.audit import audit, failures, join
+    from lineament.evaluation.predictions import load
+    from lineament.report.comparison_tables import audit_lines, audit_table
 
     columns = [name.strip() for name in by.split(",") if name.strip()]
     document = audit(join(load(predictions), cohorts, columns), labels=labels, draws=draws, least=least)

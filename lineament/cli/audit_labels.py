@@ -30,9 +30,9 @@ def command(
 
     from lineament.cli.output import progress, write_json
     from lineament.data import columns
-    from lineament.engine.label_noise import out_of_fold, summary, suspects
     from lineament.errors import UsageError
-    from lineament.predictions import load
+    from lineament.evaluation.label_noise import out_of_fold, summary, suspects
+    from lineament.evaluation.predictions import load
     from lineament.schema import LOW_AGREEMENT
 
     if method not in ("confident", "cleanlab"):

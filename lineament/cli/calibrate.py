@@ -43,11 +43,11 @@ def command(
 ) -> None:
     """Fit the decision layer of a model and show, on people it was not fitted on, what it is worth."""
     from lineament.cli.output import show, write_json
-    from lineament.engine.calibrate import Plan, calibrate
-    from lineament.engine.limits import read_limits
-    from lineament.engine.recard import embed
     from lineament.errors import UsageError
-    from lineament.predictions import load
+    from lineament.evaluation.calibrate import Plan, calibrate
+    from lineament.evaluation.least_quality import read_limits
+    from lineament.evaluation.predictions import load
+    from lineament.export.card_update import embed
     from lineament.report.tables import decision_lines, decision_table
     from lineament.runtime.onnx_file import read_card
     from lineament.runtime.registry import resolve_model

@@ -25,10 +25,10 @@ def command(
 ) -> None:
     """Say who is better where labels exist, and which answers flip either way."""
     from lineament.cli.output import show, write_json
-    from lineament.engine.compare import compare
     from lineament.errors import UsageError
-    from lineament.predictions import load
-    from lineament.report.judgements import comparison_lines, comparison_table
+    from lineament.evaluation.compare import compare
+    from lineament.evaluation.predictions import load
+    from lineament.report.comparison_tables import comparison_lines, comparison_table
 
     if sheet is not None and images is None:
         raise UsageError("--sheet needs --images, the folder the file names are relative to.")

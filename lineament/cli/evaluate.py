@@ -12,7 +12,7 @@ from lineament.cli import options
 
 if TYPE_CHECKING:
     from lineament.data.labelled import Source
-    from lineament.predictions import Predictions
+    from lineament.evaluation.predictions import Predictions
     from lineament.runtime.network import Network
 
 
@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Score every image that has both labels and a file; print the table and write the scorecard."""
     from lineament.cli.output import show, write_json
-    from lineament.engine.scorecard import decision_in, scorecard
     from lineament.errors import UsageError
+    from lineament.evaluation.scorecard import decision_in, scorecard
     from lineament.report.tables import scorecard_lines, scorecard_table
 
     if align not in (None, "stored", "detect"):
@@ -48,7 +48,7 @@ def command(
     if layout == "predictions":
         found, about = _from_file(data, split)
     else:
-        from lineament.engine.evaluate import open_source
+        from lineament.evaluation.evaluate import open_source
         from lineament.runtime.registry import load_network
 
         network = load_network(model, runtime, precision, threads)
@@ -60,7 +60,7 @@ def command(
         found = replace(found, meta={**about, **found.meta})
     card = scorecard(found, decision=decision_in(found.meta), **about)
     if predictions is not None:
-        from lineament.predictions import save
+        from lineament.evaluation.predictions import save
 
         save(found, predictions)
     if json_file is not None:
@@ -70,7 +70,7 @@ def command(
 
 def _from_file(path: Path, split: str) -> tuple[Predictions, dict[str, Any]]:
     from lineament.errors import DataError
-    from lineament.predictions import load
+    from lineament.evaluation.predictions import load
 
     found = load(path)
     if split != "all":
@@ -86,12 +86,12 @@ def _from_file(path: Path, split: str) -> tuple[Predictions, dict[str, Any]]:
 
 def _from_model(source: Source, network: Network, how: str, threads: int | None, quiet: bool) -> tuple[Predictions, dict[str, Any]]:
     from lineament.cli.output import progress
-    from lineament.engine.evaluate import predict
+    from lineament.evaluation.evaluate import predict
     from lineament.runtime.threads import default_threads
 
     find = None
     if how == "detect":
-        from lineament.pipeline.detect import RetinaFace
+        from lineament.detection.retinaface import RetinaFace
 
         find = RetinaFace(threads=1).detect
     card = network.card

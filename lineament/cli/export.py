@@ -17,7 +17,7 @@ def command(
 ) -> None:
     """Export a training run to one ONNX file with its card inside; refuses if the file answers differently from the network."""
     try:
-        from lineament.engine.export import export
+        from lineament.export.onnx_export import export
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
     card = export(run, out, name=name)

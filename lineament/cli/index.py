@@ -13,7 +13,7 @@ import typer
 from lineament.cli import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, options
 
 if TYPE_CHECKING:
-    from lineament.search.index import IndexSummary
+    from lineament.search.build import IndexSummary
 
 
 def command(
@@ -37,8 +37,8 @@ def command(
     that could tell who a person is. Exit status: 0 done, 2 wrong usage, 3 more photos failed than --max-failed, 130 interrupted.
     """
     from lineament.api import load
-    from lineament.pipeline.run import parse_max_failed
-    from lineament.search.index import build_index
+    from lineament.runs.run import parse_max_failed
+    from lineament.search.build import build_index
 
     too_many = parse_max_failed(max_failed)
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all")
@@ -59,7 +59,7 @@ def command(
 
 def summary_lines(summary: IndexSummary) -> list[str]:
     """Return what a run did, in words."""
-    from lineament.search.show import visible
+    from lineament.search.thumbnails import visible
 
     lines = [
         f"{summary.added} added, {summary.changed} changed, {summary.unchanged} unchanged, {summary.removed} removed; "

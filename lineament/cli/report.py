@@ -23,13 +23,13 @@ def command(
     quiet: options.Quiet = False,
 ) -> None:
     """Write one HTML page: summary, attributes, reliability, coverage and risk, consistency, cohorts, examples, maps, protocol and card."""
-    from lineament.predictions import load
+    from lineament.evaluation.predictions import load
     from lineament.report.html import Extras, looked_at, report_page
 
     files = [(path.name, load(path)) for path in predictions]
     card, looked = None, {}
     if model is not None:
-        from lineament.engine.evaluate import stored_crop
+        from lineament.evaluation.evaluate import stored_crop
         from lineament.images import load_image
         from lineament.runtime.registry import load_network
 

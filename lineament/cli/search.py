@@ -14,8 +14,8 @@ from lineament.cli import options
 from lineament.errors import UsageError
 
 if TYPE_CHECKING:
-    from lineament.search.find import Found, Index
-    from lineament.search.scenes import RankedShot
+    from lineament.search.bursts import RankedShot
+    from lineament.search.index import Found, Index
 
 
 def command(
@@ -50,7 +50,7 @@ def command(
     weighs a term; `sort by smiling desc` orders. Case does not matter. Without a query every face matches. Nobody can be searched for by
     who they are: the index holds nothing that could tell.
     """
-    from lineament.search.find import Index
+    from lineament.search.index import Index
 
     if best_shot and (like is not None or loose):
         raise UsageError("--best-shot goes with neither --like nor --loose. Leave one out.")
@@ -89,7 +89,7 @@ def read_thresholds(path: Path) -> Mapping[str, float]:
 
 def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str | None, threads: int | None) -> tuple[Any, str]:
     from lineament.api import load
-    from lineament.search.scan import sha256_of_photo
+    from lineament.search.photo_list import sha256_of_photo
 
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all")
     if loaded.id != index.meta.model:
@@ -99,7 +99,7 @@ def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str
 
 def _write_found(found: Found, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool) -> None:
     from lineament.search.gallery import hits_page
-    from lineament.search.show import hit_captions, table
+    from lineament.search.thumbnails import hit_captions, table
 
     _write_files(found.to_dict(), json_file, html, sheet, lambda: hits_page(found), lambda: hit_captions(found))
     if json_file is None or str(json_file) != "-":
@@ -115,7 +115,7 @@ def _write_bursts(
     groups: Sequence[Sequence[RankedShot]], total: int, index: Index, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool
 ) -> None:
     from lineament.search.gallery import bursts_page
-    from lineament.search.show import burst_captions, burst_table
+    from lineament.search.thumbnails import burst_captions, burst_table
 
     record = {
         "schema_version": 1, "model": index.meta.model, "bursts": [[entry.to_dict() for entry in group] for group in groups],
@@ -129,7 +129,7 @@ def _write_bursts(
 
 def _write_files(record: dict[str, Any], json_file: Path | None, html: Path | None, sheet: Path | None, page: Any, captions: Any) -> None:
     """Write the files asked for; pages and sheets are made only then, since they read the photos."""
-    from lineament.search.show import contact_sheet
+    from lineament.search.thumbnails import contact_sheet
 
     if json_file is not None:  # names that are no text stay escapes: \udcff is JSON, and survives the round trip
         data = (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")

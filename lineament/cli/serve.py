@@ -40,10 +40,10 @@ def command(
     Nothing is stored, no URL is fetched. Ctrl-C answers what was accepted, then stops.
     """
     try:
-        from lineament.serve.answering import ModelSource
         from lineament.serve.app import create_app
         from lineament.serve.batching import Batching
         from lineament.serve.limits import Limits
+        from lineament.serve.photo_answer import ModelSource
         from lineament.serve.run import LOOPBACK_NAMES, is_loopback, run
     except ImportError as error:
         if (error.name or "").partition(".")[0] in _WEB:

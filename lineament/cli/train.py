@@ -20,7 +20,7 @@ _LINE_EVERY = 30.0
 """Seconds between lines of progress where stderr is no terminal."""
 
 if TYPE_CHECKING:
-    from lineament.engine.train import Progress as Position
+    from lineament.training.trainer import Progress as Position
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Train a network from a configuration file. Resumes after any interruption to the same loss curve with --resume."""
     try:
-        from lineament.engine.train import Trainer
+        from lineament.training.trainer import Trainer
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
     from lineament.config import load_config

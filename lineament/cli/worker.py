@@ -12,8 +12,8 @@ from lineament.errors import ModelFileError, UsageError
 
 if TYPE_CHECKING:
     from lineament.api import Model
+    from lineament.inputs.item import Item
     from lineament.pipeline.analyze import Settings
-    from lineament.pipeline.sources import Item
     from lineament.types import Report
 
 
@@ -54,7 +54,7 @@ def given_faces(boxes: Path | None, faces: str) -> Any:
         return None
     if faces == "aligned":
         raise UsageError("--boxes and --faces aligned exclude each other: an aligned crop is one face already.")
-    from lineament.pipeline.boxes import GivenFaces
+    from lineament.inputs.given_faces import GivenFaces
 
     return GivenFaces(boxes)
 
@@ -63,15 +63,15 @@ def make_work(
     model: Model, settings: Settings, given: Any, draw: Path | None, crops: Path | None, timeout: float | None, cleanup: ExitStack
 ) -> Callable[[Item], Report]:
     """Return what is done with one item: answer it, then save its pictures."""
-    from lineament.pipeline.folders import CropFolder, DrawFolder
-    from lineament.pipeline.stream import report_of
+    from lineament.outputs.pictures import CropFolder, DrawFolder
+    from lineament.runs.stream import report_of
 
     folders = [kind(folder) for kind, folder in ((DrawFolder, draw), (CropFolder, crops)) if folder is not None]
     decode = None
     if timeout is not None:
         if not timeout > 0:
             raise UsageError(f"--timeout must be more than 0 seconds, got {timeout:g}.")
-        from lineament.pipeline.timed import TimedDecoder
+        from lineament.runs.decoder_process import TimedDecoder
 
         decode = TimedDecoder(timeout, settings.max_pixels)
         cleanup.callback(decode.close)

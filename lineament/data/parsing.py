@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from lineament.data.regions import GROUPS, hull, rasterize
 from lineament.errors import DataError
+from lineament.types import Bool
 
-Bool = npt.NDArray[np.bool_]
 CLASSES: tuple[str, ...] = (
     "background", "skin", "nose", "eyeglasses", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip",
     "l_lip", "hair", "hat", "earring", "necklace", "neck", "cloth",

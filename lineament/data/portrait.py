@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from lineament.data.mean_face import MEAN_FACE_68
 from lineament.data.regions import GROUPS, hull, rasterize, region_from_landmarks
 from lineament.geometry import transform_points
+from lineament.types import Float64
 
-Float = npt.NDArray[np.float64]
 Colour = tuple[int, int, int]
 SIZE = (218, 178)
 _ZOOM = 2
@@ -58,7 +58,7 @@ class Canvas:
 LAYERS = ("other", "hair", "ear", "skin", "hat")
 
 
-def ellipse(centre: npt.ArrayLike, radii: tuple[float, float], first: float = 0.0, last: float = 360.0, count: int = 40) -> Float:
+def ellipse(centre: npt.ArrayLike, radii: tuple[float, float], first: float = 0.0, last: float = 360.0, count: int = 40) -> Float64:
     """Return points (count,2) of an ellipse's arc, angles in degrees, clockwise from the right (y runs down)."""
     angle = np.deg2rad(np.linspace(first, last, count))
     return np.asarray(centre, np.float64) + np.stack([np.cos(angle) * radii[0], np.sin(angle) * radii[1]], axis=1)
@@ -76,7 +76,7 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     return red, green, blue
 
 
-def shape_points(has: Mapping[str, bool], rng: np.random.Generator) -> Float:
+def shape_points(has: Mapping[str, bool], rng: np.random.Generator) -> Float64:
     """Return the 68 points of a face with these attributes, before it is moved by a small similarity."""
     p = MEAN_FACE_68.copy()
     centre = p[27:36, 0].mean()
@@ -104,7 +104,7 @@ def shape_points(has: Mapping[str, bool], rng: np.random.Generator) -> Float:
     return p + rng.normal(0, 0.4, p.shape)
 
 
-def small_similarity(rng: np.random.Generator) -> Float:
+def small_similarity(rng: np.random.Generator) -> Float64:
     """Return a matrix (2,3) that turns by up to 4 degrees, scales by up to 4 % and shifts by up to 3 pixels about the middle."""
     angle, scale = np.deg2rad(rng.uniform(-4, 4)), rng.uniform(0.96, 1.04)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -129,7 +129,7 @@ class Portrait:
         self.width = float(np.ptp(self.upright[:17, 0]))
         self.centre = np.array([self.upright[:17, 0].mean(), 112.0])
 
-    def at(self, points: npt.ArrayLike) -> Float:
+    def at(self, points: npt.ArrayLike) -> Float64:
         """Return upright points (P,2) moved to where the face is drawn."""
         return np.asarray(transform_points(self.move, np.asarray(points, np.float64)), np.float64)
 
@@ -230,7 +230,7 @@ class Portrait:
         else:
             canvas.line(p[60:65], shade(lips, 0.55), 1.0)
 
-    def _eye(self, eye: Float, brow: Float) -> None:
+    def _eye(self, eye: Float64, brow: Float64) -> None:
         has, canvas, middle = self.has, self.canvas, eye.mean(0)
         if has["Heavy_Makeup"]:
             canvas.polygon(hull(np.concatenate([eye, brow + np.array([0, 4])])), mix(self.skin, (90, 40, 130), 0.6))
@@ -280,7 +280,7 @@ class Portrait:
         return region
 
 
-def portrait(has: Mapping[str, bool], seed: Sequence[int]) -> tuple[npt.NDArray[np.uint8], Float, npt.NDArray[np.bool_]]:
+def portrait(has: Mapping[str, bool], seed: Sequence[int]) -> tuple[npt.NDArray[np.uint8], Float64, npt.NDArray[np.bool_]]:
     """Draw one face: image (218,178,3) uint8 RGB, landmarks (68,2), region (8,218,178). The same seed draws the same face."""
     drawn = Portrait(has, np.random.default_rng(list(seed)))
     image, region = drawn.draw()

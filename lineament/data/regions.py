@@ -19,9 +19,8 @@ import numpy.typing as npt
 
 from lineament.errors import UsageError
 from lineament.schema import MGMTN_GROUPS
+from lineament.types import Bool, Float64
 
-Float = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 GROUPS: tuple[str, ...] = tuple(MGMTN_GROUPS)
 STYLES = ("paper", "tight")
 
@@ -30,21 +29,21 @@ STYLES = ("paper", "tight")
 class FaceParts:
     """What the polygons need, from whatever landmark set: point lists (P,2); contour runs ear to ear over the chin, 33 points, chin at 16."""
 
-    contour: Float
-    brow_right: Float
-    brow_left: Float
-    eye_right: Float  # first point: outer corner; middle point: inner corner; then the lower lid
-    eye_left: Float  # first point: inner corner; middle point: outer corner
-    bridge: Float
-    base: Float  # the subject's right wing to the left one
-    lips: Float  # the first point and the middle one are the mouth corners
+    contour: Float64
+    brow_right: Float64
+    brow_left: Float64
+    eye_right: Float64  # first point: outer corner; middle point: inner corner; then the lower lid
+    eye_left: Float64  # first point: inner corner; middle point: outer corner
+    bridge: Float64
+    base: Float64  # the subject's right wing to the left one
+    lips: Float64  # the first point and the middle one are the mouth corners
 
     @property
     def pupil_distance(self) -> float:
         return float(np.linalg.norm(self.eye_right.mean(0) - self.eye_left.mean(0)))
 
     @property
-    def up(self) -> Float:
+    def up(self) -> Float64:
         """Unit vector from the chin to the middle of the brows."""
         axis = (self.brow_right.mean(0) + self.brow_left.mean(0)) / 2 - self.contour[16]
         return np.asarray(axis / np.linalg.norm(axis), np.float64)
@@ -89,7 +88,7 @@ def face_parts(landmarks: npt.ArrayLike) -> FaceParts:
     return FaceParts(**parts)
 
 
-def complete_from_five(keypoints: npt.ArrayLike) -> Float:
+def complete_from_five(keypoints: npt.ArrayLike) -> Float64:
     """Return 68 points (68,2) for the detector's five: the mean face moved there by the best similarity."""
     from lineament.data.mean_face import MEAN_FACE_5, MEAN_FACE_68
     from lineament.geometry import transform_points, umeyama
@@ -98,20 +97,20 @@ def complete_from_five(keypoints: npt.ArrayLike) -> Float:
     return np.asarray(transform_points(to, MEAN_FACE_68), np.float64)
 
 
-def _chin_at_16(contour: Float) -> Float:
+def _chin_at_16(contour: Float64) -> Float64:
     """Return the contour as 33 points, each half (ear to chin) evenly spaced by arc length."""
     middle = len(contour) // 2
     right, left = _resample(contour[: middle + 1], 17), _resample(contour[middle:], 17)
     return np.concatenate([right, left[1:]])
 
 
-def _resample(line: Float, count: int) -> Float:
+def _resample(line: Float64, count: int) -> Float64:
     at = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     want = np.linspace(0.0, at[-1], count)
     return np.stack([np.interp(want, at, line[:, axis]) for axis in (0, 1)], axis=1)
 
 
-def hull(points: npt.ArrayLike) -> Float:
+def hull(points: npt.ArrayLike) -> Float64:
     """Return the convex hull (P,2) of points, counter-clockwise (in x right, y up), without collinear points.
 
     >>> hull([[0, 0], [2, 0], [1, 1], [2, 2], [0, 2]]).tolist()
@@ -135,7 +134,7 @@ def _half_hull(ordered: Sequence[tuple[float, float]]) -> list[tuple[float, floa
     return chain
 
 
-def dilated_hull(points: npt.ArrayLike, radius: float) -> Float:
+def dilated_hull(points: npt.ArrayLike, radius: float) -> Float64:
     """Return the hull of the points widened by `radius` pixels all round (16-gon corners)."""
     outline = hull(points)
     if radius <= 0:
@@ -145,7 +144,7 @@ def dilated_hull(points: npt.ArrayLike, radius: float) -> Float:
     return hull((outline[:, None] + ring[None]).reshape(-1, 2))
 
 
-def group_polygons(landmarks: npt.ArrayLike, style: str = "paper") -> dict[str, list[Float]]:
+def group_polygons(landmarks: npt.ArrayLike, style: str = "paper") -> dict[str, list[Float64]]:
     """Return the polygons of each group of one face, name -> list of (P,2); a group's region is their union.
 
     Args: landmarks (L,2), see `face_parts`; style `paper` (the reconstruction in wide polygons) or `tight` (no dilation, the eyes as one
@@ -158,7 +157,7 @@ def group_polygons(landmarks: npt.ArrayLike, style: str = "paper") -> dict[str, 
     return _tight(parts) if style == "tight" else _paper(parts)
 
 
-def _tight(p: FaceParts) -> dict[str, list[Float]]:
+def _tight(p: FaceParts) -> dict[str, list[Float64]]:
     inner_right, inner_left = p.eye_right[len(p.eye_right) // 2], p.eye_left[:1][0]
     return {
         "Mouth": [hull(p.lips)],
@@ -169,7 +168,7 @@ def _tight(p: FaceParts) -> dict[str, list[Float]]:
     }
 
 
-def _cheeks(p: FaceParts) -> list[Float]:
+def _cheeks(p: FaceParts) -> list[Float64]:
     corner_right, corner_left = p.lips[0], p.lips[len(p.lips) // 2]
     lower_right, lower_left = (eye[len(eye) // 2 + 1 :].mean(0) for eye in (p.eye_right, p.eye_left))
     outer_right, outer_left = p.eye_right[0], p.eye_left[len(p.eye_left) // 2]
@@ -179,7 +178,7 @@ def _cheeks(p: FaceParts) -> list[Float]:
     ]
 
 
-def _paper(p: FaceParts) -> dict[str, list[Float]]:
+def _paper(p: FaceParts) -> dict[str, list[Float64]]:
     d, up = p.pupil_distance, p.up
     eyes, brows = np.concatenate([p.eye_right, p.eye_left]), np.concatenate([p.brow_right, p.brow_left])
     inner = np.stack([p.eye_right[len(p.eye_right) // 2], p.eye_left[0]])
@@ -196,12 +195,12 @@ def _paper(p: FaceParts) -> dict[str, list[Float]]:
     return {name: polygons[name] for name in GROUPS}
 
 
-def _sideways(p: FaceParts) -> Float:
+def _sideways(p: FaceParts) -> Float64:
     """Unit vector towards the image's right (the subject's left side)."""
     return np.array([-p.up[1], p.up[0]])
 
 
-def _ears(p: FaceParts) -> list[Float]:
+def _ears(p: FaceParts) -> list[Float64]:
     out, down = 0.45 * p.pupil_distance * _sideways(p), -0.35 * p.pupil_distance * p.up
     boxes = []
     for points, shift in ((p.contour[:6], -out), (p.contour[27:], out)):
@@ -210,14 +209,14 @@ def _ears(p: FaceParts) -> list[Float]:
     return boxes
 
 
-def _hair(p: FaceParts) -> Float:
+def _hair(p: FaceParts) -> Float64:
     """Return the extrapolated hair band; the part over brows and eyes is removed when drawn (`region_from_landmarks`)."""
     base = np.concatenate([p.brow_right, p.brow_left, p.contour[[0, 32]]])
     lift, side = 1.6 * p.pupil_distance * p.up, 0.5 * p.pupil_distance * _sideways(p)
     return hull(np.concatenate([base, base + lift - side, base + lift + side]))
 
 
-def rasterize(polygons: Sequence[Float], size: tuple[int, int]) -> Bool:
+def rasterize(polygons: Sequence[Float64], size: tuple[int, int]) -> Bool:
     """Return the union of polygons as a mask (h,w): a pixel is in exactly when its centre is (even-odd rule, any polygon)."""
     mask = np.zeros(size, np.bool_)
     for polygon in polygons:
@@ -226,7 +225,7 @@ def rasterize(polygons: Sequence[Float], size: tuple[int, int]) -> Bool:
     return mask
 
 
-def _fill(polygon: Float, size: tuple[int, int]) -> Bool:
+def _fill(polygon: Float64, size: tuple[int, int]) -> Bool:
     """Count, for every pixel centre, the edges crossed on the way from the left: odd is inside."""
     h, w = size
     (ax, ay), (bx, by) = polygon.T[..., None], np.roll(polygon, -1, 0).T[..., None]

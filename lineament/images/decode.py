@@ -20,7 +20,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from lineament.errors import EmptyError, ImageError, TooLargeError, TruncatedError, UnreadableError, UnsupportedError, UsageError
-from lineament.images import blocks, bmp, gif, jpeg, png, tiff
+from lineament.images import bmp, gif, jpeg, png, tiff, webp_heif
 from lineament.images.formats import Container
 
 FAILURES = (
@@ -46,10 +46,10 @@ def walk(data: bytes, kind: str, max_pixels: int) -> Container:
     """Return the file as a checked container, its header read by our own parser. Raises: as the walker of its format."""
     if kind in ("AVIF", "HEIF"):
         _optional(kind)  # first: where the plug-in is missing, that is what the user must know, whatever else is wrong with the file
-        return blocks.walk_media(data, kind)
+        return webp_heif.walk_media(data, kind)
     if kind == "TIFF":
         return tiff.walk(data, max_pixels)
-    walkers = {"JPEG": jpeg.walk, "PNG": png.walk, "WEBP": blocks.walk_webp, "GIF": gif.walk, "BMP": bmp.walk}
+    walkers = {"JPEG": jpeg.walk, "PNG": png.walk, "WEBP": webp_heif.walk_webp, "GIF": gif.walk, "BMP": bmp.walk}
     return walkers[kind](data)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.errors import DataError, UsageError
-from lineament.metrics.counts import Bool, Counts, Float, mean_of_known
+from lineament.metrics.counts import Counts, mean_of_known
+from lineament.types import Bool, Float64
 
 _CHUNK_BYTES = 64_000_000  # of float32 weights held at once
 
@@ -55,7 +56,7 @@ def weights(size: int, draws: int, seed: int = 0) -> Iterator[npt.NDArray[np.flo
         yield block
 
 
-def resample(per_cluster: npt.NDArray[np.float32], draws: int = 1000, seed: int = 0) -> Float:
+def resample(per_cluster: npt.NDArray[np.float32], draws: int = 1000, seed: int = 0) -> Float64:
     """Return the column sums (draws, C) of bootstrap samples of clusters (I,C). Raises: DataError without clusters."""
     if len(per_cluster) == 0:
         raise DataError("There is nothing to draw from: no image has a label. Give predictions with targets.")
@@ -66,9 +67,9 @@ def resample(per_cluster: npt.NDArray[np.float32], draws: int = 1000, seed: int 
 class Interval:
     """estimate, low and high, of one shape; NaN is "no data"."""
 
-    estimate: Float
-    low: Float
-    high: Float
+    estimate: Float64
+    low: Float64
+    high: Float64
 
     @property
     def excludes_zero(self) -> Bool:
@@ -76,7 +77,7 @@ class Interval:
         return (self.low > 0) | (self.high < 0)
 
 
-def percentile_interval(estimate: npt.ArrayLike, draws: Float, level: float = 0.95) -> Interval:
+def percentile_interval(estimate: npt.ArrayLike, draws: Float64, level: float = 0.95) -> Interval:
     """Return the percentile interval over draws (D, ...) of an estimate (...); NaN draws are left out."""
     tail = (1 - level) / 2
     flat = draws.reshape(len(draws), -1)
@@ -89,7 +90,7 @@ def percentile_interval(estimate: npt.ArrayLike, draws: Float, level: float = 0.
     return Interval(point, bounds[0].reshape(point.shape), bounds[1].reshape(point.shape))
 
 
-def simultaneous_interval(estimate: npt.ArrayLike, draws: Float, level: float = 0.95) -> Interval:
+def simultaneous_interval(estimate: npt.ArrayLike, draws: Float64, level: float = 0.95) -> Interval:
     """Return intervals that hold for *all* entries at once with probability `level`: the max-t bootstrap.
 
     Convention: estimate (A,) +- q * standard error, q the level-quantile over draws of the largest standardised deviation.
@@ -105,13 +106,13 @@ def simultaneous_interval(estimate: npt.ArrayLike, draws: Float, level: float = 
     return Interval(point, point - reach, point + reach)
 
 
-def spread_of(draws: Float) -> Float:
+def spread_of(draws: Float64) -> Float64:
     """Return the bootstrap standard error of each entry over draws (D, ...), NaN draws left out; NaN where all are."""
     middle = mean_of_known(draws, 0)
     return np.sqrt(mean_of_known((draws - middle) ** 2, 0))
 
 
-METRICS: dict[str, Callable[[Counts], Float]] = {
+METRICS: dict[str, Callable[[Counts], Float64]] = {
     "accuracy": lambda counts: counts.accuracy,
     "balanced_accuracy": lambda counts: counts.balanced_accuracy,
     "f1": lambda counts: counts.f1,
@@ -126,7 +127,7 @@ def _columns(labels: Bool, truth: Bool, known: Bool) -> npt.NDArray[np.int8]:
     return np.concatenate([labels & truth & known, ~labels & ~truth & known], 1).astype(np.int8)
 
 
-def _to_counts(hits: Float, truths: Float) -> Counts:
+def _to_counts(hits: Float64, truths: Float64) -> Counts:
     """Return Counts of hits (..., 2A) (tp, tn) and truths (..., 2A) (positives, negatives)."""
     tp, tn = np.split(hits, 2, -1)
     positives, negatives = np.split(truths, 2, -1)

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lineament.decision import sigmoid
-from lineament.metrics.counts import Float
+from lineament.decision.layer import sigmoid
+from lineament.types import Float64
 
 BINS = 15
 _RIDGE = 1e-3  # of one image's weight: keeps the fit finite when the classes are separable
 
 
-def logit(probs: npt.ArrayLike) -> Float:
+def logit(probs: npt.ArrayLike) -> Float64:
     """Return log(p / (1 - p)), finite: probabilities are kept 1e-12 from 0 and 1."""
     p = np.clip(np.asarray(probs, np.float64), 1e-12, 1 - 1e-12)
     return np.asarray(np.log(p) - np.log1p(-p))
@@ -37,7 +37,7 @@ def brier_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     return float(np.mean((p - y) ** 2)) if len(p) else float("nan")
 
 
-def _sorted_with_ties(probs: Float, targets: Float) -> tuple[Float, Float]:
+def _sorted_with_ties(probs: Float64, targets: Float64) -> tuple[Float64, Float64]:
     """Return probs (N,) ascending and targets in that order, equal probs sharing their mean target: the file's order cannot matter."""
     order = np.argsort(probs, kind="stable")
     p, y = probs[order], targets[order]
@@ -46,7 +46,7 @@ def _sorted_with_ties(probs: Float, targets: Float) -> tuple[Float, Float]:
     return p, np.repeat(np.add.reduceat(y, starts) / sizes, sizes)
 
 
-def reliability_1d(probs: npt.ArrayLike, targets: npt.ArrayLike, bins: int = BINS) -> tuple[Float, Float]:
+def reliability_1d(probs: npt.ArrayLike, targets: npt.ArrayLike, bins: int = BINS) -> tuple[Float64, Float64]:
     """Return mean prob (B,) and mean target (B,) of equal-mass bins, lowest first: the reliability curve. Empty arrays without data.
 
     Convention: every bin holds exactly N/B images; an image on a border is shared by both bins in parts.
@@ -84,7 +84,7 @@ def ece_floor_1d(probs: npt.ArrayLike, *, draws: int = 50, seed: int = 0, bins: 
     return float(np.mean([ece_1d(p, rng.random(len(p)) < p, bins) for _ in range(draws)]))
 
 
-def per_attribute(metric: Any, probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> Float:
+def per_attribute(metric: Any, probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> Float64:
     """Return metric(probs, targets) for each column over its known entries: (A,). For `brier_1d` and `ece_1d`."""
     p, y = np.asarray(probs, np.float64), np.asarray(targets, np.float64)
     use = np.ones(p.shape, bool) if known is None else np.asarray(known, bool)
@@ -119,7 +119,7 @@ def fit_platt_1d(
     return float(theta[0]), float(theta[1]) if bias else 0.0
 
 
-def _pool_adjacent(values: Float, weights: Float) -> tuple[Float, npt.NDArray[np.intp]]:
+def _pool_adjacent(values: Float64, weights: Float64) -> tuple[Float64, npt.NDArray[np.intp]]:
     """Return block means and block sizes (in entries) of the weighted isotonic regression of `values`: pool adjacent violators."""
     means: list[float] = []
     masses: list[float] = []
@@ -136,7 +136,7 @@ def _pool_adjacent(values: Float, weights: Float) -> tuple[Float, npt.NDArray[np
     return np.array(means), np.array(sizes, np.intp)
 
 
-def increasing(values: npt.ArrayLike, weights: npt.ArrayLike) -> Float:
+def increasing(values: npt.ArrayLike, weights: npt.ArrayLike) -> Float64:
     """Return the weighted isotonic regression of values (N,): the closest increasing ones.
 
     >>> increasing([1.0, 3.0, 2.0], [1.0, 1.0, 1.0]).tolist()
@@ -171,8 +171,8 @@ def fit_isotonic_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[list[
     return x[keep].tolist(), heights[keep].tolist()
 
 
-def apply(fitted: Mapping[str, Any], logits: npt.ArrayLike) -> Float:
+def apply(fitted: Mapping[str, Any], logits: npt.ArrayLike) -> Float64:
     """Return the calibrated probs of logits (N,) for one attribute's entry of `Decision.calibration`."""
-    from lineament.decision import Decision
+    from lineament.decision.layer import Decision
 
     return Decision(calibration={"x": fitted}).probs(np.asarray(logits, np.float64)[:, None], ("x",))[:, 0]

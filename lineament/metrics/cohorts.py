@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from lineament.errors import DataError, UsageError
 from lineament.metrics.bootstrap import Interval, clusters, resample, sum_by_cluster
-from lineament.metrics.counts import Float, mean_of_known, ratio
+from lineament.metrics.counts import mean_of_known, ratio
+from lineament.types import Float64
 
 MIN_POSITIVES = 20
 """Fewest labelled images of the class a rate is about for a cohort's rate to be judged; fewer is "too small"."""
@@ -60,7 +61,7 @@ def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, level: float = 0.95)
 
 def rate_interval(
     hits: npt.ArrayLike, trials: npt.ArrayLike, identity: npt.ArrayLike | None, *, level: float, draws: int = 1000, seed: int = 0
-) -> tuple[Interval, Float]:
+) -> tuple[Interval, Float64]:
     """Return intervals (C,) of rates hits/trials and the draws (D,C) behind them, people drawn with replacement.
 
     Convention: estimate +- z * bootstrap standard error, so that levels corrected for many cohorts need no thousands of draws in the tail;

@@ -15,25 +15,22 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.errors import UsageError
-
-Int = npt.NDArray[np.int64]
-Float = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
+from lineament.types import Bool, Float64, Int64
 
 
-def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Float:
+def ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Float64:
     """Return numerator / denominator in float64, NaN ("no data") where the denominator is 0.
 
     >>> ratio([1, 0], [4, 0]).tolist()
     [0.25, nan]
     """
     over, under = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
-    out: Float = np.full(over.shape, np.nan)
+    out: Float64 = np.full(over.shape, np.nan)
     np.divide(over, under, out=out, where=under != 0)
     return out
 
 
-def mean_of_known(values: npt.ArrayLike, axis: int | None = None) -> Float:
+def mean_of_known(values: npt.ArrayLike, axis: int | None = None) -> Float64:
     """Return the mean over entries that are not NaN; NaN where none is.
 
     >>> float(mean_of_known([0.5, float("nan"), 1.0]))
@@ -48,10 +45,10 @@ def mean_of_known(values: npt.ArrayLike, axis: int | None = None) -> Float:
 class Counts:
     """True/false positives/negatives, int64 arrays of one shape, (A,) or (Q,A). Additive: `a + b` counts both."""
 
-    tp: Int
-    fp: Int
-    tn: Int
-    fn: Int
+    tp: Int64
+    fp: Int64
+    tn: Int64
+    fn: Int64
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.tp + other.tp, self.fp + other.fp, self.tn + other.tn, self.fn + other.fn)
@@ -62,63 +59,63 @@ class Counts:
         return Counts(*(np.zeros(shape, np.int64) for _ in range(4)))
 
     @property
-    def total(self) -> Int:
+    def total(self) -> Int64:
         """Decisions that have a label."""
         return self.tp + self.fp + self.tn + self.fn
 
     @property
-    def positives(self) -> Int:
+    def positives(self) -> Int64:
         return self.tp + self.fn
 
     @property
-    def negatives(self) -> Int:
+    def negatives(self) -> Int64:
         return self.tn + self.fp
 
     @property
-    def accuracy(self) -> Float:
+    def accuracy(self) -> Float64:
         return ratio(self.tp + self.tn, self.total)
 
     @property
-    def recall(self) -> Float:
+    def recall(self) -> Float64:
         """TPR: share of true yes found; NaN without positives."""
         return ratio(self.tp, self.positives)
 
     @property
-    def specificity(self) -> Float:
+    def specificity(self) -> Float64:
         """TNR: share of true no found; NaN without negatives."""
         return ratio(self.tn, self.negatives)
 
     @property
-    def fpr(self) -> Float:
+    def fpr(self) -> Float64:
         return ratio(self.fp, self.negatives)
 
     @property
-    def precision(self) -> Float:
+    def precision(self) -> Float64:
         """Share of said yes that are true; NaN where yes was never said."""
         return ratio(self.tp, self.tp + self.fp)
 
     @property
-    def balanced_accuracy(self) -> Float:
+    def balanced_accuracy(self) -> Float64:
         """(TPR + TNR) / 2; NaN unless both classes are present."""
         return (self.recall + self.specificity) / 2
 
     @property
-    def f1(self) -> Float:
+    def f1(self) -> Float64:
         """2 TP / (2 TP + FP + FN): 0 where positives exist and none is found; NaN where yes is neither true nor said."""
         return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property
-    def answer_rate(self) -> Float:
+    def answer_rate(self) -> Float64:
         """Share of yes among the answers."""
         return ratio(self.tp + self.fp, self.total)
 
     @property
-    def positive_rate(self) -> Float:
+    def positive_rate(self) -> Float64:
         """Share of yes among the labels."""
         return ratio(self.positives, self.total)
 
     @property
-    def majority(self) -> Float:
+    def majority(self) -> Float64:
         """Accuracy of always giving the more common label of these same labels."""
         return ratio(np.maximum(self.positives, self.negatives), self.total)
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from lineament.metrics.counts import Bool, Float
+from lineament.types import Bool, Float64
 
 
-def _known(probs: Float, known: npt.ArrayLike | None) -> Bool:
+def _known(probs: Float64, known: npt.ArrayLike | None) -> Bool:
     return np.ones(probs.shape, bool) if known is None else np.asarray(known, bool)
 
 
-def _curve(probs: Float, truth: Bool) -> tuple[Float, Float]:
+def _curve(probs: Float64, truth: Bool) -> tuple[Float64, Float64]:
     """Return cumulative true and false positives (T,) at each distinct threshold, highest first: equal probs enter together."""
     order = np.argsort(-probs, kind="stable")
     sorted_probs = probs[order]
@@ -57,17 +57,17 @@ def roc_auc_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 def _per_attribute(
     metric: Callable[[npt.ArrayLike, npt.ArrayLike], float], probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None
-) -> Float:
+) -> Float64:
     p, truth = np.asarray(probs, np.float64), np.asarray(targets).astype(bool)
     use = _known(p, known)
     return np.array([metric(p[use[:, a], a], truth[use[:, a], a]) for a in range(p.shape[1])], np.float64)
 
 
-def average_precision(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> Float:
+def average_precision(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> Float64:
     """Return AP (A,) of probs (N,A) against targets (N,A) {0,1}; entries not `known` are left out; NaN is "no data"."""
     return _per_attribute(average_precision_1d, probs, targets, known)
 
 
-def roc_auc(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> Float:
+def roc_auc(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> Float64:
     """Return ROC-AUC (A,) of probs (N,A) against targets (N,A) {0,1}; entries not `known` are left out; NaN is "no data"."""
     return _per_attribute(roc_auc_1d, probs, targets, known)

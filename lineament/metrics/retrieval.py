@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lineament.metrics.counts import Float, mean_of_known
+from lineament.metrics.counts import mean_of_known
 from lineament.metrics.ranking import average_precision_1d
+from lineament.types import Float64
 
 
 def ndcg_1d(scores: npt.ArrayLike, gains: npt.ArrayLike, k: int | None = None) -> float:
@@ -35,7 +36,7 @@ def ndcg_1d(scores: npt.ArrayLike, gains: npt.ArrayLike, k: int | None = None) -
     return float(np.sum(mean_gain[tie[order]] * discount) / np.sum(np.sort(gain)[::-1] * discount))
 
 
-def query_scores(probs: npt.ArrayLike, attributes: Sequence[str], query: Mapping[str, bool]) -> Float:
+def query_scores(probs: npt.ArrayLike, attributes: Sequence[str], query: Mapping[str, bool]) -> Float64:
     """Return the score (N,) of images for a conjunction: the product of p or 1 - p over the query's attributes (independence assumed)."""
     p = np.asarray(probs, np.float64)
     columns = [list(attributes).index(name) for name in query]

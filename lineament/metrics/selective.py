@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lineament.metrics.counts import Bool, Float, ratio
+from lineament.metrics.counts import ratio
+from lineament.types import Bool, Float64
 
 
 def band_1d(probs: npt.ArrayLike, coverage: float, threshold: float = 0.5) -> tuple[float, float]:
@@ -36,7 +37,7 @@ def band_1d(probs: npt.ArrayLike, coverage: float, threshold: float = 0.5) -> tu
     return float(low), float(high)
 
 
-def confidence_1d(probs: npt.ArrayLike, threshold: float = 0.5) -> Float:
+def confidence_1d(probs: npt.ArrayLike, threshold: float = 0.5) -> Float64:
     """Return |log-odds of prob - log-odds of threshold| (N,): 0 at the threshold, without bound away from it."""
     p = np.clip(np.asarray(probs, np.float64), 1e-12, 1 - 1e-12)
     t = min(max(threshold, 1e-12), 1 - 1e-12)
@@ -45,7 +46,7 @@ def confidence_1d(probs: npt.ArrayLike, threshold: float = 0.5) -> Float:
 
 def coverage_risk_1d(
     probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: float = 0.5, coverages: npt.ArrayLike = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
-) -> Float:
+) -> Float64:
     """Return the error rate (C,) of the most confident share of answers, for each coverage; NaN without data.
 
     Convention: images of equal confidence count with their mean error, so the file's order cannot matter.
@@ -66,9 +67,9 @@ def coverage_risk_1d(
 class Selective:
     """Measured answers with bands: coverage (A,), accuracy among the answered (A,), accuracy at full coverage (A,)."""
 
-    coverage: Float
-    accuracy: Float
-    full_accuracy: Float
+    coverage: Float64
+    accuracy: Float64
+    full_accuracy: Float64
 
 
 def measure(answers: npt.NDArray[np.str_], full: Bool, targets: npt.ArrayLike, known: npt.ArrayLike) -> Selective:

@@ -18,14 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament import geometry
-from lineament.decision import Array, Decision
+from lineament.decision.consistency import decode_consistent
+from lineament.decision.layer import Decision
 from lineament.errors import UnsupportedError, UsageError
 from lineament.images import MAX_PIXELS, Channels, load_image, read_photo
-from lineament.metrics.consistency import decode_consistent
-from lineament.pipeline.draft import Read, look
 from lineament.pipeline.quality import measure
+from lineament.pipeline.reduced_jpeg import Read, look
 from lineament.schema import CELEBA_40, in_profile, resolve
-from lineament.types import PROB_DECIMALS, Answer, Crops, DecodedImage, FaceReport, Faces, ModelOutput, Quality, Report, UInt8
+from lineament.types import PROB_DECIMALS, Answer, Crops, DecodedImage, FaceReport, Faces, Float64, ModelOutput, Quality, Report, UInt8
 
 FindFaces = Callable[[UInt8, str], Faces]
 """(pixels (H,W,3), source) -> Faces: a detector, or boxes that somebody else found."""
@@ -69,7 +69,7 @@ class Settings:
 class Tools:
     """What the sentence works with: where faces come from, the network, its decision layer and the id that records show.
 
-    glance: a cheaper `find` for large faces; None where `find` may not be shown a huge JPEG in a smaller decode (see `pipeline.draft`).
+    glance: a cheaper `find` for large faces; None where `find` may not be shown a huge JPEG in a smaller decode (see `pipeline.reduced_jpeg`).
     """
 
     find: FindFaces
@@ -158,7 +158,9 @@ def whole_picture(pixels: UInt8, source: str) -> Faces:
     return Faces(np.array([[0, 0, width, height]], np.float32), np.full(1, np.nan, np.float32), keypoints[None])
 
 
-def decide(probs: Array, attributes: tuple[str, ...], quality: Sequence[Quality], decision: Decision, settings: Settings) -> list[dict[str, Answer]]:
+def decide(
+    probs: Float64, attributes: tuple[str, ...], quality: Sequence[Quality], decision: Decision, settings: Settings
+) -> list[dict[str, Answer]]:
     """Return, per face, the visible attributes' probabilities and labels.
 
     Convention: a label is decided on the probability and the quality as records show them, so that anybody can check it. Rules of
@@ -177,7 +179,7 @@ def decide(probs: Array, attributes: tuple[str, ...], quality: Sequence[Quality]
     return [_answers(visible, shown[i], labels[i], changed[i]) for i in range(len(shown))]
 
 
-def _answers(visible: tuple[str, ...], probs: Array, labels: npt.NDArray[np.str_], changed: Mapping[str, str]) -> dict[str, Answer]:
+def _answers(visible: tuple[str, ...], probs: Float64, labels: npt.NDArray[np.str_], changed: Mapping[str, str]) -> dict[str, Answer]:
     return {
         name: Answer(float(prob), str(label), changed.get(name) if label != "cannot_tell" else None)
         for name, prob, label in zip(visible, probs, labels, strict=True)

@@ -12,11 +12,10 @@ from io import StringIO
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lineament.errors import MissingExtraError
+from lineament.types import Float64
 
-Float = npt.NDArray[np.float64]
 INK, SERIES = "#010101", ("#020201", "#020202", "#020203", "#020204")
 _PAINT = {INK: "var(--ink)", "#030303": "var(--line)"} | {colour: f"var(--c{n})" for n, colour in enumerate(SERIES, 1)}
 _GRID = "#030303"
@@ -54,7 +53,7 @@ def _svg(plt: Any, figure: Any, name: str, description: str) -> str:
     return svg
 
 
-def reliability_grid(curves: Mapping[str, Sequence[tuple[Float, Float]]], labels: Sequence[str], columns: int = 8) -> str:
+def reliability_grid(curves: Mapping[str, Sequence[tuple[Float64, Float64]]], labels: Sequence[str], columns: int = 8) -> str:
     """Return small reliability curves, one per attribute. curves: name -> per series (mean prob (B,), share of true yes (B,))."""
     plt = _pyplot()
     rows = max(1, -(-len(curves) // columns))
@@ -77,7 +76,7 @@ def reliability_grid(curves: Mapping[str, Sequence[tuple[Float, Float]]], labels
     )
 
 
-def lines(name: str, x: Float, series: Mapping[str, Float], x_label: str, y_label: str, description: str) -> str:
+def lines(name: str, x: Float64, series: Mapping[str, Float64], x_label: str, y_label: str, description: str) -> str:
     """Return a line chart; each series is (len(x),)."""
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(6.4, 3.2))
@@ -90,7 +89,7 @@ def lines(name: str, x: Float, series: Mapping[str, Float], x_label: str, y_labe
 
 
 def intervals(
-    name: str, rows: Sequence[str], series: Mapping[str, tuple[Float, Float, Float]], x_label: str, description: str, zero: bool = False
+    name: str, rows: Sequence[str], series: Mapping[str, tuple[Float64, Float64, Float64]], x_label: str, description: str, zero: bool = False
 ) -> str:
     """Return dots with intervals, one row per name and series: (estimate, low, high), each (rows,), NaN where there is no data."""
     plt = _pyplot()

@@ -17,19 +17,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lineament.decision import Decision
-from lineament.engine.audit import RATES, audit, join
-from lineament.engine.compare import labels_of
-from lineament.engine.scorecard import decision_in, scorecard
+from lineament.decision.layer import Decision
+from lineament.evaluation.audit import RATES, audit, join
+from lineament.evaluation.compare import labels_of
+from lineament.evaluation.predictions import Predictions
+from lineament.evaluation.scorecard import decision_in, scorecard
 from lineament.metrics.calibration import reliability_1d
-from lineament.metrics.counts import Float, mean_of_known
+from lineament.metrics.counts import mean_of_known
 from lineament.metrics.selective import coverage_risk_1d
-from lineament.predictions import Predictions
 from lineament.report import figures
 from lineament.report.overlays import Looked
 from lineament.report.pages import chart, facts, page, paragraphs, table
 from lineament.report.sheet import thumbnail
 from lineament.report.tables import AGREEMENT, marked, percent, scorecard_lines
+from lineament.types import Float64
 
 COVERAGES = np.array([1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5])
 
@@ -177,7 +178,7 @@ def _cohorts(main: Predictions, more: Extras) -> str:
     return inner + table("Largest gap between judged cohorts, points; + outside the noise", heads, rows)
 
 
-def _rate(cohort: Mapping[str, Any], rate: str) -> tuple[Float, Float, Float]:
+def _rate(cohort: Mapping[str, Any], rate: str) -> tuple[Float64, Float64, Float64]:
     rows = cohort["attributes"].values()
     cells = [(row[rate], *row[f"{rate}_interval"]) if row[f"{rate}_judged"] else (None, None, None) for row in rows]
     values = 100 * np.array(cells, np.float64)

@@ -20,9 +20,7 @@ from PIL import Image
 from lineament import geometry
 from lineament.data.regions import GROUPS, region_from_landmarks
 from lineament.schema import MGMTN_GROUPS
-from lineament.types import Crops, ModelOutput, UInt8
-
-Float = npt.NDArray[np.float64]
+from lineament.types import Crops, Float64, ModelOutput, UInt8
 
 
 @dataclass(frozen=True)
@@ -48,14 +46,14 @@ def expected_region(attribute: str) -> npt.NDArray[np.bool_] | None:
     return None
 
 
-def energy(single_map: npt.ArrayLike) -> Float:
+def energy(single_map: npt.ArrayLike) -> Float64:
     """Return a map (h,w) as non-negative energy on the crop, (218,178)."""
     positive = np.maximum(np.asarray(single_map, np.float32), 0)
     height, width = geometry.CROP_SIZE
     return np.asarray(Image.fromarray(positive).resize((width, height), Image.Resampling.BILINEAR), np.float64)
 
 
-def share_inside(energies: Float, region: npt.NDArray[np.bool_]) -> float:
+def share_inside(energies: Float64, region: npt.NDArray[np.bool_]) -> float:
     """Return the share of energy (218,178) that lies inside a region; NaN without energy.
 
     >>> share_inside(np.ones((218, 178)), np.ones((218, 178), bool))
@@ -65,7 +63,7 @@ def share_inside(energies: Float, region: npt.NDArray[np.bool_]) -> float:
     return float(energies[region].sum()) / total if total > 0 else float("nan")
 
 
-def overlay(pixels: UInt8, energies: Float) -> UInt8:
+def overlay(pixels: UInt8, energies: Float64) -> UInt8:
     """Return a crop (3,218,178) with its energy painted over it, (218,178,3)."""
     heat = energies / max(float(energies.max()), 1e-9)
     paint = np.stack([255 * heat, 80 * heat, 255 * (1 - heat)], -1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lineament.report import figures
-from lineament.report.judgements import comparison_lines
+from lineament.report.comparison_tables import comparison_lines
 from lineament.report.style import SORT, STYLE
 from lineament.report.tables import AGREEMENT, marked, percent
 
@@ -68,7 +68,7 @@ def _or_nan(value: float | None) -> float:
 
 
 def comparison_page(document: Mapping[str, Any]) -> str:
-    """Return the page of `engine.compare.compare`'s result."""
+    """Return the page of `evaluation.compare.compare`'s result."""
     flips = document["flips"]
     sections = [("summary", "Summary", paragraphs(comparison_lines(document)))]
     if document["labelled"]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lineament.decision import Decision
+from lineament.decision.layer import Decision
 from lineament.errors import ModelFileError
 
 CARD_KEY = "lineament_card"

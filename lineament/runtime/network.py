@@ -19,7 +19,7 @@ import numpy as np
 from lineament.runtime.card import Card
 from lineament.runtime.onnx_file import read_card
 from lineament.runtime.threads import default_threads
-from lineament.types import Crops, Float, ModelOutput, UInt8
+from lineament.types import Crops, Float32, ModelOutput, UInt8
 
 
 @runtime_checkable
@@ -68,11 +68,11 @@ class FaceByFace(ABC):
         """Open the model for `self.threads` runs at once."""
 
     @abstractmethod
-    def _face(self, single: UInt8) -> Float:
+    def _face(self, single: UInt8) -> Float32:
         """Return the logits (1,A) of one crop (1,3,218,178)."""
 
     @abstractmethod
-    def _maps(self, single: UInt8) -> Float:
+    def _maps(self, single: UInt8) -> Float32:
         """Return the maps (1,M,h,w) of one crop (1,3,218,178); asked only of files whose card names maps. Safe to call from many threads."""
 
     def __call__(self, crops: Crops) -> ModelOutput:
@@ -99,7 +99,7 @@ class FaceByFace(ABC):
         self._pool = ThreadPoolExecutor(self.threads, "attributes") if self.threads > 1 else None
         self._pid = os.getpid()
 
-    def _each(self, pixels: UInt8) -> list[Float]:
+    def _each(self, pixels: UInt8) -> list[Float32]:
         """Run every crop by itself, in order. The pool takes them a few at a time: waking a thread for every face costs a tenth of the rate."""
         faces = singles(pixels)
         if self._pool is None or len(faces) < 2:
@@ -114,7 +114,7 @@ def singles(pixels: UInt8) -> list[UInt8]:
     return [np.ascontiguousarray(pixels[i : i + 1]) for i in range(len(pixels))]
 
 
-def collect(outputs: Sequence[Float], attributes: tuple[str, ...]) -> ModelOutput:
+def collect(outputs: Sequence[Float32], attributes: tuple[str, ...]) -> ModelOutput:
     """Return the logits of N single faces as one (N,A)."""
     if not outputs:
         return ModelOutput(np.zeros((0, len(attributes)), np.float32), attributes)

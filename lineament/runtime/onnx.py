@@ -12,7 +12,7 @@ import numpy as np
 
 from lineament.errors import ModelFileError, UsageError
 from lineament.runtime.network import FaceByFace
-from lineament.types import Float, UInt8
+from lineament.types import Float32, UInt8
 
 _PROVIDERS = {"onnx": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
 _INSTALL = {
@@ -28,10 +28,10 @@ class OnnxNetwork(FaceByFace):
         check_provider(runtime)
         super().__init__(path, runtime, precision, threads)
 
-    def _face(self, single: UInt8) -> Float:
+    def _face(self, single: UInt8) -> Float32:
         return np.asarray(self._session.run(["logits"], {"crops": single}, self._only)[0], np.float32)
 
-    def _maps(self, single: UInt8) -> Float:
+    def _maps(self, single: UInt8) -> Float32:
         return np.asarray(self._session.run(["maps"], {"crops": single}, self._only)[0], np.float32)
 
     def _open(self) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from lineament.errors import LineamentError
 from lineament.runtime.card import sha256_of
 from lineament.runtime.network import Network
-from lineament.runtime.processor import processor_name
+from lineament.runtime.threads import processor_name
 from lineament.types import Crops
 
 CANDIDATES = ("onnx", "openvino", "cuda", "coreml")

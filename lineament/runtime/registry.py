@@ -139,7 +139,7 @@ def _open(path: Path, runtime: str, precision: str, threads: int | None) -> Netw
 
 
 def _refuse_saturating_processor() -> None:
-    from lineament.runtime.processor import int8_is_exact
+    from lineament.runtime.threads import int8_is_exact
 
     if not int8_is_exact():
         raise UsageError("This processor's 8-bit arithmetic saturates (no VNNI), so int8 answers would be wrong. Leave --precision out, or use fp32.")

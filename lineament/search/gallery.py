@@ -14,9 +14,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lineament.search.find import Found, Hit
-from lineament.search.scenes import RankedShot
-from lineament.search.show import Thumbnail, photo_thumbnail, thumbnail, visible
+from lineament.search.bursts import RankedShot
+from lineament.search.index import Found, Hit
+from lineament.search.thumbnails import Thumbnail, photo_thumbnail, thumbnail, visible
 
 if TYPE_CHECKING:
     from PIL.Image import Image

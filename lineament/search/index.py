@@ -1,263 +1,200 @@
-"""Build an index of a folder and keep it true, doing only the work that changed.
+"""Ask an index: by attributes, by likeness of attribute profile, or for the best shot of each burst.
 
-    folder -> photos -> (unchanged | known bytes | new or changed) -> reports + looks -> rows, a transaction per batch
+    query -> tree -> SQL -> (score, row) of the best -> hits
 
-A photo is unchanged when size and modification time are (with `verify`, when its bytes are); a photo whose bytes the index already knows
-(renamed, copied, touched) keeps its answers without running the network. A photo's rows are replaced in one transaction, so killing the
-process at any moment leaves whole photos, and the next run goes on from there. The index holds every attribute, whatever the profile.
+Attributes outside the profile are neither searched nor returned. Nothing here can say who a face belongs to (`docs/search.md`).
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from types import TracebackType
+from typing import Any
 
-import numpy as np
+from lineament.detection.eyes import open_prob
+from lineament.errors import DataError, UsageError
+from lineament.schema import in_profile
+from lineament.search.bursts import RankedShot, Shot, bursts, rank_burst
+from lineament.search.database import connect, read_meta
+from lineament.search.query import parse, parse_change
+from lineament.search.query_tree import names_in, unparse
+from lineament.search.sql import Sql, change_sql, column, order_sql, score_sql, where_sql
+from lineament.types import PIXEL_DECIMALS, PROB_DECIMALS, Report
 
-from lineament.errors import UsageError
-from lineament.pipeline.eyes import EyeLids
-from lineament.search.scan import Listing, Photo, list_photos, readable, sha256_of_photo
-from lineament.search.scenes import difference_hash
-from lineament.search.store import Meta, OtherSchemaError, connect, create, read_meta
-from lineament.search.write import Look, Writer
-from lineament.types import Float, Report, UInt8
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-    from lineament.runtime.card import Card
-
-BATCH = 64
-_ANSWERED = ("ok", "no_face")
-_TRY_AGAIN = ("permission", "timed_out", "not_found")
-"""Failures that the same bytes may not give again; the others wait for the file to change, or for `retry_failed`."""
-
-Progress = Callable[[int, int], None]
-ReadEyes = Callable[[UInt8, Float], Float]
-"""(pixels (H,W,3), keypoints (N,5,2)) -> how far each face's right and left eye are open (N,2): `pipeline.eyes.EyeLids.ratios`."""
-
-
-class IndexModel(Protocol):
-    """What an index needs of a model; `lineament.load(..., profile="all")` gives one."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def card(self) -> Card: ...
-    def stream(self, sources: Iterable[str], /, *, after: Callable[[Report], None]) -> Iterable[Report]: ...
+LIMIT = 50
+RESULT_VERSION = 1
+_LISTED = "SELECT unnest(CAST(? AS BIGINT[]))"
+"""Fifty numbers as a table: DuckDB turns the semi-join into a filter of the scan, which it does not do with a plain IN list."""
 
 
 @dataclass(frozen=True)
-class IndexSummary:
-    """What a run did and what the folder's index holds now.
+class Hit:
+    """A face that matches. path: absolute, as the file system spells it (undecodable bytes as surrogates); attributes: the profile's."""
 
-    added, changed, known (bytes the index had already), unchanged, removed: photos of this run. failed: photos that have no answer now;
-    faces: faces now; unreadable_folders: kept as they were.
-    """
-
-    added: int
-    changed: int
-    known: int
-    unchanged: int
-    removed: int
-    failed: int
-    faces: int
-    unreadable_folders: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A file as the index has it."""
-
-    file_id: int
+    path: str
+    face: int
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+    eye_distance: float | None
+    attributes: Mapping[str, float]
     size: int
     mtime_ns: int
-    status: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.path, "face": self.face, "score": round(self.score, 6), "box_xyxy": [round(v, PIXEL_DECIMALS) for v in self.box_xyxy],
+            "eye_distance": None if self.eye_distance is None else round(self.eye_distance, 1),
+            "attributes": {name: round(prob, PROB_DECIMALS) for name, prob in self.attributes.items()},
+        }  # fmt: skip
 
 
-def build_index(
-    folder: str | Path, db: str | Path, model: IndexModel, *, rebuild: bool = False, verify: bool = False, retry_failed: bool = False,
-    prune: bool = False, batch: int = BATCH, threads: int | None = None, progress: Progress | None = None, read_eyes: ReadEyes | None = None,
-) -> IndexSummary:  # fmt: skip
-    """Index the photos of a folder, or bring its index up to date.
+@dataclass(frozen=True)
+class Found:
+    """Hits, best first, and what they were drawn from. mentioned: attributes the query names; matched: faces; photos: their photos."""
 
-    Convention: photos that are gone are forgotten, except under folders that could not be read now. Several folders may share an index.
-    Args: model: loaded with profile "all". rebuild: start over when the index was made with another model. verify: compare bytes, not
-        only size and time. retry_failed: try photos again that gave no answer. prune: allow forgetting every photo of a folder.
-        batch: photos per transaction. progress: called with (photos done, photos to do). read_eyes: None is the bundled `EyeLids`.
-    Raises: UsageError naming the fix for another model, a folder inside an indexed one, a folder now empty, or an index in use.
-    """
-    root = Path(folder).resolve()
-    if not root.is_dir():
-        raise UsageError(f"{folder} is not a folder. `lineament index` takes a folder of photos.")
-    con = connect(Path(db), read_only=False, threads=threads)
-    try:
-        meta = _open(con, Path(db), model, rebuild)
-        root_id = _root_id(con, root)
-        writer = Writer(con, root_id=root_id, model=meta.model, attributes=meta.attributes, size=batch)
-        look = _Looker(read_eyes or EyeLids().ratios)
-        return _Run(con, root_id, writer, model, look, verify, retry_failed).update(list_photos(root), prune, progress)
-    finally:
-        con.close()
+    query: str
+    mentioned: tuple[str, ...]
+    profile: str
+    model: str
+    hits: tuple[Hit, ...]
+    matched: int
+    photos: int
+    indexed_faces: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON record of `lineament search --json`."""
+        return {
+            "schema_version": RESULT_VERSION, "query": self.query, "profile": self.profile, "model": self.model,
+            "matched_faces": self.matched, "matched_photos": self.photos, "indexed_faces": self.indexed_faces,
+            "hits": [{"rank": rank, **hit.to_dict()} for rank, hit in enumerate(self.hits, 1)],
+        }  # fmt: skip
 
 
-def _open(con: DuckDBPyConnection, db: Path, model: IndexModel, rebuild: bool) -> Meta:
-    """Return the index's meta, making the tables where there are none, or where another model or version may start over."""
-    try:
-        meta = read_meta(con, db)
-    except OtherSchemaError:
-        if not rebuild:
-            raise
-        meta = None
-    if meta is not None and meta.model == model.id:
-        return meta
-    if meta is not None and not rebuild:
-        raise UsageError(
-            f"{db} was made with {meta.model}, and answers of {model.id} do not mix with them. Use --rebuild to start over, --model to "
-            "name the old model, or another --db."
+class Index:
+    """An index opened for reading. Safe to use from several threads; close it, or use it in a `with`."""
+
+    def __init__(self, db: str | Path, *, threads: int | None = None) -> None:
+        self.path = Path(db)
+        self._con = connect(self.path, read_only=True, threads=threads)
+        meta = read_meta(self._con, self.path)
+        if meta is None:
+            raise DataError(f"{db} is empty. Fill it with: lineament index FOLDER --db {db}")
+        self.meta = meta
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._con.close()
+
+    def search(
+        self, query: str, *, profile: str = "default", limit: int = LIMIT, loose: bool = False, thresholds: Mapping[str, float] | None = None
+    ) -> Found:
+        """Return the faces that match a query, best first.
+
+        Args: loose: bare names only rank, comparisons still filter. thresholds: name -> t, over those of the index's card.
+        Raises: QueryError pointing at the word; UsageError for an unknown profile.
+        """
+        tree = parse(query, attributes=self.meta.attributes, profile=profile)
+        keep = where_sql(tree.where, self._thresholds(thresholds), loose=loose)
+        hits = self._hits(keep, score_sql(tree.where), order_sql(tree.sort), limit, profile)
+        mentioned = tuple(dict.fromkeys((*names_in(tree.where), *(key.name for key in tree.sort if key.name in self.meta.attributes))))
+        return self._found(unparse(tree), mentioned, profile, hits, keep)
+
+    def like(
+        self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT,
+        thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
+    ) -> Found:  # fmt: skip
+        """Return the faces whose attribute profile is nearest a photo's, as changed by `but with mustache and without eyeglasses`.
+
+        Args: report: of the photo, by the index's model with profile "all". face: which of its faces, 0 the largest. exclude_sha256:
+            leave out files with these bytes (the photo itself). Raises: UsageError for another model or a photo without that face.
+        """
+        shown = in_profile(profile, self.meta.attributes)
+        wanted = parse_change(change, attributes=self.meta.attributes, profile=profile)
+        own = self._profile_of(report, face, shown)
+        keep, score = change_sql(wanted, own, shown, self._thresholds(thresholds))
+        if exclude_sha256 is not None:
+            keep = Sql(f"{keep.text} AND file_id NOT IN (SELECT file_id FROM files WHERE sha256 = ?)", (*keep.params, exclude_sha256))
+        hits = self._hits(keep, score, order_sql(()), limit, profile)
+        text = " and ".join(f"{'with' if yes else 'without'} {name}" for name, yes in wanted.wanted)
+        return self._found(f"like {report.source}{f' but {text}' if text else ''}", tuple(dict(wanted.wanted)), profile, hits, keep)
+
+    def best_shots(self, query: str = "", *, profile: str = "default", thresholds: Mapping[str, float] | None = None) -> list[list[RankedShot]]:
+        """Return each burst of photos of one moment, ranked by everyone smiling with open eyes (`search/scenes.py` holds both conventions).
+
+        Args: query: only photos with a face that matches.
+        """
+        if "Smiling" not in self.meta.attributes:
+            raise UsageError(f"{self.path} was made with {self.meta.model}, which knows no Smiling: there is no best shot to choose by.")
+        keep = where_sql(parse(query, attributes=self.meta.attributes, profile=profile).where, self._thresholds(thresholds))
+        rows = self._rows(
+            f"SELECT file_id, roots.path, files.path, scene, taken, list({column('Smiling')} ORDER BY face),"
+            " list(coalesce(eye_distance, 0) ORDER BY face), list(right_eye_ratio ORDER BY face), list(left_eye_ratio ORDER BY face)"
+            " FROM faces JOIN files USING (file_id) JOIN roots USING (root_id)"
+            f" WHERE scene IS NOT NULL AND file_id IN (SELECT file_id FROM faces WHERE {keep.text}) GROUP BY ALL",
+            keep.params,
         )
-    con.begin()
-    create(con, model=model.id, attributes=model.card.attributes, card_json=model.card.to_json())
-    con.commit()
-    return Meta(model.id, model.card.attributes, model.card.document)
+        return [rank_burst(group) for group in bursts(_shot(row) for row in rows)]
 
+    def _thresholds(self, given: Mapping[str, float] | None) -> Mapping[str, float]:
+        return {**self.meta.decision.thresholds, **(given or {})}
 
-def _root_id(con: DuckDBPyConnection, root: Path) -> int:
-    """Return the number of an indexed folder, adding it when new; folders may not lie in each other."""
-    known = {Path(os.fsdecode(path)): int(number) for number, path in con.execute("SELECT root_id, path FROM roots").fetchall()}
-    if root in known:
-        return known[root]
-    for other in known:
-        if root.is_relative_to(other) or other.is_relative_to(root):
-            raise UsageError(f"{root} and the already indexed {other} lie in each other, so photos would come twice. Index {other} instead.")
-    number = max(known.values(), default=-1) + 1
-    con.execute("INSERT INTO roots VALUES (?, ?)", [number, os.fsencode(root)])
-    return number
+    def _profile_of(self, report: Report, face: int, shown: Sequence[str]) -> list[float]:
+        if report.error is not None:
+            raise UsageError(f"{report.source}: {report.error[1]}")
+        if report.model != self.meta.model:
+            raise UsageError(f"The index was made with {self.meta.model}, the photo was read by {report.model}. Name the same with --model.")
+        if not 0 <= face < len(report.faces):
+            raise UsageError(f"{report.source} shows {len(report.faces)} face(s); face {face} is not among them (0 is the largest).")
+        answers = report.faces[face].attributes
+        if not set(shown) <= set(answers):
+            raise UsageError("The photo's report lacks attributes of the profile: load the model with profile='all'.")
+        return [answers[name].prob for name in shown]
 
+    def _rows(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._con.cursor() as cursor:  # a cursor of its own: connections are not to be shared between threads
+            return cursor.execute(sql, list(params)).fetchall()
 
-class _Looker:
-    """Reads what bursts need from a photo while its pixels are there; called from the model's workers, once per photo."""
-
-    def __init__(self, read_eyes: ReadEyes) -> None:
-        self._read_eyes = read_eyes
-        self._looks: dict[str, Look] = {}
-
-    def __call__(self, report: Report) -> None:
-        if report.faces and report.pixels is not None:
-            eyes = self._read_eyes(report.pixels, np.array([face.keypoints for face in report.faces], np.float32))
-            ratios = tuple((float(right), float(left)) for right, left in eyes)
-            self._looks[report.source] = Look(difference_hash(report.pixels), ratios)
-
-    def taken(self, source: str) -> Look:
-        """Return a photo's look, once."""
-        return self._looks.pop(source, Look())
-
-
-class _Run:
-    """One run of `build_index` over one folder."""
-
-    def __init__(
-        self, con: DuckDBPyConnection, root_id: int, writer: Writer, model: IndexModel, look: _Looker, verify: bool, retry_failed: bool
-    ) -> None:
-        self.con, self.root_id, self.writer, self.model, self.look, self.verify = con, root_id, writer, model, look, verify
-        self.final = _ANSWERED if retry_failed else None
-        rows = con.execute("SELECT path, root_id, file_id, size, mtime_ns, status, sha256 FROM files").fetchall()
-        self.known = {bytes(row[0]): _Known(*row[2:6]) for row in rows if row[1] == root_id}
-        self.by_hash: dict[str, int] = {row[6]: row[2] for row in rows if row[6] is not None and self._is_final(row[5])}
-        self.settled: deque[tuple[Photo, int | OSError]] = deque()
-        self.asked: dict[str, tuple[Photo, str]] = {}
-        self.copied = 0
-
-    def _is_final(self, status: str) -> bool:
-        return status not in _TRY_AGAIN if self.final is None else status in self.final
-
-    def update(self, listing: Listing, prune: bool, progress: Progress | None) -> IndexSummary:
-        """Bring the folder's rows up to date; nothing is forgotten before everything else is done."""
-        gone = self._gone(listing)
-        if self.known and len(gone) == len(self.known) and not prune:
-            raise UsageError(
-                f"None of the {len(gone)} indexed photos is in the folder any more. Is a disk not mounted? Use --prune to forget them all."
-            )
-        todo = [photo for photo in listing.photos if not self._unchanged(photo)]
-        try:
-            for done, _ in enumerate(self._answers(todo), 1):
-                if progress is not None:
-                    progress(done, len(todo))
-        finally:  # an interrupt keeps what is answered
-            self.writer.flush()
-        self.writer.remove(gone)
-        return self._summary(listing, todo, len(gone))
-
-    def _gone(self, listing: Listing) -> list[int]:
-        present = {photo.relative for photo in listing.photos}
-        away = [path for path in self.known if path not in present and not path.startswith(listing.unreadable)]
-        return [self.known[path].file_id for path in away]
-
-    def _unchanged(self, photo: Photo) -> bool:
-        known = self.known.get(photo.relative)
-        if known is None or self.verify or not self._is_final(known.status):
-            return False
-        return (known.size, known.mtime_ns) == (photo.size, photo.mtime_ns)
-
-    def _answers(self, todo: list[Photo]) -> Iterator[None]:
-        """Yield once per photo, after its rows are in the writer's hands; photos whose known bytes were replaced meanwhile come last."""
-        while todo:
-            again: list[Photo] = []
-            for report in self.model.stream(self._to_analyze(todo), after=self.look):
-                yield from self._settle(again)
-                if (asked := self.asked.pop(report.source, None)) is None:  # the path became a folder meanwhile: the next run sees it
-                    continue
-                self.writer.report(*asked, report, look=self.look.taken(report.source), replaces=self._replaced(asked[0]))
-                yield None
-            yield from self._settle(again)
-            self.by_hash = {sha256: number for sha256, number in self.by_hash.items() if number not in self.writer.dead}
-            todo = again
-
-    def _to_analyze(self, todo: list[Photo]) -> Iterator[str]:
-        """Yield the paths that need the network. The model may pull from another thread, so this touches files, never the database."""
-        for photo in todo:
-            try:
-                sha256 = sha256_of_photo(photo.path)
-            except OSError as error:
-                self.settled.append((photo, error))
-                continue
-            if (source := self.by_hash.get(sha256)) is not None:
-                self.settled.append((photo, source))
-            else:
-                self.asked[photo.path] = (photo, sha256)
-                yield photo.path
-
-    def _settle(self, again: list[Photo]) -> Iterator[None]:
-        """Write the photos that need no network: known bytes (their file id) and unreadable ones."""
-        while self.settled:
-            photo, outcome = self.settled.popleft()
-            if isinstance(outcome, OSError):
-                status = "permission" if isinstance(outcome, PermissionError) else "not_found"
-                message = f"The file could not be read: {outcome.strerror}."
-                self.writer.failure(photo, status, message, replaces=self._replaced(photo))
-            elif self.writer.copy(photo, outcome, replaces=self._replaced(photo)):
-                self.copied += 1
-            else:
-                again.append(photo)
-                continue
-            yield None
-
-    def _replaced(self, photo: Photo) -> int | None:
-        known = self.known.get(photo.relative)
-        return None if known is None else known.file_id
-
-    def _summary(self, listing: Listing, todo: list[Photo], removed: int) -> IndexSummary:
-        failed, faces = self.con.execute(
-            "SELECT (SELECT count(*) FROM files WHERE root_id = ? AND status NOT IN ('ok', 'no_face')),"
-            " (SELECT count(*) FROM faces SEMI JOIN files ON files.file_id = faces.file_id AND files.root_id = ?)",
-            [self.root_id, self.root_id],
-        ).fetchall()[0]
-        new = sum(photo.relative not in self.known for photo in todo)
-        return IndexSummary(
-            added=new, changed=len(todo) - new, known=self.copied, unchanged=len(listing.photos) - len(todo), removed=removed,
-            failed=int(failed), faces=int(faces), unreadable_folders=tuple(readable(folder) for folder in listing.unreadable),
+    def _hits(self, keep: Sql, score: Sql, order: str, limit: int, profile: str) -> tuple[Hit, ...]:
+        """Rank on the few columns that matter, then read the whole rows of the best only."""
+        if limit < 1:
+            raise UsageError(f"--limit is at least 1; got {limit}.")
+        best = self._rows(
+            f"SELECT rowid, {score.text} AS score FROM faces WHERE {keep.text} ORDER BY {order} LIMIT ?", (*score.params, *keep.params, limit)
+        )
+        shown = in_profile(profile, self.meta.attributes)
+        rows = self._rows(
+            f"WITH best AS (SELECT rowid AS number, * FROM faces WHERE rowid IN ({_LISTED})) SELECT number, roots.path, files.path, face,"
+            f" x1, y1, x2, y2, eye_distance, size, mtime_ns, {', '.join(column(name) for name in shown)}"
+            f" FROM best JOIN files USING (file_id) JOIN roots USING (root_id)", [[row[0] for row in best]],
         )  # fmt: skip
+        by_id = {row[0]: row[1:] for row in rows}
+        return tuple(_hit(by_id[number], value, shown) for number, value in best)
+
+    def _found(self, query: str, mentioned: tuple[str, ...], profile: str, hits: tuple[Hit, ...], keep: Sql) -> Found:
+        counted = f"SELECT count(*), count(DISTINCT file_id), (SELECT count(*) FROM faces) FROM faces WHERE {keep.text}"
+        matched, photos, faces = self._rows(counted, keep.params)[0]
+        return Found(query, mentioned, profile, self.meta.model, hits, matched, photos, faces)
+
+
+def _join_path(root: bytes, relative: bytes) -> str:
+    return os.path.join(os.fsdecode(root), *os.fsdecode(relative).split("/"))  # noqa: PTH118 - Path would drop nothing, but costs more
+
+
+def _shot(row: tuple[Any, ...]) -> Shot:
+    file_id, root, relative, scene, taken, smiling, eye_distances, right, left = row
+    eyes_open = tuple(open_prob(*ratios) for ratios in zip(right, left, strict=True))
+    return Shot(file_id, _join_path(root, relative), scene, taken, tuple(smiling), tuple(eye_distances), eyes_open)
+
+
+def _hit(row: tuple[Any, ...], score: float, shown: Sequence[str]) -> Hit:
+    root, relative, face, x1, y1, x2, y2, eye_distance, size, mtime_ns, *probs = row
+    return Hit(_join_path(root, relative), face, (x1, y1, x2, y2), score, eye_distance, dict(zip(shown, probs, strict=True)), size, mtime_ns)

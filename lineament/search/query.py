@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lineament.errors import MissingExtraError, UnknownAttributeError, UsageError
 from lineament.schema import CELEBA_40, in_profile, resolve
-from lineament.search.tree import SORT_WORDS, And, Change, Compare, Name, Node, Not, Or, Query, SortKey, Span, Weighted, depth_of
+from lineament.search.query_tree import SORT_WORDS, And, Change, Compare, Name, Node, Not, Or, Query, SortKey, Span, Weighted, depth_of
 
 if TYPE_CHECKING:
     from lark import Lark, Token

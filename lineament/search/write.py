@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.errors import UsageError
-from lineament.search.compile import column
-from lineament.search.scan import Photo, readable
-from lineament.search.scenes import when_taken
-from lineament.search.store import FACE_COLUMNS
+from lineament.search.bursts import when_taken
+from lineament.search.database import FACE_COLUMNS
+from lineament.search.photo_list import Photo, readable
+from lineament.search.sql import column
 from lineament.types import FaceReport, Report
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 Eyes = tuple[float, float]
-"""How far the right and the left eye are open (`pipeline.eyes`); NaN where that is not known."""
+"""How far the right and the left eye are open (`detection.eyes`); NaN where that is not known."""
 FaceRow = tuple[int, int, FaceReport, Eyes]
 UNKNOWN_EYES: Eyes = (float("nan"), float("nan"))
 

@@ -16,11 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lineament.errors import LineamentError, TimedOutError
-from lineament.pipeline.sinks import record_line
-from lineament.pipeline.stream import failed
-from lineament.serve.answering import Answered, Photo
+from lineament.outputs.sinks import record_line
+from lineament.runs.stream import failed
 from lineament.serve.limits import Limits
 from lineament.serve.metrics import Metrics
+from lineament.serve.photo_answer import Answered, Photo
 from lineament.serve.workers import Hello, Worker, WorkerLostError
 
 _RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)

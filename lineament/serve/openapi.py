@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from lineament import __version__
 from lineament.serve.body import FIELD
-
-if TYPE_CHECKING:
-    from lineament.serve.app import Service
-    from lineament.serve.searching import SearchDesk
+from lineament.serve.search_routes import SearchDesk
+from lineament.serve.service import Service, record_schema
 
 _WHY = {
     400: "A body that is empty, malformed, too slow, or sent to another host name.",
@@ -90,12 +87,6 @@ _MAPS_SCHEMA = {
         },
     ],
 }
-
-
-def record_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a record: the same that `lineament schema` prints."""
-    document: dict[str, Any] = json.loads(files("lineament").joinpath("record.schema.json").read_text(encoding="utf-8"))
-    return document
 
 
 def add_routes(app: FastAPI, service: Service) -> None:

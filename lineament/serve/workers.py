@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from lineament.api import Model
 from lineament.errors import LineamentError
-from lineament.serve.answering import Answered, Photo
+from lineament.serve.photo_answer import Answered, Photo
 
 Load = Callable[[], Model]
 Answer = Callable[[Model, Photo], Answered]

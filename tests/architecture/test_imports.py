@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -58,11 +59,13 @@ def test_layers_hold() -> None:
     ("module", "statement", "contract"),
     [
         ("schema.py", "import lineament.geometry", "Imports go down only"),
-        ("metrics/__init__.py", "import lineament.engine", "Imports go down only"),
+        ("metrics/__init__.py", "import lineament.training", "Imports go down only"),
+        ("search/__init__.py", "import lineament.report", "siblings do not know each other"),
+        ("evaluation/__init__.py", "def late() -> None:\n    import torch", "No torch, not even lazily"),
         ("metrics/__init__.py", "def late() -> None:\n    import lineament.models", "Data and metrics know no network"),
         ("pipeline/__init__.py", "import lineament.models", "The pipeline takes a network as a callable"),
         ("pipeline/__init__.py", "def late() -> None:\n    import torch", "No torch, not even lazily"),
-        ("engine/__init__.py", "import timm", "Only models.backbone imports timm"),
+        ("training/__init__.py", "import timm", "Only models.backbone imports timm"),
         ("api.py", "import fastapi", "Only serve imports the web framework"),
     ],
 )
@@ -98,3 +101,51 @@ def test_the_lightness_guard_can_fail(copy: Path) -> None:
 def test_import_lineament_does_not_load_the_runtime() -> None:
     """`import lineament` costs milliseconds: NumPy, Pillow and ONNX Runtime come when they are used."""
     assert not loaded_by("import lineament") & {"numpy", "PIL", "onnxruntime", "rich", "typer"}
+
+
+ALLOWED_CIRCLE = frozenset({"lineament.types", "lineament.geometry", "lineament.pipeline.draw"})
+"""`Report.draw()` and `Report.crops()` import what they need when they are called."""
+
+
+def imported_modules(package: Path) -> dict[str, set[str]]:
+    """Return module -> modules of the package that it imports anywhere in its text, under TYPE_CHECKING and inside functions too."""
+    files = {".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in package.rglob("*.py")}
+    edges: dict[str, set[str]] = {name: set() for name in files}
+    for name, path in files.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                edges[name] |= {one if one in files else node.module for one in inside if node.module in files or one in files}
+            elif isinstance(node, ast.Import):
+                edges[name] |= {alias.name for alias in node.names if alias.name in files}
+        edges[name] -= {name, package.name}
+    return edges
+
+
+def circles(edges: dict[str, set[str]]) -> list[frozenset[str]]:
+    """Return every set of modules that reach each other."""
+    reach = {start: reached(edges, start) for start in edges}
+    together = {frozenset({one} | {other for other in reach[one] if one in reach[other]}) for one in edges}
+    return sorted((group for group in together if len(group) > 1), key=sorted)
+
+
+def reached(edges: dict[str, set[str]], start: str) -> set[str]:
+    """Return every module that `start` imports, directly or through others."""
+    found: set[str] = set()
+    waiting = list(edges[start])
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += edges.get(name, ())
+    return found & set(edges)
+
+
+def test_no_circle_of_files() -> None:
+    assert circles(imported_modules(ROOT / "lineament")) == [ALLOWED_CIRCLE]
+
+
+def test_the_circle_guard_can_fail(copy: Path) -> None:
+    with (copy / "lineament" / "detection" / "candidates.py").open("a", encoding="utf-8") as file:
+        file.write("\n\nif TYPE_CHECKING:\n    from lineament.detection.retinaface import RetinaFace\n")
+    assert {"lineament.detection.candidates", "lineament.detection.retinaface"} <= circles(imported_modules(copy / "lineament"))[0]

@@ -66,7 +66,7 @@ def test_every_layout_trains_on_the_attributes_a_config_names(tmp_path: Path, la
     pytest.importorskip("torch")
     if layout == "parquet":
         pytest.importorskip("pyarrow")
-    from lineament.engine.material import open_source
+    from lineament.training.dataset import open_source
 
     made = {"official": write_official, "parquet": write_parquet, "table": lambda folder, faces: write_table(folder / "labels.csv", faces)}
     path = made[layout](tmp_path, FACES) if layout in made else tmp_path

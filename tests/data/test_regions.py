@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from lineament.data import parsing
 from lineament.data.mean_face import MEAN_FACE_5, MEAN_FACE_68
 from lineament.data.mirror import PAIRS_68
-from lineament.data.regions import (
+from lineament.data.regions import (  # fmt: skip
     GROUPS,
     complete_from_five,
     dilated_hull,
@@ -21,7 +21,7 @@ from lineament.data.regions import (
     mean_region,
     rasterize,
     region_from_landmarks,
-)  # fmt: skip
+)
 from lineament.errors import DataError, UsageError
 
 SIZE = (218, 178)

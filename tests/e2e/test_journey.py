@@ -25,8 +25,8 @@ from lineament.cli import app
 from lineament.data.synthetic import make
 from lineament.data.synthetic_files import write_official, write_table
 from lineament.schema import CELEBA_40
-from lineament.serve.answering import ModelSource
 from lineament.serve.app import create_app
+from lineament.serve.photo_answer import ModelSource
 
 OWN = ("Smiling", "Has_Fringe", "Wears_Specs")
 DRAWN_AS = {"Smiling": "Smiling", "Has_Fringe": "Bangs", "Wears_Specs": "Eyeglasses"}

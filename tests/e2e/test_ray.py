@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 from lineament.cli import app
 from lineament.cli.worker import Recipe
+from lineament.inputs.expand import Reading
+from lineament.inputs.item import Item
+from lineament.outputs.sinks import JsonlSink
 from lineament.pipeline.analyze import Settings
-from lineament.pipeline.run import record
-from lineament.pipeline.sinks import JsonlSink
-from lineament.pipeline.sources import Item, Reading
+from lineament.runs.run import record
 from lineament.types import Report
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="kill -9")]
@@ -37,7 +38,7 @@ def ray() -> Iterator[Any]:
     pytest.importorskip("ray.data", reason="the Ray engine needs the extra [scale]: pip install 'lineament[scale]'")
     from ray.cluster_utils import Cluster
 
-    from lineament.pipeline.scale import connect, ray_data
+    from lineament.runs.ray_cluster import connect, ray_data
 
     module = ray_data()
     os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: on a busy machine the workers would starve
@@ -155,7 +156,7 @@ def recipe(folder: Path) -> Recipe:
 
 
 def test_a_killed_worker_costs_nothing_but_time(ray: Any, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lineament.pipeline.scale import Cluster
+    from lineament.runs.ray_cluster import Cluster
 
     monkeypatch.chdir(inputs)
     local = analyze("local.jsonl")
@@ -171,13 +172,13 @@ def test_a_killed_worker_costs_nothing_but_time(ray: Any, inputs: Path, tmp_path
 
 def test_a_photo_that_ends_every_worker_ends_the_run_with_a_reason(ray: Any, inputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from lineament.errors import LineamentError
-    from lineament.pipeline import scale
+    from lineament.runs import ray_cluster
 
     monkeypatch.chdir(inputs)
-    monkeypatch.setattr(scale, "MOST_TRIES", 1)
+    monkeypatch.setattr(ray_cluster, "MOST_TRIES", 1)
     made = recipe(inputs)
     with pytest.raises(LineamentError, match="--timeout"):
-        list(scale.Cluster(("in/000.png",), Reading(), Poisoned(made))(scale.Wanted()))
+        list(ray_cluster.Cluster(("in/000.png",), Reading(), Poisoned(made))(ray_cluster.Wanted()))
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Poisoned:
 
 
 def test_stopped_and_resumed(ray: Any, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lineament.pipeline.scale import Cluster
+    from lineament.runs.ray_cluster import Cluster
 
     monkeypatch.chdir(inputs)
     local, made, out = analyze("local.jsonl"), recipe(inputs), str(tmp_path / "out.jsonl")
@@ -206,7 +207,7 @@ def test_stopped_and_resumed(ray: Any, inputs: Path, tmp_path: Path, monkeypatch
 
 def test_a_worker_that_would_answer_otherwise_refuses(ray: Any, inputs: Path) -> None:
     from lineament.errors import ModelFileError
-    from lineament.pipeline.scale import Cluster, Wanted
+    from lineament.runs.ray_cluster import Cluster, Wanted
 
     made = recipe(inputs)
     other = Recipe(made.model, "onnx", None, 1, made.settings, made.identity | {"thresholds": "others"})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lineament.decision import Decision, sigmoid
+from lineament.decision.layer import Decision, sigmoid
 from lineament.metrics import calibration, selective
 from lineament.metrics.calibration import brier_1d, ece_1d, ece_floor_1d, fit_isotonic_1d, fit_platt_1d
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,8 +14,7 @@ from lineament.models.build import network_class  # noqa: E402
 from lineament.models.contributions import onto  # noqa: E402
 from lineament.models.region_pooling import deal  # noqa: E402
 from lineament.schema import CELEBA_40, MGMTN_GROUPS  # noqa: E402
-
-Float = npt.NDArray[np.float64]
+from lineament.types import Float64  # noqa: E402
 
 
 def area_slowly(mask: Float, grid: tuple[int, int]) -> Float:
@@ -41,14 +39,14 @@ def inputs(network: torch.nn.Module) -> torch.Tensor:
     return network.preprocess(crops)  # type: ignore[no-any-return, operator]
 
 
-def array(tensor: torch.Tensor) -> Float:
+def array(tensor: torch.Tensor) -> Float64:
     return tensor.detach().double().numpy()
 
 
-def head_with_spreads_held(network: Any, features: list[Float], at: list[Float], masks: Float | None) -> Float:
+def head_with_spreads_held(network: Any, features: list[Float64], at: list[Float64], masks: Float64 | None) -> Float64:
     """Return the logits (N,A) for `features`, with the ReLUs open and the norms spread as they are for the features `at`."""
 
-    def tokens(now: list[Float]) -> Float:
+    def tokens(now: list[Float64]) -> Float64:
         parts = []
         for project, stage in zip(network.project, network.stages, strict=True):
             pooled = []
@@ -69,7 +67,7 @@ def head_with_spreads_held(network: Any, features: list[Float], at: list[Float],
             parts.append(np.repeat(whole[:, None], len(network.groups), 1))
         return np.concatenate(parts, 2)
 
-    def unfolded(now: list[Float]) -> Float:
+    def unfolded(now: list[Float64]) -> Float64:
         linear, norm = network.fuse[0], network.fuse[1]
         before = tokens(now) @ array(linear.weight).T
         scaled = (before - array(norm.running_mean)) / np.sqrt(array(norm.running_var) + norm.eps)

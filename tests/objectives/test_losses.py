@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from lineament.decision import sigmoid  # noqa: E402
+from lineament.decision.layer import sigmoid  # noqa: E402
 from lineament.errors import ConfigError  # noqa: E402
 from lineament.objectives import losses  # noqa: E402
 from lineament.objectives.landmarks import EYES, landmark_loss, landmark_terms, nme_terms  # noqa: E402

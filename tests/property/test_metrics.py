@@ -5,13 +5,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from lineament.decision import Decision
+from lineament.decision.consistency import RULES, decode_consistent, violation_rates
+from lineament.decision.layer import Decision
+from lineament.evaluation.thresholds import Goal, fit_1d
 from lineament.metrics import calibration
-from lineament.metrics.consistency import RULES, decode_consistent, violation_rates
 from lineament.metrics.counts import Counts, count, count_by_cohort, mean_of_known, merge
 from lineament.metrics.ranking import average_precision, roc_auc
 from lineament.metrics.selective import band_1d, coverage_risk_1d
-from lineament.objectives.thresholds import Goal, fit_1d
 from lineament.schema import CELEBA_40
 
 seeds = st.integers(0, 2**32 - 1)

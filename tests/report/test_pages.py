@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from toy_predictions import simulated
 
-from lineament.engine.calibrate import Plan, fit_decision
-from lineament.engine.compare import compare
+from lineament.evaluation.calibrate import Plan, fit_decision
+from lineament.evaluation.compare import compare
 from lineament.report.html import Extras, report_page
 from lineament.report.overlays import energy, expected_region, look, overlay, share_inside
 from lineament.report.pages import comparison_page, table

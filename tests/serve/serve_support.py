@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from lineament.api import Model
-from lineament.pipeline.sinks import record_line
+from lineament.outputs.sinks import record_line
 from lineament.serve.app import Service
 from lineament.serve.limits import Limits
 

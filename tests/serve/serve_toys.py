@@ -21,7 +21,7 @@ from lineament.pipeline.analyze import Settings
 from lineament.runtime.card import CARD_KEY, Card
 from lineament.runtime.onnx import OnnxNetwork
 from lineament.schema import CELEBA_40
-from lineament.serve.answering import Answered, Photo, answer
+from lineament.serve.photo_answer import Answered, Photo, answer
 from lineament.types import Faces
 
 TOY_DECISION = {
@@ -132,7 +132,7 @@ def toy_photo(faces: int = 1, *, seed: int = 0, size: tuple[int, int] = (120, 16
 
 def toy_index(folder: Path, model: Model, photos: int = 8, burst: int = 0) -> Path:
     """Index `photos` toy photos with one to three faces each, kept in folder/photos, and a burst of as many photos of one moment."""
-    from lineament.search.index import build_index
+    from lineament.search.build import build_index
 
     (folder / "photos").mkdir()
     for seed in range(photos):

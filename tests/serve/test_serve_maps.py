@@ -10,8 +10,8 @@ from serve_toys import ToySource, map_model, toy_photo
 from starlette.testclient import TestClient
 
 from lineament.schema import CELEBA_40, MGMTN_GROUPS, SENSITIVE
-from lineament.serve.answering import map_name
 from lineament.serve.app import create_app
+from lineament.serve.photo_answer import map_name
 
 KINDS = {
     "region": tuple(MGMTN_GROUPS),

@@ -21,7 +21,7 @@ from serve_support import ROOT, Server, start
 from serve_toys import map_model
 
 from lineament.api import load
-from lineament.pipeline.sinks import record_line
+from lineament.outputs.sinks import record_line
 
 ASTRONAUT = ROOT / "lineament" / "weights" / "astronaut.jpg"
 LIMITS = {"body_seconds": 1.5, "header_seconds": 1.0, "body_bytes": 500_000, "connections": 40}

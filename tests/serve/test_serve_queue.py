@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineament.pipeline.analyze import Settings
-from lineament.serve.answering import Photo
 from lineament.serve.batching import Batching, Job, PhotoQueue
 from lineament.serve.limits import Limits, RefusedError
+from lineament.serve.photo_answer import Photo
 
 
 def job(name: str) -> Job:

@@ -13,7 +13,7 @@ from serve_toys import ToySource, map_model, toy_index, toy_photo
 from starlette.testclient import TestClient
 
 from lineament.schema import SENSITIVE
-from lineament.search.find import Index
+from lineament.search.index import Index
 from lineament.serve.app import create_app
 
 

@@ -1,0 +1,1 @@
+"""From logits to probabilities to labels: calibration, thresholds, "cannot tell", rules of consistency."""

@@ -1,0 +1,119 @@
+"""From logits to probabilities to labels: the decision layer a model card carries, applied alike by CLI, API and server.
+
+    logits (N,A) -> probs (N,A) -> labels (N,A)
+
+NumPy only; fitting it is `objectives/thresholds.py` and `metrics/calibration.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament.types import Float64
+
+
+def sigmoid(logits: npt.ArrayLike) -> Float64:
+    """Return 1 / (1 + exp(-logits)) in float64, without overflow for any finite input.
+
+    >>> sigmoid([0.0, 1000.0, -1000.0]).tolist()
+    [0.5, 1.0, 0.0]
+    """
+    z = np.asarray(logits, np.float64)
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The fitted decision layer of one model.
+
+    thresholds: name -> t; `prob >= t` is yes, 0.5 where absent. Thresholds are on the scale of the *shipped* probability.
+    calibration: name -> {"method": "platt", "a": a, "b": b} (prob = sigmoid(a * logit + b)) or
+    {"method": "isotonic", "x": [raw sigmoid knots], "y": [calibrated]}; the raw sigmoid where absent.
+    abstain: name -> [low, high]: `low < prob < high` is "cannot_tell"; never where absent.
+    min_eye_distance, min_sharpness: name or "*" -> pixels between the eyes, sharpness (`quality` of a record) under which the answer is
+    "cannot_tell" (abstain mode only).
+    precedence: name -> log-odds added where a rule of `--consistent` must choose between answers; 0 where absent.
+    """
+
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    abstain: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    min_eye_distance: Mapping[str, float] = field(default_factory=dict)
+    min_sharpness: Mapping[str, float] = field(default_factory=dict)
+    precedence: Mapping[str, float] = field(default_factory=dict)
+
+    def probs(self, logits: npt.ArrayLike, attributes: tuple[str, ...]) -> Float64:
+        """Return calibrated probabilities (N,A) of logits (N,A)."""
+        z = np.asarray(logits, np.float64)
+        out = sigmoid(z)
+        for column, name in enumerate(attributes):
+            fitted = self.calibration.get(name)
+            if fitted is None:
+                continue
+            if fitted["method"] == "platt":
+                out[:, column] = sigmoid(float(fitted["a"]) * z[:, column] + float(fitted["b"]))
+            else:
+                out[:, column] = np.interp(out[:, column], fitted["x"], fitted["y"])
+        return out
+
+    def threshold_vector(self, attributes: tuple[str, ...]) -> Float64:
+        """Return the thresholds (A,) in the order of `attributes`."""
+        return np.array([self.thresholds.get(name, 0.5) for name in attributes], np.float64)
+
+    def labels(
+        self,
+        probs: npt.ArrayLike,
+        attributes: tuple[str, ...],
+        *,
+        abstain: bool = False,
+        eye_distance: npt.ArrayLike | None = None,
+        sharpness: npt.ArrayLike | None = None,
+    ) -> npt.NDArray[np.str_]:
+        """Return "yes", "no" or (only with `abstain`) "cannot_tell", (N,A); `prob == threshold` is yes.
+
+        eye_distance, sharpness: (N,) of each face, for `abstain`; see `too_poor`.
+        """
+        p = np.asarray(probs, np.float64)
+        out = np.where(p >= self.threshold_vector(attributes), "yes", "no").astype("<U11")
+        if abstain:
+            bands = np.array([self.abstain.get(name, (1.0, 0.0)) for name in attributes]).reshape(-1, 2)
+            out[(p > bands[:, 0]) & (p < bands[:, 1]) | self.too_poor(len(p), attributes, eye_distance, sharpness)] = "cannot_tell"
+        return out
+
+    def too_poor(
+        self, faces: int, attributes: tuple[str, ...], eye_distance: npt.ArrayLike | None = None, sharpness: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Return which answers (N,A) a face is too small or too blurred for. What was not measured (None, NaN) is never too poor."""
+        poor = np.zeros((faces, len(attributes)), bool)
+        for measured, least in ((eye_distance, self.min_eye_distance), (sharpness, self.min_sharpness)):
+            if measured is not None:
+                limits = np.array([least.get(name, least.get("*", 0.0)) for name in attributes])
+                poor |= np.asarray(measured, np.float64)[:, None] < limits
+        return poor
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "thresholds": dict(self.thresholds),
+            "calibration": {name: dict(fitted) for name, fitted in self.calibration.items()},
+            "abstain": {name: list(band) for name, band in self.abstain.items()},
+            "min_eye_distance": dict(self.min_eye_distance),
+            "min_sharpness": dict(self.min_sharpness),
+            "precedence": dict(self.precedence),
+        }
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Decision:
+        return Decision(
+            thresholds={k: float(v) for k, v in record.get("thresholds", {}).items()},
+            calibration=dict(record.get("calibration", {})),
+            abstain={k: (float(v[0]), float(v[1])) for k, v in record.get("abstain", {}).items()},
+            min_eye_distance={k: float(v) for k, v in record.get("min_eye_distance", {}).items()},
+            min_sharpness={k: float(v) for k, v in record.get("min_sharpness", {}).items()},
+            precedence={k: float(v) for k, v in record.get("precedence", {}).items()},
+        )

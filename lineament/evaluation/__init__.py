@@ -1,0 +1,1 @@
+"""Measuring answers against labels: scorecard, calibration, thresholds, audit, comparison. NumPy only, no torch."""

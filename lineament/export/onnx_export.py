@@ -1,0 +1,189 @@
+"""From a trained network to one file that runs without torch: ONNX with the card inside, parity asserted.
+
+    safetensors -> network -> ONNX graph (uint8 crops in, logits and maps out) -> fp16 weights -> card -> parity
+
+Weights are stored as fp16 and cast to fp32 when the file is loaded: half the size, fp32 arithmetic. The trained file holds fp16 too, so nothing
+is lost between the two.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lineament.config import TrainConfig
+from lineament.errors import LineamentError, MissingExtraError, ModelFileError
+from lineament.export.card_update import write_card_beside
+from lineament.models.checkpoint import load_network_file
+from lineament.models.layers import Preprocess, TorchOutput
+from lineament.runtime.card import CARD_KEY, CARD_VERSION, INPUT_CONTRACT, Card, sha256_of
+
+PARITY_TOLERANCE = 1e-3
+"""Largest allowed |logit difference| between torch and ONNX Runtime; both compute in fp32, so it is far below what a probability shows."""
+
+_SMALL = 256  # initialisers with fewer values stay fp32: biases and constants are not worth a cast
+UNSTATED = "not stated by the training config (claim section); ask whoever trained it"
+
+
+class Deployed(nn.Module):
+    """A network with its preprocessing in front: uint8 crops (N,3,218,178) -> logits (N,A), and maps (N,M,h,w) where it has any."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        preprocess: Preprocess = self.network.preprocess  # type: ignore[assignment]
+        x = preprocess(crops)
+        output: TorchOutput = self.network(x)
+        if output.region is not None:
+            return output.logits, output.region
+        return (output.logits,)
+
+
+def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: str | None = None) -> Card:
+    """Export a run folder (or its `model.safetensors`) to an ONNX file with its card inside and beside it (`X.card.json` beside `X.onnx`).
+
+    Raises: ModelFileError if the run holds no trained network or the exported graph answers differently; MissingExtraError without onnx.
+    """
+    source = Path(run)
+    source = source / "model.safetensors" if source.is_dir() else source
+    network, config = load_network_file(source)
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    proto, maps = to_onnx(network)
+    halve(proto)
+    card = Card(describe(network, config, maps, name or config.name) | {"trained_file_sha256": sha256_of(source)})
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, card.to_json()
+    aside = target.with_name(target.name + ".part")
+    aside.write_bytes(proto.SerializeToString())
+    difference = parity(network, aside)
+    if not difference <= PARITY_TOLERANCE:
+        aside.unlink()
+        raise ModelFileError(f"The exported graph differs from the network by {difference:.2g} logits (allowed {PARITY_TOLERANCE}).")
+    aside.replace(target)
+    return write_card_beside(target, card)
+
+
+def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
+    """Return the ONNX ModelProto of a network with its preprocessing, and what its maps are of (None without maps)."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("onnx and onnxscript", "train") from error
+    deployed = Deployed(network).eval()
+    crops = torch.zeros((2, 3, 218, 178), dtype=torch.uint8)
+    with torch.no_grad():
+        names = ["logits", "maps"][: len(deployed(crops))]
+    batch = torch.export.Dim("N", min=1, max=1 << 16)
+    program = torch.onnx.export(
+        deployed, (crops,), dynamo=True, input_names=["crops"], output_names=names, dynamic_shapes=({0: batch},), optimize=True, verbose=False
+    )
+    if program is None:
+        raise LineamentError("torch.onnx.export gave no program. Check the versions of torch and onnxscript.")
+    maps = getattr(network, "maps_of", None)
+    return program.model_proto, maps() if callable(maps) and len(names) == 2 else None
+
+
+def halve(proto: Any) -> None:
+    """Store every large fp32 initialiser that fp16 holds exactly as fp16 followed by a Cast to fp32, in place; runtimes fold the cast.
+
+    Convention: nothing is rounded here. Trained weights are in half precision already; what the exporter computed from them (norms folded into
+    convolutions) is not, and stays as it is: rounding a region network's moved logits by 2e-3.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for number, tensor in enumerate(proto.graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < _SMALL:
+            continue
+        name, values = tensor.name, numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            halved = values.astype(np.float16)
+        if not np.array_equal(halved.astype(np.float32), values):
+            continue
+        stored = numpy_helper.from_array(halved, name + "_fp16")
+        proto.graph.initializer[number].CopyFrom(stored)
+        casts.append(helper.make_node("Cast", [stored.name], [name], f"cast_{number}", to=TensorProto.FLOAT))
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    del proto.graph.value_info[:]  # shapes are inferred again; stale entries would name tensors that changed type
+
+
+def parity(network: nn.Module, onnx_file: Path) -> float:
+    """Return the largest |logit difference| between torch and ONNX Runtime over noise, black, white and smooth crops, batch 1 and N."""
+    import onnxruntime
+
+    rng = np.random.default_rng(0)
+    ramp = np.broadcast_to(np.linspace(0, 255, 178), (3, 218, 178))
+    crops = np.stack([rng.integers(0, 256, (3, 218, 178)), np.zeros((3, 218, 178)), np.full((3, 218, 178), 255), ramp]).astype(np.uint8)
+    session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = Deployed(network.eval())(torch.from_numpy(crops))[0].numpy()
+    together = session.run(["logits"], {"crops": crops})[0]
+    alone = np.concatenate([session.run(["logits"], {"crops": crops[i : i + 1]})[0] for i in range(len(crops))])
+    return float(max(np.abs(together - expected).max(), np.abs(alone - expected).max()))
+
+
+def describe(network: nn.Module, config: TrainConfig, maps: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    """Return the card's document: contract, decision layer (thresholds 0.5, uncalibrated), provenance, cost."""
+    preprocess: Preprocess = network.preprocess  # type: ignore[assignment]
+    claim = config.claim
+    normalisation = {
+        "where": "inside the graph", "resize": list(preprocess.size), "resize_method": "bilinear, half-pixel centres",
+        "channels": preprocess.channels, "mean": preprocess.mean.flatten().tolist(), "std": preprocess.std.flatten().tolist(),
+    }  # fmt: skip
+    return {
+        "card_version": CARD_VERSION,
+        "name": name,
+        "architecture": f"{config.model.name} on {config.model.backbone}",
+        "attributes": list(network.attributes),  # type: ignore[arg-type]
+        "input": dict(INPUT_CONTRACT) | {"normalisation": normalisation},
+        "alignment": "five keypoints by similarity to lineament.geometry.TEMPLATE (CelebA's aligned layout)",
+        "maps": None if maps is None else dict(maps),
+        "decision": {"thresholds": {}, "calibration": {}, "abstain": {}, "min_eye_distance": {}},
+        "precision": "fp16 weights, fp32 arithmetic",
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": count_macs(network),
+        "data": claim.data or UNSTATED,
+        "licence": claim.licence or UNSTATED,
+        "intended_use": claim.intended_use or UNSTATED,
+        "training": {"config": config.to_dict()},
+        "metrics": {},
+    }
+
+
+def count_macs(network: nn.Module) -> int:
+    """Return the multiply-accumulates of one face, as torch's own counter sees them (matrix products and convolutions).
+
+    Not counted: class-activation maps, which runtimes compute only where they are asked for, and preprocessing, the same for every network.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter, preprocess = FlopCounterMode(display=False), network.preprocess
+    x = preprocess(torch.zeros((1, 3, 218, 178), dtype=torch.uint8))  # type: ignore[operator]
+    with torch.no_grad(), counter, _without_class_maps(network.eval()):
+        network(x)
+    return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def _without_class_maps(network: nn.Module) -> Iterator[None]:
+    having = [module for module in network.modules() if hasattr(module, "class_maps")]
+    for module in having:
+        module.class_maps = lambda *given: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in having:
+            del module.class_maps  # the class's own shows again

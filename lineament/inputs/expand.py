@@ -1,0 +1,175 @@
+"""From what the user names to single items: files, folders, patterns, lists, archives, tables.
+
+    INPUT... -> items, in a fixed order, one per record
+
+Convention: a folder gives its pictures depth first, names sorted; nothing here opens a photo, so nothing here can fail on one. What cannot be
+listed is an item with an error, never left out.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lineament.errors import NotFoundError, PermissionDeniedError, UnreadableError, UsageError
+from lineament.inputs.item import CAMERA, SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, Item
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+
+
+def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise what would stop a run halfway, before any output is touched: a list that cannot be read, a missing extra."""
+    for given in inputs:
+        text = os.fsdecode(given)
+        if text.startswith("@") and not os.path.lexists(text):
+            _read_list(text[1:])
+        if is_uri(text):
+            from lineament.inputs.object_store import store_of
+
+            store_of(text)
+        elif text.lower().endswith(".parquet"):
+            from lineament.inputs.parquet import arrow
+
+            arrow()
+        if is_camera(text):
+            from lineament.inputs.video import device_of
+
+            device_of(text)
+        if text.lower().endswith(VIDEO_SUFFIXES) or is_camera(text):
+            from lineament.inputs.video import pyav
+
+            pyav()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How inputs are read. every: seconds between a video's frames; without: real paths of folders to leave out (the run's own outputs);
+    expand: False leaves archives, tables, videos and object-store files closed, so that another process may open them."""
+
+    every: float = 1.0
+    without: frozenset[str] = frozenset()
+    expand: bool = True
+
+
+def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = None) -> Iterator[Item]:
+    """Yield the photos that inputs name.
+
+    Args: inputs: a file; a folder (every picture in it, at any depth); a pattern with * ? [ ] where no file has that name; @FILE, a list of
+        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar archive; a Parquet file with pictures; a
+        video, of which frames are taken.
+    """
+    reading = reading or Reading()
+    for given in inputs:
+        text = os.fsdecode(given)
+        if text == "-":
+            yield from _stdin()
+        elif text.startswith("@") and not os.path.lexists(text):
+            yield from _listed(_read_list(text[1:]))
+        else:
+            for item in _named(text, reading.without):
+                yield from opened(item, reading.every) if item.closed and reading.expand else (item,)
+
+
+def opened(item: Item, every: float = 1.0) -> Iterator[Item]:
+    """Yield the photos in a closed item, in their order."""
+    name, lower = item.source, item.source.lower()
+    if is_camera(name):
+        from lineament.inputs.video import camera_items
+
+        yield from camera_items(name, every)
+    elif item.path is None:
+        from lineament.inputs.object_store import remote_items
+
+        yield from remote_items(name)
+    elif lower.endswith(TAR_SUFFIXES):
+        from lineament.inputs.archives import tar_items
+
+        yield from tar_items(item.path, name)
+    elif lower.endswith(".parquet"):
+        from lineament.inputs.parquet import parquet_items
+
+        yield from parquet_items(item.path, name)
+    else:
+        from lineament.inputs.video import video_items
+
+        yield from video_items(item.path, every, name)
+
+
+def is_uri(text: str) -> bool:
+    """Return whether an input is in an object store (s3://, gs://, abfss://, hdfs://, file://): a name with a scheme that is no local file.
+
+    >>> is_uri("s3://bucket/a.parquet"), is_uri("a/b.jpg")
+    (True, False)
+    """
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None and not os.path.lexists(text)
+
+
+def is_camera(text: str) -> bool:
+    """Return whether an input is a camera: camera:0, camera:/dev/video2."""
+    return text.startswith(CAMERA) and len(text) > len(CAMERA) and not os.path.lexists(text)
+
+
+def _named(text: str, without: frozenset[str]) -> Iterator[Item]:
+    if is_uri(text):
+        from lineament.inputs.object_store import remote_names
+
+        yield from remote_names(text)
+    elif is_camera(text):
+        yield Item(text, closed=True)
+    elif not os.path.lexists(text) and any(mark in text for mark in "*?["):
+        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - keeps the names as the pattern spells them
+        if not found:
+            yield Item(text, error=NotFoundError(f"No file matches the pattern {text}."))
+        for name in found:
+            yield from _named(name, without)
+    elif Path(text).is_dir():
+        yield from _folder(text, without)
+    else:
+        yield Item(text, Path(text), closed=text.lower().endswith((*TAR_SUFFIXES, ".parquet", *VIDEO_SUFFIXES)))
+
+
+def _folder(folder: str, without: frozenset[str]) -> Iterator[Item]:
+    """Yield a folder's pictures, depth first, names sorted. Links to folders are not followed (they may lead back)."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except PermissionError:
+        yield Item(folder, error=PermissionDeniedError(f"The folder {folder} may not be listed by this user."))
+        return
+    except OSError as error:
+        yield Item(folder, error=UnreadableError(f"The folder {folder} cannot be listed: {error.strerror}."))
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if not without or os.path.realpath(entry.path) not in without:
+                yield from _folder(entry.path, without)
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - a million times
+            yield Item(entry.path, Path(entry.path))
+
+
+def _stdin() -> Iterator[Item]:
+    data = sys.stdin.buffer.read()
+    if data.startswith(_MAGIC):
+        yield Item("-", data=data)
+    else:
+        yield from _listed(data)
+
+
+def _read_list(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"Cannot read the list @{name}: {error.strerror}. It holds one path per line.") from error
+
+
+def _listed(data: bytes) -> Iterator[Item]:
+    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    for line in lines:
+        if line:
+            name = os.fsdecode(line)
+            yield Item(name, Path(name))

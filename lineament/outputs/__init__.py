@@ -1,0 +1,1 @@
+"""Where reports go: JSONL, JSON, CSV, Parquet, annotated photos and crops."""

@@ -1,0 +1,141 @@
+"""Records as a Parquet file (`[parquet]`): the columns of the CSV, typed, one row per face.
+
+    reports -> journal (JSONL beside the file) -> row groups -> file, at once
+
+Convention: a Parquet file cannot be read before it is whole, so until the run ends the records stand in FILE.journal; `kill -9` loses none of
+them, and --resume goes on from the file, the journal, or both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lineament.errors import ResumeError, UsageError
+from lineament.inputs.parquet import arrow
+from lineament.outputs.rows import COUNT_COLUMNS, TEXT_COLUMNS, columns, rows
+from lineament.outputs.sinks import STDOUT, JsonlSink, Keep, Written
+from lineament.types import Report
+
+_ROWS_PER_GROUP = 4096
+
+
+class ParquetSink:
+    """A Parquet file of records. File names that are not text are stored with \\udcXX escapes spelled out (Parquet holds UTF-8 only)."""
+
+    def __init__(self, path: str, attributes: Sequence[str], *, consistent: bool = False) -> None:
+        if path == STDOUT:
+            raise UsageError("--parquet cannot write to stdout. Name a file.")
+        arrow()
+        self.path, self._columns = path, columns(attributes, consistent=consistent)
+        self._journal = _RowJournal(path + ".journal")
+        self._resume = False
+
+    def written(self) -> Iterator[Written]:
+        for row in self._old_rows():
+            if row["face"] in (None, 0):
+                yield Written(row["source"], row["status"], row["model"], row["profile"])
+        yield from self._journal.written()
+
+    def repair(self, keep: Keep) -> None:
+        """Move every kept record into the journal, so that the file can be written anew when the run ends."""
+        import json
+
+        partial = Path(self._journal.path + ".old")
+        with partial.open("w", encoding="ascii") as file:
+            kept = False
+            for row in self._old_rows():
+                kept = keep(row["source"]) if row["face"] in (None, 0) else kept
+                if kept:
+                    file.write(json.dumps(row) + "\n")
+            for row in self._journal.rows():
+                kept = keep(row["source"]) if row.get("face") in (None, 0) else kept
+                if kept:
+                    file.write(json.dumps(row) + "\n")
+        partial.replace(self._journal.path)
+
+    def open(self, *, resume: bool) -> None:
+        self._journal.open(resume=resume)
+
+    def write(self, report: Report) -> None:
+        self._journal.write(report)
+
+    def close(self, *, complete: bool) -> None:
+        self._journal.close(complete=complete)
+        if complete:
+            self._convert()
+            Path(self._journal.path).unlink()
+
+    def _convert(self) -> None:
+        pa, pq = arrow()
+        schema = pa.schema([(name, _type(pa, name)) for name in self._columns])
+        partial = Path(self.path + ".part")
+        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            source = self._journal.rows()
+            while batch := list(islice(source, _ROWS_PER_GROUP)):
+                writer.write_table(pa.Table.from_pylist([_text(row) for row in batch], schema=schema))
+        partial.replace(self.path)
+
+    def _old_rows(self) -> Iterator[dict[str, Any]]:
+        if not Path(self.path).is_file() or Path(self.path).stat().st_size == 0:
+            return
+        pa, pq = arrow()
+        try:
+            file = pq.ParquetFile(self.path)
+        except pa.ArrowInvalid:  # torn: its records are in the journal, or are done again
+            return
+        if file.schema_arrow.names != self._columns:
+            raise ResumeError(f"{self.path} does not have the columns of this run. Write to another file, or leave --resume out.")
+        for batch in file.iter_batches(_ROWS_PER_GROUP):
+            for row in batch.to_pylist():
+                yield {key: _untext(value) if key == "source" else value for key, value in row.items() if value is not None or key == "face"}
+
+
+class _RowJournal(JsonlSink):
+    """Rows instead of records, so that old Parquet rows and new reports share one journal. The last input may be torn and is done again."""
+
+    def write(self, report: Report) -> None:
+        import json
+
+        self._file.write(b"".join(json.dumps(row).encode("ascii") + b"\n" for row in rows(report)))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield every whole row, in order."""
+        import json
+
+        if not Path(self.path).is_file():
+            return
+        with Path(self.path).open("rb") as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                yield row
+
+    def written(self) -> Iterator[Written]:
+        last: Written | None = None
+        for row in self.rows():
+            if row.get("face") in (None, 0):
+                if last is not None:
+                    yield last
+                last = Written(row["source"], row["status"], row["model"], row["profile"])
+
+
+def _type(pa: Any, column: str) -> Any:
+    if column in TEXT_COLUMNS or column.startswith(("label_", "changed_by_")):
+        return pa.string()
+    return pa.int32() if column in COUNT_COLUMNS else pa.float64()
+
+
+def _text(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"source": row["source"].encode("utf-8", "backslashreplace").decode("utf-8")}
+
+
+def _untext(source: str) -> str:
+    """Undo `_text`: spelled-out \\udcXX escapes become the lone surrogates they were."""
+    import re
+
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), source)

@@ -1,0 +1,1 @@
+"""Many items in one run: workers, time limits, resuming, processes and clusters."""

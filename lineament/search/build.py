@@ -1,0 +1,263 @@
+"""Build an index of a folder and keep it true, doing only the work that changed.
+
+    folder -> photos -> (unchanged | known bytes | new or changed) -> reports + looks -> rows, a transaction per batch
+
+A photo is unchanged when size and modification time are (with `verify`, when its bytes are); a photo whose bytes the index already knows
+(renamed, copied, touched) keeps its answers without running the network. A photo's rows are replaced in one transaction, so killing the
+process at any moment leaves whole photos, and the next run goes on from there. The index holds every attribute, whatever the profile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lineament.detection.eyes import EyeLids
+from lineament.errors import UsageError
+from lineament.search.bursts import difference_hash
+from lineament.search.database import Meta, OtherSchemaError, connect, create, read_meta
+from lineament.search.photo_list import Listing, Photo, list_photos, readable, sha256_of_photo
+from lineament.search.write import Look, Writer
+from lineament.types import Float32, Report, UInt8
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from lineament.runtime.card import Card
+
+BATCH = 64
+_ANSWERED = ("ok", "no_face")
+_TRY_AGAIN = ("permission", "timed_out", "not_found")
+"""Failures that the same bytes may not give again; the others wait for the file to change, or for `retry_failed`."""
+
+Progress = Callable[[int, int], None]
+ReadEyes = Callable[[UInt8, Float32], Float32]
+"""(pixels (H,W,3), keypoints (N,5,2)) -> how far each face's right and left eye are open (N,2): `detection.eyes.EyeLids.ratios`."""
+
+
+class IndexModel(Protocol):
+    """What an index needs of a model; `lineament.load(..., profile="all")` gives one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def card(self) -> Card: ...
+    def stream(self, sources: Iterable[str], /, *, after: Callable[[Report], None]) -> Iterable[Report]: ...
+
+
+@dataclass(frozen=True)
+class IndexSummary:
+    """What a run did and what the folder's index holds now.
+
+    added, changed, known (bytes the index had already), unchanged, removed: photos of this run. failed: photos that have no answer now;
+    faces: faces now; unreadable_folders: kept as they were.
+    """
+
+    added: int
+    changed: int
+    known: int
+    unchanged: int
+    removed: int
+    failed: int
+    faces: int
+    unreadable_folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A file as the index has it."""
+
+    file_id: int
+    size: int
+    mtime_ns: int
+    status: str
+
+
+def build_index(
+    folder: str | Path, db: str | Path, model: IndexModel, *, rebuild: bool = False, verify: bool = False, retry_failed: bool = False,
+    prune: bool = False, batch: int = BATCH, threads: int | None = None, progress: Progress | None = None, read_eyes: ReadEyes | None = None,
+) -> IndexSummary:  # fmt: skip
+    """Index the photos of a folder, or bring its index up to date.
+
+    Convention: photos that are gone are forgotten, except under folders that could not be read now. Several folders may share an index.
+    Args: model: loaded with profile "all". rebuild: start over when the index was made with another model. verify: compare bytes, not
+        only size and time. retry_failed: try photos again that gave no answer. prune: allow forgetting every photo of a folder.
+        batch: photos per transaction. progress: called with (photos done, photos to do). read_eyes: None is the bundled `EyeLids`.
+    Raises: UsageError naming the fix for another model, a folder inside an indexed one, a folder now empty, or an index in use.
+    """
+    root = Path(folder).resolve()
+    if not root.is_dir():
+        raise UsageError(f"{folder} is not a folder. `lineament index` takes a folder of photos.")
+    con = connect(Path(db), read_only=False, threads=threads)
+    try:
+        meta = _open(con, Path(db), model, rebuild)
+        root_id = _root_id(con, root)
+        writer = Writer(con, root_id=root_id, model=meta.model, attributes=meta.attributes, size=batch)
+        look = _Looker(read_eyes or EyeLids().ratios)
+        return _Run(con, root_id, writer, model, look, verify, retry_failed).update(list_photos(root), prune, progress)
+    finally:
+        con.close()
+
+
+def _open(con: DuckDBPyConnection, db: Path, model: IndexModel, rebuild: bool) -> Meta:
+    """Return the index's meta, making the tables where there are none, or where another model or version may start over."""
+    try:
+        meta = read_meta(con, db)
+    except OtherSchemaError:
+        if not rebuild:
+            raise
+        meta = None
+    if meta is not None and meta.model == model.id:
+        return meta
+    if meta is not None and not rebuild:
+        raise UsageError(
+            f"{db} was made with {meta.model}, and answers of {model.id} do not mix with them. Use --rebuild to start over, --model to "
+            "name the old model, or another --db."
+        )
+    con.begin()
+    create(con, model=model.id, attributes=model.card.attributes, card_json=model.card.to_json())
+    con.commit()
+    return Meta(model.id, model.card.attributes, model.card.document)
+
+
+def _root_id(con: DuckDBPyConnection, root: Path) -> int:
+    """Return the number of an indexed folder, adding it when new; folders may not lie in each other."""
+    known = {Path(os.fsdecode(path)): int(number) for number, path in con.execute("SELECT root_id, path FROM roots").fetchall()}
+    if root in known:
+        return known[root]
+    for other in known:
+        if root.is_relative_to(other) or other.is_relative_to(root):
+            raise UsageError(f"{root} and the already indexed {other} lie in each other, so photos would come twice. Index {other} instead.")
+    number = max(known.values(), default=-1) + 1
+    con.execute("INSERT INTO roots VALUES (?, ?)", [number, os.fsencode(root)])
+    return number
+
+
+class _Looker:
+    """Reads what bursts need from a photo while its pixels are there; called from the model's workers, once per photo."""
+
+    def __init__(self, read_eyes: ReadEyes) -> None:
+        self._read_eyes = read_eyes
+        self._looks: dict[str, Look] = {}
+
+    def __call__(self, report: Report) -> None:
+        if report.faces and report.pixels is not None:
+            eyes = self._read_eyes(report.pixels, np.array([face.keypoints for face in report.faces], np.float32))
+            ratios = tuple((float(right), float(left)) for right, left in eyes)
+            self._looks[report.source] = Look(difference_hash(report.pixels), ratios)
+
+    def taken(self, source: str) -> Look:
+        """Return a photo's look, once."""
+        return self._looks.pop(source, Look())
+
+
+class _Run:
+    """One run of `build_index` over one folder."""
+
+    def __init__(
+        self, con: DuckDBPyConnection, root_id: int, writer: Writer, model: IndexModel, look: _Looker, verify: bool, retry_failed: bool
+    ) -> None:
+        self.con, self.root_id, self.writer, self.model, self.look, self.verify = con, root_id, writer, model, look, verify
+        self.final = _ANSWERED if retry_failed else None
+        rows = con.execute("SELECT path, root_id, file_id, size, mtime_ns, status, sha256 FROM files").fetchall()
+        self.known = {bytes(row[0]): _Known(*row[2:6]) for row in rows if row[1] == root_id}
+        self.by_hash: dict[str, int] = {row[6]: row[2] for row in rows if row[6] is not None and self._is_final(row[5])}
+        self.settled: deque[tuple[Photo, int | OSError]] = deque()
+        self.asked: dict[str, tuple[Photo, str]] = {}
+        self.copied = 0
+
+    def _is_final(self, status: str) -> bool:
+        return status not in _TRY_AGAIN if self.final is None else status in self.final
+
+    def update(self, listing: Listing, prune: bool, progress: Progress | None) -> IndexSummary:
+        """Bring the folder's rows up to date; nothing is forgotten before everything else is done."""
+        gone = self._gone(listing)
+        if self.known and len(gone) == len(self.known) and not prune:
+            raise UsageError(
+                f"None of the {len(gone)} indexed photos is in the folder any more. Is a disk not mounted? Use --prune to forget them all."
+            )
+        todo = [photo for photo in listing.photos if not self._unchanged(photo)]
+        try:
+            for done, _ in enumerate(self._answers(todo), 1):
+                if progress is not None:
+                    progress(done, len(todo))
+        finally:  # an interrupt keeps what is answered
+            self.writer.flush()
+        self.writer.remove(gone)
+        return self._summary(listing, todo, len(gone))
+
+    def _gone(self, listing: Listing) -> list[int]:
+        present = {photo.relative for photo in listing.photos}
+        away = [path for path in self.known if path not in present and not path.startswith(listing.unreadable)]
+        return [self.known[path].file_id for path in away]
+
+    def _unchanged(self, photo: Photo) -> bool:
+        known = self.known.get(photo.relative)
+        if known is None or self.verify or not self._is_final(known.status):
+            return False
+        return (known.size, known.mtime_ns) == (photo.size, photo.mtime_ns)
+
+    def _answers(self, todo: list[Photo]) -> Iterator[None]:
+        """Yield once per photo, after its rows are in the writer's hands; photos whose known bytes were replaced meanwhile come last."""
+        while todo:
+            again: list[Photo] = []
+            for report in self.model.stream(self._to_analyze(todo), after=self.look):
+                yield from self._settle(again)
+                if (asked := self.asked.pop(report.source, None)) is None:  # the path became a folder meanwhile: the next run sees it
+                    continue
+                self.writer.report(*asked, report, look=self.look.taken(report.source), replaces=self._replaced(asked[0]))
+                yield None
+            yield from self._settle(again)
+            self.by_hash = {sha256: number for sha256, number in self.by_hash.items() if number not in self.writer.dead}
+            todo = again
+
+    def _to_analyze(self, todo: list[Photo]) -> Iterator[str]:
+        """Yield the paths that need the network. The model may pull from another thread, so this touches files, never the database."""
+        for photo in todo:
+            try:
+                sha256 = sha256_of_photo(photo.path)
+            except OSError as error:
+                self.settled.append((photo, error))
+                continue
+            if (source := self.by_hash.get(sha256)) is not None:
+                self.settled.append((photo, source))
+            else:
+                self.asked[photo.path] = (photo, sha256)
+                yield photo.path
+
+    def _settle(self, again: list[Photo]) -> Iterator[None]:
+        """Write the photos that need no network: known bytes (their file id) and unreadable ones."""
+        while self.settled:
+            photo, outcome = self.settled.popleft()
+            if isinstance(outcome, OSError):
+                status = "permission" if isinstance(outcome, PermissionError) else "not_found"
+                message = f"The file could not be read: {outcome.strerror}."
+                self.writer.failure(photo, status, message, replaces=self._replaced(photo))
+            elif self.writer.copy(photo, outcome, replaces=self._replaced(photo)):
+                self.copied += 1
+            else:
+                again.append(photo)
+                continue
+            yield None
+
+    def _replaced(self, photo: Photo) -> int | None:
+        known = self.known.get(photo.relative)
+        return None if known is None else known.file_id
+
+    def _summary(self, listing: Listing, todo: list[Photo], removed: int) -> IndexSummary:
+        failed, faces = self.con.execute(
+            "SELECT (SELECT count(*) FROM files WHERE root_id = ? AND status NOT IN ('ok', 'no_face')),"
+            " (SELECT count(*) FROM faces SEMI JOIN files ON files.file_id = faces.file_id AND files.root_id = ?)",
+            [self.root_id, self.root_id],
+        ).fetchall()[0]
+        new = sum(photo.relative not in self.known for photo in todo)
+        return IndexSummary(
+            added=new, changed=len(todo) - new, known=self.copied, unchanged=len(listing.photos) - len(todo), removed=removed,
+            failed=int(failed), faces=int(faces), unreadable_folders=tuple(readable(folder) for folder in listing.unreadable),
+        )  # fmt: skip

@@ -1,0 +1,107 @@
+"""What a detector's raw output becomes: anchors, decoding, suppression and merging, against slow loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lineament.detection.candidates import Found, anchors, decode, distinct, iou_matrix, merge, nms, to_faces, unturn
+
+POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
+
+
+"""The portrait's five points: value of `RetinaFace().detect(skimage.data.astronaut())`, ONNX Runtime 1.31; seen to sit right on the picture."""
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (96, 32)])
+def test_anchors_stand_where_the_paper_puts_them(height: int, width: int) -> None:
+    expected = []
+    for stride, sizes in ((8, (16, 32)), (16, (64, 128)), (32, (256, 512))):
+        for row in range(height // stride):
+            for column in range(width // stride):
+                for size in sizes:
+                    expected.append([(column + 0.5) * stride, (row + 0.5) * stride, size, size])
+    np.testing.assert_array_equal(anchors(height, width), np.array(expected, np.float32))
+
+
+def test_anchors_cannot_be_written_to() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        anchors(32, 32)[0, 0] = 5
+
+
+def test_decode_is_the_papers() -> None:
+    rng = np.random.default_rng(0)
+    boxes, points = rng.normal(size=(20, 4)).astype(np.float32), rng.normal(size=(20, 10)).astype(np.float32)
+    priors = anchors(64, 64)[:20]
+    got_boxes, got_points = decode(boxes, points, priors)
+    for i in range(20):
+        cx, cy, w, h = (float(v) for v in priors[i])
+        x, y = cx + boxes[i, 0] * 0.1 * w, cy + boxes[i, 1] * 0.1 * h
+        dw, dh = w * np.exp(boxes[i, 2] * 0.2), h * np.exp(boxes[i, 3] * 0.2)
+        np.testing.assert_allclose(got_boxes[i], [x - dw / 2, y - dh / 2, x + dw / 2, y + dh / 2], rtol=1e-4, atol=1e-3)
+        for k in range(5):
+            expected = [cx + points[i, 2 * k] * 0.1 * w, cy + points[i, 2 * k + 1] * 0.1 * h]
+            np.testing.assert_allclose(got_points[i, k], expected, rtol=1e-4, atol=1e-3)
+
+
+def slow_iou(a: np.ndarray, b: np.ndarray) -> float:
+    inter = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    return inter / union if union > 0 else 0.0
+
+
+def slow_nms(boxes: np.ndarray, probs: np.ndarray, limit: float) -> list[int]:
+    kept: list[int] = []
+    for i in sorted(range(len(probs)), key=lambda i: (-probs[i], i)):
+        if all(slow_iou(boxes[i], boxes[j]) <= limit for j in kept):
+            kept.append(i)
+    return kept
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60))
+def test_suppression_is_greedy(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    low = rng.integers(0, 40, (count, 2))
+    boxes = np.concatenate([low, low + rng.integers(0, 30, (count, 2))], 1).astype(np.float64)
+    probs = rng.integers(0, 10, count) / 10  # ties on purpose
+    assert nms(boxes, probs, 0.4).tolist() == slow_nms(boxes, probs, 0.4)
+
+
+def test_iou_of_empty_boxes_is_zero() -> None:
+    assert iou_matrix(np.zeros((1, 4), np.float32), np.zeros((1, 4), np.float32)).tolist() == [[0.0]]
+
+
+def test_merging_passes_keeps_each_face_once() -> None:
+    one = Found(np.array([[0, 0, 10, 10.0]]), np.array([0.7]), np.zeros((1, 5, 2)))
+    other = Found(np.array([[0, 0, 10, 11.0], [50, 50, 60, 60]]), np.array([0.9, 0.8]), np.ones((2, 5, 2)))
+    merged = merge([one, other], 0.4)
+    assert merged.probs.tolist() == [0.9, 0.8]
+
+
+def test_finds_that_turn_out_to_be_one_face_are_one() -> None:
+    face = POINTS
+    points = np.stack([face + 3, face + 200, face, face + np.array([20.0, 0.0])])
+    assert distinct(points, np.array([0.7, 0.8, 0.9, 0.6])).tolist() == [1, 2, 3]
+    assert distinct(points[:0], np.zeros(0)).tolist() == []
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_turning_back_undoes_rot90(turns: int) -> None:
+    """A pixel's value stays under its centre: the picture itself is the oracle."""
+    view = np.arange(5 * 7).reshape(5, 7)
+    turned = np.rot90(view, turns)
+    rows, columns = np.mgrid[0 : turned.shape[0], 0 : turned.shape[1]]
+    centres = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], -1)
+    corners = np.concatenate([centres - 0.5, centres + 0.5], 1)
+    back = unturn(Found(corners, np.ones(35), np.repeat(centres[:, None], 5, 1)), turns, (5, 7))
+    x, y = back.points[:, 0].T
+    np.testing.assert_array_equal(view[y.astype(int), x.astype(int)], turned.ravel())
+    np.testing.assert_allclose(back.boxes, np.concatenate([back.points[:, 0] - 0.5, back.points[:, 0] + 0.5], 1))
+
+
+def test_faces_are_clipped_sorted_and_of_a_size() -> None:
+    boxes = np.array([[10, 10, 20, 20], [-10, -10, 40, 30], [95, 40, 130, 60], [1, 1, 5, 6]], np.float32)
+    faces = to_faces(Found(boxes, np.full(4, 0.9), np.zeros((4, 5, 2))), (50, 100), min_face=8)
+    assert faces.boxes_xyxy.tolist() == [[0, 0, 40, 30], [10, 10, 20, 20]]

@@ -1,0 +1,100 @@
+"""Annotated photos and folders of pictures: what is drawn is inside the photo, file names never collide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from analyze_kit import photo, toy
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from toy_model import write_toy_model
+
+from lineament.api import Model
+from lineament.errors import UsageError
+from lineament.outputs.pictures import CropFolder, DrawFolder, name_of
+from lineament.pipeline.draw import lines_of
+from lineament.types import Answer, FaceReport, Quality, Report
+
+QUALITY = Quality(30.0, 0.5, 0.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return toy(write_toy_model(tmp_path_factory.mktemp("model") / "toy.onnx"))
+
+
+def report(size: tuple[int, int], boxes: list[tuple[float, float, float, float]], answers: int = 5) -> Report:
+    attributes = {f"Attribute_{n}": Answer(0.5 + n / 100, "yes") for n in range(answers)}
+    faces = tuple(FaceReport(box, 0.9, ((box[0] + 1, box[1] + 1),) * 5, QUALITY, attributes) for box in boxes)
+    grey = np.full((*size, 3), 128, np.uint8)
+    return Report("x", "ok", "toy@00000000", "default", faces, width=size[1], height=size[0], pixels=grey)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 600), (40, 40), (480, 640), (3000, 2000)])
+def test_any_photo_size_is_drawn_legibly(size: tuple[int, int]) -> None:
+    height, width = size
+    drawn = report(size, [(width * 0.1, height * 0.1, width * 0.9, height * 0.9)]).draw()
+    assert max(drawn.size) >= 480
+    assert drawn.width / drawn.height == pytest.approx(width / height)
+    assert (np.asarray(drawn) != 128).any()
+
+
+def test_small_faces_stay_visible_in_a_crowd() -> None:
+    boxes = [(20.0 + 90 * (n % 6), 20.0 + 150 * (n // 6), 60.0 + 90 * (n % 6), 70.0 + 150 * (n // 6)) for n in range(12)]
+    drawn = np.asarray(report((480, 640), boxes).draw())
+    inside = [drawn[int(y1) + 8 : int(y2) - 8, int(x1) + 8 : int(x2) - 8] for x1, y1, x2, y2 in boxes]
+    assert sum((part == 128).all(axis=2).mean() > 0.9 for part in inside) >= 10
+
+
+def test_lines_are_sorted_and_counted() -> None:
+    face = report((100, 100), [(0, 0, 50, 50)], answers=20).faces[0]
+    lines = lines_of(face, 4)
+    assert lines == ["Attribute 19 0.69", "Attribute 18 0.68", "Attribute 17 0.67", "and 17 more"]
+    assert len(lines_of(face, 20)) == 20
+    no = FaceReport((0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, {"A": Answer(0.9, "no"), "B": Answer(0.9, "cannot_tell")})
+    assert lines_of(no) == []
+
+
+def test_the_photo_itself_is_not_touched(model: Model) -> None:
+    pixels = photo(2)
+    made = model.analyze(pixels, channels="RGB")
+    before = made.pixels.copy()  # type: ignore[union-attr]
+    made.draw()
+    np.testing.assert_array_equal(made.pixels, before)
+
+
+def test_streamed_reports_say_why_they_cannot_be_drawn(model: Model, tmp_path: Path) -> None:
+    Image.fromarray(photo(1)).save(tmp_path / "a.png")
+    (streamed,) = model.stream([tmp_path / "a.png"])
+    with pytest.raises(UsageError, match="analyze"):
+        streamed.draw()
+    with pytest.raises(UsageError, match="analyze"):
+        streamed.crops()
+
+
+def test_folders_hold_one_picture_per_photo_and_per_face(model: Model, tmp_path: Path) -> None:
+    draw, crops = DrawFolder(tmp_path / "d"), CropFolder(tmp_path / "c")
+    for source, faces in (("one/a.jpg", 2), ("two/a.jpg", 1), ("none.jpg", 0)):
+        made = model.analyze(photo(faces), channels="RGB", source_name=source)
+        draw(made)
+        crops(made)
+        if faces:
+            stored = np.asarray(Image.open(tmp_path / "c" / f"{name_of(source)}-0.png"))
+            np.testing.assert_array_equal(stored, made.crops()[0].transpose(1, 2, 0))
+    assert len(list((tmp_path / "d").iterdir())) == 3
+    assert len(list((tmp_path / "c").iterdir())) == 3
+    assert not [path for path in tmp_path.rglob("*.part")]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=300), unique=True, max_size=20))
+def test_names_are_safe_and_never_meet(sources: list[str]) -> None:
+    names = [name_of(source) for source in sources if not any("\ud800" <= c <= "\udfff" for c in source)]
+    assert len({name.lower() for name in names}) == len(names)
+    for name in names:
+        assert len(name) < 100
+        assert name.isascii()
+        assert not set(name) & set('/\\:*?"<>| ')
+        assert not name.startswith(".")
