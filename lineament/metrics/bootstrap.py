@@ -175,8 +175,8 @@ class SeedDraws:
     `estimate` (A,) is the mean over trainings. With a single training there is no seed part in `draws`: its interval is of people alone.
     """
 
-    per_seed: Float
-    draws: Float
+    per_seed: Float64
+    draws: Float64
 
     @property
     def seeds(self) -> int:
@@ -184,7 +184,7 @@ class SeedDraws:
         return len(self.per_seed)
 
     @property
-    def estimate(self) -> Float:
+    def estimate(self) -> Float64:
         """The mean over trainings (A,)."""
         return mean_of_known(self.per_seed, 0)
 
@@ -236,7 +236,7 @@ def two_level(
     return found
 
 
-def _with_seeds(people: Float, rng: np.random.Generator) -> Float:
+def _with_seeds(people: Float64, rng: np.random.Generator) -> Float64:
     """Return (D,A): the mean over trainings of people (S,D,A), moved in each draw by what redrawing the trainings moves it, widened."""
     trainings, draws, _ = people.shape
     middle = mean_of_known(people, 0)

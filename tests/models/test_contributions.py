@@ -17,7 +17,7 @@ from lineament.schema import CELEBA_40, MGMTN_GROUPS  # noqa: E402
 from lineament.types import Float64  # noqa: E402
 
 
-def area_slowly(mask: Float, grid: tuple[int, int]) -> Float:
+def area_slowly(mask: Float64, grid: tuple[int, int]) -> Float64:
     """Cell means of a mask (H,W), on a grid so fine that every cell's border is one of its own."""
     fine = np.kron(mask, np.ones(grid))
     return fine.reshape(grid[0], mask.shape[0], grid[1], mask.shape[1]).mean((1, 3))

@@ -103,7 +103,7 @@ def test_processes_do_not_go_with_a_cluster_or_a_camera() -> None:
 SLOW_WORK = """
 import sys, time, os
 from pathlib import Path
-sys.path[:0] = [{tests!r}]
+sys.path[:0] = {tests!r}
 from test_processes import Made, answers
 class Slow(Made):
     def work(self, item):
@@ -118,7 +118,9 @@ if __name__ == "__main__":
 def test_workers_end_with_a_parent_that_is_killed(folder: Path, tmp_path: Path) -> None:
     marks, script = tmp_path / "marks", tmp_path / "slow.py"
     marks.mkdir()
-    script.write_text(SLOW_WORK.format(tests=str(Path(__file__).parents[1]), marks=str(marks), folder=str(folder)), "utf-8")
+    script.write_text(
+        SLOW_WORK.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], marks=str(marks), folder=str(folder)), "utf-8"
+    )
     parent = subprocess.Popen([sys.executable, str(script)])
     wait(lambda: len(list(marks.iterdir())) == 2)
     workers = [int(mark.name) for mark in marks.iterdir()]

@@ -128,8 +128,10 @@ def test_a_forked_child_answers_too(path: Path) -> None:
 
 
 def test_openvino_precision_is_set_not_left_to_the_processor(path: Path) -> None:
-    pytest.importorskip("openvino")
-    for precision, stated in ((None, "f32"), ("fp32", "f32"), ("bf16", "bf16")):
+    openvino = pytest.importorskip("openvino")
+    has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    # a processor without bf16 computes in fp32 what bf16 was asked for
+    for precision, stated in ((None, "f32"), ("fp32", "f32"), ("bf16", "bf16" if has_bf16 else "f32")):
         network = load_network(path, "openvino", precision)
         with network._lent.one() as request:  # type: ignore[attr-defined]
             hint = request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
