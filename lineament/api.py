@@ -24,7 +24,7 @@ from lineament.inputs.expand import items
 from lineament.inputs.item import Item
 from lineament.pipeline import reduced_jpeg
 from lineament.pipeline.analyze import FindFaces, Settings, Tools, analyze, whole_picture
-from lineament.runs.stream import AfterReport, Decode, report_of, stream
+from lineament.runs.stream import AfterReport, ItemDecoder, report_of, stream
 from lineament.runtime.card import Card
 from lineament.runtime.network import Network
 from lineament.types import SCHEMA_VERSION, Faces, Report, UInt8
@@ -146,7 +146,7 @@ class Model:
         *,
         workers: int | None = None,
         find: FindFaces | None = None,
-        decode: Decode | None = None,
+        decode: ItemDecoder | None = None,
         after: AfterReport | None = None,
         **settings: Any,
     ) -> Iterator[Report]:

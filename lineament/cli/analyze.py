@@ -14,7 +14,7 @@ import typer
 
 from lineament.cli import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, options
 from lineament.cli.interrupt import on_signal
-from lineament.cli.worker import Recipe, given_faces, make_work
+from lineament.cli.worker import WorkerSetup, given_faces, make_work
 from lineament.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def command(
         seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
         followed = _followed(tracks, loaded, resume)
         told = _both(seen, followed)
-        recipe = Recipe(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout)
+        recipe = WorkerSetup(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout)
         if engine == "ray":
             answers = _spread(inputs, reading, recipe, stop)
         elif processes > 1 and not _single(inputs):
@@ -141,13 +141,13 @@ def _connect(tracks: Path | None) -> None:
     connect(available_cpus())
 
 
-def _spread(inputs: list[str], reading: Reading, recipe: Recipe, stop: Event) -> Answers:
+def _spread(inputs: list[str], reading: Reading, recipe: WorkerSetup, stop: Event) -> Answers:
     from lineament.runs.ray_cluster import Cluster
 
     return Cluster(tuple(inputs), reading, recipe, recipe.threads, stop)
 
 
-def _beside(inputs: list[str], reading: Reading, recipe: Recipe, count: int, stop: Event) -> Answers:
+def _beside(inputs: list[str], reading: Reading, recipe: WorkerSetup, count: int, stop: Event) -> Answers:
     from lineament.inputs.expand import items
     from lineament.runs.processes import Processes
 

@@ -15,7 +15,7 @@ from lineament.errors import UsageError
 
 if TYPE_CHECKING:
     from lineament.search.bursts import RankedShot
-    from lineament.search.index import Found, Index
+    from lineament.search.index import Index, SearchResult
 
 
 def command(
@@ -97,7 +97,7 @@ def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str
     return loaded.analyze(photo), sha256_of_photo(str(photo))
 
 
-def _write_found(found: Found, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool) -> None:
+def _write_found(found: SearchResult, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool) -> None:
     from lineament.search.gallery import hits_page
     from lineament.search.thumbnails import hit_captions, table
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class WorkerSetup:
     """All that a photo's record depends on beside the photo. Called (in a worker), it loads the model and returns what answers one item.
 
     identity: what the run writes down for --resume; a worker whose installation would answer otherwise refuses.

@@ -21,7 +21,7 @@ from lineament.errors import DataError, ImageError
 from lineament.geometry import CROP_SIZE
 from lineament.images import load_image
 
-Decode = Callable[[bytes], npt.NDArray[np.uint8]]
+CropDecoder = Callable[[bytes], npt.NDArray[np.uint8]]
 _BLOCKS_MIXED = 2
 """Blocks of a stream that are shuffled into each other: as many as a Parquet reader keeps in memory."""
 
@@ -34,7 +34,7 @@ def decode_crop(data: bytes) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def decode_each(encoded: Sequence[bytes], decode: Decode, pool: Executor) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
+def decode_each(encoded: Sequence[bytes], decode: CropDecoder, pool: Executor) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
     """Return the crops (N,3,218,178) of encoded images, black where one gives no pixels, and of those place -> why."""
 
     def attempt(data: bytes) -> npt.NDArray[np.uint8] | ImageError:
@@ -58,7 +58,7 @@ class CropCache:
     Args: decode: encoded image -> crop, `decode_crop` for images that are crops; kind: names any other way of decoding in the file's name.
     """
 
-    def __init__(self, source: Source, folder: str | os.PathLike[str], decode: Decode = decode_crop, kind: str = "") -> None:
+    def __init__(self, source: Source, folder: str | os.PathLike[str], decode: CropDecoder = decode_crop, kind: str = "") -> None:
         self.table: LabelledFiles = source.table
         self.path = Path(folder) / f"{self.table.fingerprint()}{'-' if kind else ''}{kind}.u8"
         shape = (len(self.table), 3, *CROP_SIZE)
@@ -73,7 +73,7 @@ class CropCache:
         done = self.path.with_suffix(".json")
         return done.is_file() and self.path.is_file() and json.loads(done.read_text())["shape"] == list(shape)
 
-    def _fill(self, source: Source, shape: tuple[int, ...], decode: Decode) -> None:
+    def _fill(self, source: Source, shape: tuple[int, ...], decode: CropDecoder) -> None:
         if shape[0] == 0:
             raise DataError("The training data hold no image. Check data.path, data.split and data.exclude in the config.")
         self.path.parent.mkdir(parents=True, exist_ok=True)

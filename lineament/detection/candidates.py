@@ -19,15 +19,15 @@ ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
 
 
-class Found(NamedTuple):
+class Candidates(NamedTuple):
     """Raw finds: boxes (M,4) xyxy, probs (M,), points (M,5,2), in the pixels of whatever was scanned."""
 
     boxes: Float32
     probs: Float32
     points: Float32
 
-    def take(self, index: npt.NDArray[Any]) -> Found:
-        return Found(self.boxes[index], self.probs[index], self.points[index])
+    def take(self, index: npt.NDArray[Any]) -> Candidates:
+        return Candidates(self.boxes[index], self.probs[index], self.points[index])
 
 
 @lru_cache(maxsize=64)
@@ -79,7 +79,7 @@ def nms(boxes: Float32, probs: Float32, max_iou: float) -> npt.NDArray[np.intp]:
     return np.array(kept, np.intp)
 
 
-def open_session(path: str | Path, threads: int | None) -> Any:
+def cpu_session(path: str | Path, threads: int | None) -> Any:
     """Return an ONNX Runtime session on the CPU that gives the same numbers each run.
 
     Raises: ModelFileError if the file is missing or no ONNX model.
@@ -100,22 +100,22 @@ def open_session(path: str | Path, threads: int | None) -> Any:
         raise ModelFileError(f"{path} cannot be opened as an ONNX model ({error}).") from error
 
 
-def moved(found: Found, matrix: npt.NDArray[np.float64]) -> Found:
+def moved(found: Candidates, matrix: npt.NDArray[np.float64]) -> Candidates:
     """Return finds taken through an affine matrix (2,3). A box stands for the ellipse in it: the new one is drawn around the moved ellipse.
 
     >>> box = np.array([[0, 0, 4, 2]], np.float32)
-    >>> moved(Found(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32)), np.array([[0.0, -1, 0], [1, 0, 0]])).boxes.tolist()
+    >>> moved(Candidates(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32)), np.array([[0.0, -1, 0], [1, 0, 0]])).boxes.tolist()
     [[-2.0, 0.0, 0.0, 4.0]]
     """
     centre = transform_points(matrix, (found.boxes[:, :2] + found.boxes[:, 2:]) / 2)
     half = np.sqrt(((found.boxes[:, 2:] - found.boxes[:, :2]) / 2) ** 2 @ (matrix[:, :2] ** 2).T)
     boxes, points = np.concatenate([centre - half, centre + half], 1), transform_points(matrix, found.points)
-    return Found(boxes.astype(np.float32), found.probs, points.astype(np.float32))
+    return Candidates(boxes.astype(np.float32), found.probs, points.astype(np.float32))
 
 
-def merge(parts: list[Found], max_iou: float) -> Found:
+def merge(parts: list[Candidates], max_iou: float) -> Candidates:
     """Return the finds of several passes as one, each face once."""
-    joined = Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    joined = Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     return joined.take(nms(joined.boxes, joined.probs, max_iou))
 
 
@@ -132,7 +132,7 @@ def distinct(points: Float32, probs: Float32) -> npt.NDArray[np.intp]:
     return np.sort(np.array(kept, np.intp))
 
 
-def to_faces(found: Found, size: tuple[int, int], min_face: float) -> Faces:
+def to_faces(found: Candidates, size: tuple[int, int], min_face: float) -> Faces:
     """Return finds as Faces of a photo of size (h, w): boxes clipped to it, what lies outside or is under `min_face` pixels left out."""
     limit = np.array([size[1], size[0]] * 2, np.float32)
     centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
@@ -182,7 +182,7 @@ def shrunk(pixels: UInt8, long_side: int) -> UInt8:
     return resized(pixels, max(1, round(pixels.shape[0] * scale)), max(1, round(pixels.shape[1] * scale)))
 
 
-def unturn(found: Found, turns: int, size: tuple[int, int]) -> Found:
+def unturn(found: Candidates, turns: int, size: tuple[int, int]) -> Candidates:
     """Move finds from `np.rot90(view, turns)` back to a view of size (h, w)."""
     height, width = size
     points = np.concatenate([found.boxes.reshape(-1, 2, 2), found.points], 1)
@@ -190,4 +190,4 @@ def unturn(found: Found, turns: int, size: tuple[int, int]) -> Found:
     back = {0: (x, y), 1: (width - y, x), 2: (width - x, height - y), 3: (y, height - x)}[turns]
     moved = np.stack(back, -1)
     boxes = np.concatenate([moved[:, :2].min(1), moved[:, :2].max(1)], 1)
-    return Found(boxes, found.probs, moved[:, 2:])
+    return Candidates(boxes, found.probs, moved[:, 2:])

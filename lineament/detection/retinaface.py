@@ -17,16 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.detection.candidates import (
-    Found,
+    Candidates,
     anchors,
     bordered,
     check_pixels,
+    cpu_session,
     decode,
     distinct,
     merge,
     moved,
     nms,
-    open_session,
     resized,
     shrunk,
     to_faces,
@@ -101,7 +101,7 @@ class RetinaFace:
         weights: str | Path = WEIGHTS,
         session: Session | None = None,
     ) -> None:
-        self._session = session or open_session(weights, threads)
+        self._session = session or cpu_session(weights, threads)
         self.id = f"retinaface@{sha256(Path(weights).read_bytes()).hexdigest()[:8]}"
         self.min_prob, self.min_face, self.rescue, self.second_look = min_prob, min_face, rescue, second_look
         self.most_faces = most_faces
@@ -117,7 +117,7 @@ class RetinaFace:
             faces = self._confirmed(pixels, self._turned(pixels))
         return faces
 
-    def _confirmed(self, pixels: UInt8, found: Found) -> Faces:
+    def _confirmed(self, pixels: UInt8, found: Candidates) -> Faces:
         """Return the finds that convince at the second look, with its boxes and points."""
         size = pixels.shape[0], pixels.shape[1]
         faces = to_faces(found, size, self.min_face)
@@ -125,15 +125,15 @@ class RetinaFace:
             raise TooManyFacesError(f"{len(faces)} faces; at most {self.most_faces} in one photo are answered here. Cut it up.")
         if not self.second_look or not len(faces):
             return faces
-        found = Found(faces.boxes_xyxy, faces.detection_probs, faces.keypoints)
+        found = Candidates(faces.boxes_xyxy, faces.detection_probs, faces.keypoints)
         looks = [self._look(pixels, found.take(np.array([i]))) for i in range(len(found.probs))]
-        seen = Found(*(np.concatenate(column) for column in zip(*looks, strict=True)))
+        seen = Candidates(*(np.concatenate(column) for column in zip(*looks, strict=True)))
         seen = seen._replace(probs=np.minimum(found.probs, seen.probs))
         seen = seen.take(np.flatnonzero(seen.probs >= self.min_prob))
         faces = to_faces(seen, size, self.min_face)
         return faces.take(distinct(faces.keypoints, faces.detection_probs))  # two weak finds beside one face may both turn out to be it
 
-    def _look(self, pixels: UInt8, face: Found) -> Found:
+    def _look(self, pixels: UInt8, face: Candidates) -> Candidates:
         """Return a better view of one find; one that does not quite convince is also seen turned."""
         better = self._settle(pixels, face, face.points[0].astype(np.float64))
         if better.probs[0] >= LOOK_CLEAR or not self.rescue:
@@ -146,7 +146,7 @@ class RetinaFace:
                 better = other
         return better
 
-    def _settle(self, pixels: UInt8, face: Found, points: npt.NDArray[np.float64]) -> Found:
+    def _settle(self, pixels: UInt8, face: Candidates, points: npt.NDArray[np.float64]) -> Candidates:
         """Return one find as seen upright at the network's best size, from `points` (5,2); looks again if they moved much."""
         seen = face._replace(probs=np.zeros(1, np.float32))
         for _ in range(self.LOOKS):
@@ -163,7 +163,7 @@ class RetinaFace:
                 break
         return seen
 
-    def _upright(self, pixels: UInt8) -> Found:
+    def _upright(self, pixels: UInt8) -> Candidates:
         """Search a photo in the passes it needs; bordered and small if they find nothing."""
         long = max(pixels.shape[:2])
         scale = min(self.PASSES[0][0] / long, self.MAX_ENLARGE)
@@ -181,23 +181,23 @@ class RetinaFace:
             found = self._scan(pixels, self.LEAST / max(long, self.LEAST), border=self.LEAST // 4, min_prob=self._late())
         return found
 
-    def _turned(self, pixels: UInt8) -> Found:
+    def _turned(self, pixels: UInt8) -> Candidates:
         """Return the finds of one pass over the turned photo that has the most probable face, in the unturned photo's pixels."""
         view = shrunk(pixels, self.TURNED)
-        best, quarter = Found(*(np.zeros((0, *tail), np.float32) for tail in ((4,), (), (5, 2)))), 0
+        best, quarter = Candidates(*(np.zeros((0, *tail), np.float32) for tail in ((4,), (), (5, 2)))), 0
         for turns in (1, 2, 3):
             found = self._scan(np.ascontiguousarray(np.rot90(view, turns)), 1.0, min_prob=self._late())
             if found.probs.max(initial=0) > best.probs.max(initial=0):
                 best, quarter = found, turns
         best = unturn(best, quarter, (view.shape[0], view.shape[1]))
         back = np.array([pixels.shape[1] / view.shape[1], pixels.shape[0] / view.shape[0]], np.float32)
-        return Found(best.boxes * np.tile(back, 2), best.probs, best.points * back)
+        return Candidates(best.boxes * np.tile(back, 2), best.probs, best.points * back)
 
     def _late(self) -> float:
         """Return what a find needs where the ordinary passes found nothing: halfway between `min_prob` and 1."""
         return (1 + self.min_prob) / 2
 
-    def _scan(self, view: UInt8, scale: float, *, border: int = 0, min_prob: float | None = None) -> Found:
+    def _scan(self, view: UInt8, scale: float, *, border: int = 0, min_prob: float | None = None) -> Candidates:
         """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's pixels."""
         height, width = view.shape[:2]
         small_h, small_w = max(1, round(height * scale)), max(1, round(width * scale))
@@ -207,5 +207,5 @@ class RetinaFace:
         kept = np.flatnonzero(probs >= (self.min_prob if min_prob is None else min_prob))
         boxes, points = decode(boxes[kept], points[kept], anchors(canvas.shape[1], canvas.shape[2])[kept])
         back = np.array([width / small_w, height / small_h], np.float32)
-        found = Found((boxes - border) * np.tile(back, 2), probs[kept], (points - border) * back)
+        found = Candidates((boxes - border) * np.tile(back, 2), probs[kept], (points - border) * back)
         return found.take(nms(found.boxes, found.probs, self.MAX_IOU))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lineament.detection.candidates import STRIDES, Found, check_pixels, nms, open_session, resized, to_32, to_faces
+from lineament.detection.candidates import STRIDES, Candidates, check_pixels, cpu_session, nms, resized, to_32, to_faces
 from lineament.errors import ModelFileError
 from lineament.types import Faces, Float32, UInt8
 
@@ -31,7 +31,7 @@ class YuNet:
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, min_prob: float = 0.7, min_face: float = 12.0) -> None:
-        self._session = open_session(path, threads)
+        self._session = cpu_session(path, threads)
         self.min_prob, self.min_face = min_prob, min_face
         self.id = f"yunet@{sha256(Path(path).read_bytes()).hexdigest()[:8]}"
         names = {output.name for output in self._session.get_outputs()}
@@ -50,11 +50,11 @@ class YuNet:
         names = [output.name for output in self._session.get_outputs()]
         outputs = dict(zip(names, self._session.run(None, {self._input.name: canvas}), strict=True))
         levels = [decode_level(outputs, stride, canvas.shape[3] // stride) for stride in STRIDES]
-        found = Found(*(np.concatenate(column) for column in zip(*levels, strict=True)))
+        found = Candidates(*(np.concatenate(column) for column in zip(*levels, strict=True)))
         found = found.take(np.flatnonzero(found.probs >= self.min_prob))
         found = found.take(nms(found.boxes, found.probs, MAX_IOU))
         size = pixels.shape[0], pixels.shape[1]
-        return to_faces(Found(found.boxes * np.tile(back, 2), found.probs, found.points * back), size, self.min_face)
+        return to_faces(Candidates(found.boxes * np.tile(back, 2), found.probs, found.points * back), size, self.min_face)
 
     def _letterbox(self, pixels: UInt8) -> tuple[Float32, Float32]:
         """Return the network input (1,3,H,W) float BGR, photo top left, and the factors (x, y) back to photo pixels."""
@@ -68,11 +68,11 @@ class YuNet:
         return canvas, np.array([width / small_w, height / small_h], np.float32)
 
 
-def decode_level(outputs: dict[str, Any], stride: int, columns: int) -> Found:
+def decode_level(outputs: dict[str, Any], stride: int, columns: int) -> Candidates:
     """Return all cells of one stride as finds in network pixels."""
     cls, obj, box, points = (outputs[f"{kind}_{stride}"][0] for kind in ("cls", "obj", "bbox", "kps"))
     probs = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
     index = np.arange(len(probs))
     cell = np.stack([index % columns, index // columns], 1).astype(np.float32)
     centre, half = (cell + box[:, :2]) * stride, np.exp(box[:, 2:]) * stride / 2
-    return Found(np.concatenate([centre - half, centre + half], 1), probs, (points.reshape(-1, 5, 2) + cell[:, None]) * stride)
+    return Candidates(np.concatenate([centre - half, centre + half], 1), probs, (points.reshape(-1, 5, 2) + cell[:, None]) * stride)

@@ -168,7 +168,7 @@ def _band(probs: Float64, targets: npt.NDArray[np.int8], threshold: float, plan:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class CrossFitted:
     """What layers fitted without a person said of that person: probs, independent and consistent labels, three answers, each (N,A)."""
 
     probs: Float64
@@ -177,7 +177,7 @@ class HeldOut:
     answers: npt.NDArray[np.str_]
 
 
-def cross_fit(predictions: Predictions, plan: Plan) -> HeldOut:
+def cross_fit(predictions: Predictions, plan: Plan) -> CrossFitted:
     """Return held-out answers for every row: each fold judged by a layer fitted on the others."""
     fold, names = folds_of(predictions, plan.folds), predictions.attributes
     shape = predictions.raw.shape
@@ -194,7 +194,7 @@ def cross_fit(predictions: Predictions, plan: Plan) -> HeldOut:
         consistent[inside] = consistency.decode_consistent(probs[inside], thresholds, names, precedence=layer.precedence)[0]
         rows = predictions.take(inside)
         answers[inside] = layer.labels(probs[inside], names, abstain=True, eye_distance=rows.eye_distance, sharpness=rows.sharpness)
-    return HeldOut(probs, labels, consistent, answers)
+    return CrossFitted(probs, labels, consistent, answers)
 
 
 def calibrate(predictions: Predictions, plan: Plan | None = None, *, draws: int = 1000) -> Fitted:
@@ -239,7 +239,7 @@ class _Verdict:
     mean: Interval
 
 
-def _verdict(found: Predictions, held: HeldOut, draws: int) -> _Verdict:
+def _verdict(found: Predictions, held: CrossFitted, draws: int) -> _Verdict:
     (fixed, fitted), drawn = draw_counts([found.raw >= 0.5, held.labels], found.targets, found.known, found.identity, draws=draws)
     spread = drawn[1].accuracy - drawn[0].accuracy
     difference = fitted.accuracy - fixed.accuracy
@@ -251,7 +251,7 @@ def _verdict(found: Predictions, held: HeldOut, draws: int) -> _Verdict:
     )
 
 
-def _evidence(found: Predictions, held: HeldOut, layer: Decision, verdict: _Verdict) -> dict[str, Any]:
+def _evidence(found: Predictions, held: CrossFitted, layer: Decision, verdict: _Verdict) -> dict[str, Any]:
     names, use = found.attributes, found.known
     raw, after = calibration_errors(found, found.raw), calibration_errors(found, held.probs)
     measured = selective.measure(held.answers, held.labels, found.targets, use)

@@ -142,7 +142,7 @@ def _answer(pixels: UInt8, points: Float64, network: Callable[[Crops], ModelOutp
 
 
 @dataclass(frozen=True)
-class Limits:
+class QualityLimits:
     """`Decision.min_eye_distance` and `Decision.min_sharpness`."""
 
     eye_distance: Mapping[str, float]
@@ -155,11 +155,11 @@ class Limits:
         return layer.too_poor(sizes.size, sample.attributes, sizes, sharp).reshape(sample.said.shape)
 
 
-def fit_limits(sample: Degraded) -> Limits:
+def fit_limits(sample: Degraded) -> QualityLimits:
     """Return the limits by `RULE`. Raises: nothing; without a way of a kind its limits are empty."""
     kinds = np.array([way.kind for way in sample.ways])
     shrunk, blurred = np.isin(kinds, ("whole", "size")), np.isin(kinds, ("whole", "defocus", "motion"))
-    return Limits(_least(sample, shrunk, sample.eye_distance, 1), _least(sample, blurred, sample.sharpness, 2))
+    return QualityLimits(_least(sample, shrunk, sample.eye_distance, 1), _least(sample, blurred, sample.sharpness, 2))
 
 
 def _least(sample: Degraded, ways: Bool, measure: Float64, decimals: int) -> dict[str, float]:
@@ -228,7 +228,7 @@ def read_limits(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} holds no limits ({error!r}). `python benchmarks/face_size.py` writes such a JSON.") from error
 
 
-def cross_fitted(sample: Degraded, folds: int) -> tuple[Bool, list[Limits]]:
+def cross_fitted(sample: Degraded, folds: int) -> tuple[Bool, list[QualityLimits]]:
     """Return which answers (W,N,A) limits fitted on other people withhold, and the limits that judge each fold."""
     fold = fold_of_names(sample.people, folds)
     withheld, limits = np.zeros(sample.said.shape, bool), []

@@ -23,7 +23,7 @@ IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BackboneSpec:
     """How a trunk wants its input and where its parts are."""
 
     timm_name: str | None
@@ -33,13 +33,13 @@ class Recipe:
     std: tuple[float, float, float]
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "mobilenetv1_100": Recipe("mobilenetv1_100", {"pad_type": "same"}, "BGR", CAFFE_MEAN, (1.0, 1.0, 1.0)),
-    "resnet18": Recipe("resnet18", {}, "RGB", IMAGENET_MEAN, IMAGENET_STD),
-    "resnet50": Recipe("resnet50", {}, "RGB", IMAGENET_MEAN, IMAGENET_STD),
-    "resnest50d": Recipe("resnest50d", {}, "RGB", IMAGENET_MEAN, IMAGENET_STD),
-    "swin_tiny": Recipe("swin_tiny_patch4_window7_224", {}, "RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
-    "toy": Recipe(None, {}, "RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+RECIPES: Mapping[str, BackboneSpec] = {
+    "mobilenetv1_100": BackboneSpec("mobilenetv1_100", {"pad_type": "same"}, "BGR", CAFFE_MEAN, (1.0, 1.0, 1.0)),
+    "resnet18": BackboneSpec("resnet18", {}, "RGB", IMAGENET_MEAN, IMAGENET_STD),
+    "resnet50": BackboneSpec("resnet50", {}, "RGB", IMAGENET_MEAN, IMAGENET_STD),
+    "resnest50d": BackboneSpec("resnest50d", {}, "RGB", IMAGENET_MEAN, IMAGENET_STD),
+    "swin_tiny": BackboneSpec("swin_tiny_patch4_window7_224", {}, "RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "toy": BackboneSpec(None, {}, "RGB", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
 }
 
 
@@ -100,7 +100,7 @@ def _fold(module: nn.Module) -> None:
         previous = child if isinstance(child, nn.Conv2d) else None
 
 
-def _toy(_: Recipe) -> tuple[nn.Module, list[nn.Module], tuple[int, int, int]]:
+def _toy(_: BackboneSpec) -> tuple[nn.Module, list[nn.Module], tuple[int, int, int]]:
     def block(cin: int, cout: int, stride: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(cin, cout, 3, stride, 1), nn.ReLU())
 
@@ -108,7 +108,7 @@ def _toy(_: Recipe) -> tuple[nn.Module, list[nn.Module], tuple[int, int, int]]:
     return block(3, 8, 2), [*stages, nn.Sequential(block(24, 32, 2), block(32, 32, 1))], (16, 24, 32)
 
 
-def _timm(recipe: Recipe) -> nn.Module:
+def _timm(recipe: BackboneSpec) -> nn.Module:
     import timm
 
     return timm.create_model(str(recipe.timm_name), pretrained=False, num_classes=0, **recipe.timm_options)
@@ -181,7 +181,7 @@ def create_backbone(
         stem, stages, channels = _toy(recipe)
         return Backbone(stem, stages, channels, frozen_stages)
     if name == "swin_tiny" and input_size is not None:
-        recipe = Recipe(recipe.timm_name, {"img_size": input_size}, recipe.channels, recipe.mean, recipe.std)
+        recipe = BackboneSpec(recipe.timm_name, {"img_size": input_size}, recipe.channels, recipe.mean, recipe.std)
     net = _timm(recipe)
     if weights is not None:
         _load(net, weights)

@@ -23,7 +23,7 @@ from lineament.decision.layer import Decision
 from lineament.errors import UnsupportedError, UsageError
 from lineament.images import MAX_PIXELS, Channels, load_image, read_photo
 from lineament.pipeline.quality import measure
-from lineament.pipeline.reduced_jpeg import Read, look
+from lineament.pipeline.reduced_jpeg import Read, find_in_reduced
 from lineament.schema import CELEBA_40, in_profile, resolve
 from lineament.types import PROB_DECIMALS, Answer, Crops, DecodedImage, FaceReport, Faces, Float64, ModelOutput, Quality, Report, UInt8
 
@@ -116,7 +116,7 @@ def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) ->
 def find_faces(read: Read, tools: Tools, source: str) -> tuple[DecodedImage, Faces]:
     """Return the decoded photo, of a huge JPEG a smaller decode where that is enough, and the faces in pixels of the whole."""
     if tools.glance is not None:
-        return look(read, tools.glance, tools.find, source)
+        return find_in_reduced(read, tools.glance, tools.find, source)
     image = read(max_side=None)
     return image, tools.find(image.pixels, source)
 

@@ -37,7 +37,7 @@ class Read(Protocol):
     def __call__(self, *, max_side: int | None) -> DecodedImage: ...
 
 
-def look(read: Read, glance: Find, find: Find, source: str) -> tuple[DecodedImage, Faces]:
+def find_in_reduced(read: Read, glance: Find, find: Find, source: str) -> tuple[DecodedImage, Faces]:
     """Return a photo, decoded as large as its faces need, and its faces in pixels of the whole photo.
 
     No face, a small one or a crowd: the photo is decoded and searched in full, as if it had never been looked at smaller.

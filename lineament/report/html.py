@@ -26,7 +26,7 @@ from lineament.metrics.calibration import reliability_1d
 from lineament.metrics.counts import mean_of_known
 from lineament.metrics.selective import coverage_risk_1d
 from lineament.report import figures
-from lineament.report.overlays import Looked
+from lineament.report.overlays import Overlays
 from lineament.report.pages import chart, facts, page, paragraphs, table
 from lineament.report.sheet import thumbnail
 from lineament.report.tables import AGREEMENT, marked, percent, scorecard_lines
@@ -43,7 +43,7 @@ class Extras:
     by: Sequence[str] = ()
     images: Path | None = None
     examples: int = 4
-    looked: Mapping[str, Looked] = field(default_factory=dict)
+    looked: Mapping[str, Overlays] = field(default_factory=dict)
     card: Mapping[str, Any] | None = None
 
 
@@ -207,7 +207,7 @@ def _examples(main: Predictions, more: Extras) -> str:
     return paragraphs(["The most confident wrong answers. Some of the labels are wrong instead."]) + "".join(blocks)
 
 
-def _maps(looked: Mapping[str, Looked]) -> str:
+def _maps(looked: Mapping[str, Overlays]) -> str:
     rows, tiles = [], []
     for name, one in looked.items():
         share = None if np.isnan(one.share) else one.share
@@ -230,13 +230,13 @@ def _protocol(card: Mapping[str, Any], model_card: Mapping[str, Any] | None) -> 
     return inner
 
 
-def looked_at(main: Predictions, images: Path, network: Any, crop_of: Callable[[Path], Any], examples: int = 48) -> dict[str, Looked]:
+def looked_at(main: Predictions, images: Path, network: Any, crop_of: Callable[[Path], Any], examples: int = 48) -> dict[str, Overlays]:
     """Return where a network with maps looks, on evenly spaced images of the file; empty for a network without maps."""
-    from lineament.report.overlays import look
+    from lineament.report.overlays import overlays_of
 
     about = network.card.document.get("maps")
     if not about:
         return {}
     rows = np.unique(np.linspace(0, len(main) - 1, min(examples, len(main))).astype(int))
     crops = [crop_of(images / main.files[row]) for row in rows if (images / main.files[row]).is_file()]
-    return look(crops, network.with_maps, about["of"], network.card.attributes)
+    return overlays_of(crops, network.with_maps, about["of"], network.card.attributes)

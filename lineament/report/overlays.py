@@ -24,7 +24,7 @@ from lineament.types import Crops, Float64, ModelOutput, UInt8
 
 
 @dataclass(frozen=True)
-class Looked:
+class Overlays:
     """For one attribute: the mean share of energy inside its region (NaN without examples), and the chance share, the region's area."""
 
     share: float
@@ -71,7 +71,7 @@ def overlay(pixels: UInt8, energies: Float64) -> UInt8:
     return np.asarray(pixels.transpose(1, 2, 0) * (1 - strength) + paint * strength, np.uint8)
 
 
-def look(crops: Sequence[Crops], network: Callable[[Crops], ModelOutput], of: Sequence[str], attributes: Sequence[str]) -> dict[str, Looked]:
+def overlays_of(crops: Sequence[Crops], network: Callable[[Crops], ModelOutput], of: Sequence[str], attributes: Sequence[str]) -> dict[str, Overlays]:
     """Return for each attribute where the network looks on the crops it says yes to.
 
     Args: network: one that gives maps; of: what they are of (the card's `maps.of`): attributes, or groups, whose map then serves each member.
@@ -89,5 +89,5 @@ def look(crops: Sequence[Crops], network: Callable[[Crops], ModelOutput], of: Se
         shares = [share for _, _, energies in yes if not np.isnan(share := share_inside(energies, region))]
         best = max(yes, key=lambda one: one[0], default=None)
         mean = float(np.mean(shares)) if shares else float("nan")
-        found[name] = Looked(mean, float(region.mean()), len(shares), overlay(best[1], best[2]) if best else None)
+        found[name] = Overlays(mean, float(region.mean()), len(shares), overlay(best[1], best[2]) if best else None)
     return found

@@ -27,18 +27,18 @@ AfterReport = Callable[[Report], None]
 WINDOW_PER_WORKER = 4
 
 
-class Decode(Protocol):
+class ItemDecoder(Protocol):
     """Decodes an item in a way of its own; see `images.load_image` for `max_side`."""
 
     def __call__(self, item: Item, *, max_side: int | None) -> DecodedImage: ...
 
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 def stream(
-    items: Iterable[Item], work: Callable[[Item], Answer], *, workers: int = 1, stop: Event | None = None, pool: Executor | None = None
-) -> Iterator[tuple[Item, Answer]]:
+    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1, stop: Event | None = None, pool: Executor | None = None
+) -> Iterator[tuple[Item, Result]]:
     """Yield (item, answer) in the order of `items`, working on several at once.
 
     Args: work: item -> answer (a report), called from `workers` threads, or in the workers of `pool`, which is shut down at the end. stop: once
@@ -50,7 +50,7 @@ def stream(
                 return
             yield item, work(item)
         return
-    begun: deque[tuple[Item, Future[Answer]]] = deque()
+    begun: deque[tuple[Item, Future[Result]]] = deque()
     pool = pool or ThreadPoolExecutor(workers, "photos")
     try:
         for item in items:
@@ -68,7 +68,7 @@ def stream(
 
 
 def report_of(
-    item: Item, tools: Tools, settings: Settings, *, decode: Decode | None = None, after: AfterReport | None = None, keep_pixels: bool = False
+    item: Item, tools: Tools, settings: Settings, *, decode: ItemDecoder | None = None, after: AfterReport | None = None, keep_pixels: bool = False
 ) -> Report:
     """Return the report of one item, whatever happens to it: an error of the photo is a report with its code.
 
@@ -93,7 +93,7 @@ def failed(source: str, error: LineamentError, model: str, profile: str) -> Repo
     return Report(source=source, status=error.code, model=model, profile=profile, error=(error.code, str(error)))
 
 
-def _answered(item: Item, tools: Tools, settings: Settings, decode: Decode | None) -> Report:
+def _answered(item: Item, tools: Tools, settings: Settings, decode: ItemDecoder | None) -> Report:
     if item.error is not None:
         raise item.error
     if decode is not None and not hasattr(item.data, "shape"):

@@ -18,7 +18,7 @@ import numpy as np
 
 from lineament.errors import MissingExtraError, ModelFileError
 from lineament.runtime.network import FaceByFace
-from lineament.runtime.resource_pool import Lent
+from lineament.runtime.resource_pool import ResourcePool
 from lineament.types import Float32, UInt8
 
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
@@ -41,15 +41,15 @@ class OpenVinoNetwork(FaceByFace):
         return _answer(self._lent_for_maps, single, "maps")
 
     def _open(self) -> None:
-        def lent(output: str, most: int) -> Lent[Any]:
-            return Lent(lambda: open_request(self.path, self.precision, (1, 3, 218, 178), output), most)
+        def lent(output: str, most: int) -> ResourcePool[Any]:
+            return ResourcePool(lambda: open_request(self.path, self.precision, (1, 3, 218, 178), output), most)
 
         self._lent, self._lent_for_maps = lent("logits", self.threads), lent("maps", 1)
         with self._lent.one():  # a damaged file is found now, not at the first photo
             pass
 
 
-def _answer(lent: Lent[Any], single: UInt8, output: str) -> Float32:
+def _answer(lent: ResourcePool[Any], single: UInt8, output: str) -> Float32:
     with lent.one() as request:
         request.infer({"crops": single}, share_inputs=True)
         return np.array(request.get_tensor(output).data, np.float32)
@@ -126,7 +126,7 @@ class OpenVinoSession:
             return [np.array(output.data) for output in request.output_tensors]
 
     def _open(self) -> None:
-        self._lent = Lent(lambda: _Requests(self), self.threads)
+        self._lent = ResourcePool(lambda: _Requests(self), self.threads)
         self._pid = os.getpid()
 
 

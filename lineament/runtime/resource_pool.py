@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 Thing = TypeVar("Thing")
 
 
-class Lent(Generic[Thing]):
+class ResourcePool(Generic[Thing]):
     """At most `count` things, each made by `make` when all others are out. A thread gets the one it had last, if that is free: it is warm."""
 
     def __init__(self, make: Callable[[], Thing], count: int) -> None:

@@ -22,8 +22,8 @@ from lineament.detection.eyes import EyeLids
 from lineament.errors import UsageError
 from lineament.search.bursts import difference_hash
 from lineament.search.database import Meta, OtherSchemaError, connect, create, read_meta
-from lineament.search.photo_list import Listing, Photo, list_photos, readable, sha256_of_photo
-from lineament.search.write import Look, Writer
+from lineament.search.photo_list import Listing, PhotoFile, list_photos, readable, sha256_of_photo
+from lineament.search.write import PhotoFindings, Writer
 from lineament.types import Float32, Report, UInt8
 
 if TYPE_CHECKING:
@@ -144,17 +144,17 @@ class _Looker:
 
     def __init__(self, read_eyes: ReadEyes) -> None:
         self._read_eyes = read_eyes
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, PhotoFindings] = {}
 
     def __call__(self, report: Report) -> None:
         if report.faces and report.pixels is not None:
             eyes = self._read_eyes(report.pixels, np.array([face.keypoints for face in report.faces], np.float32))
             ratios = tuple((float(right), float(left)) for right, left in eyes)
-            self._looks[report.source] = Look(difference_hash(report.pixels), ratios)
+            self._looks[report.source] = PhotoFindings(difference_hash(report.pixels), ratios)
 
-    def taken(self, source: str) -> Look:
+    def taken(self, source: str) -> PhotoFindings:
         """Return a photo's look, once."""
-        return self._looks.pop(source, Look())
+        return self._looks.pop(source, PhotoFindings())
 
 
 class _Run:
@@ -168,8 +168,8 @@ class _Run:
         rows = con.execute("SELECT path, root_id, file_id, size, mtime_ns, status, sha256 FROM files").fetchall()
         self.known = {bytes(row[0]): _Known(*row[2:6]) for row in rows if row[1] == root_id}
         self.by_hash: dict[str, int] = {row[6]: row[2] for row in rows if row[6] is not None and self._is_final(row[5])}
-        self.settled: deque[tuple[Photo, int | OSError]] = deque()
-        self.asked: dict[str, tuple[Photo, str]] = {}
+        self.settled: deque[tuple[PhotoFile, int | OSError]] = deque()
+        self.asked: dict[str, tuple[PhotoFile, str]] = {}
         self.copied = 0
 
     def _is_final(self, status: str) -> bool:
@@ -197,16 +197,16 @@ class _Run:
         away = [path for path in self.known if path not in present and not path.startswith(listing.unreadable)]
         return [self.known[path].file_id for path in away]
 
-    def _unchanged(self, photo: Photo) -> bool:
+    def _unchanged(self, photo: PhotoFile) -> bool:
         known = self.known.get(photo.relative)
         if known is None or self.verify or not self._is_final(known.status):
             return False
         return (known.size, known.mtime_ns) == (photo.size, photo.mtime_ns)
 
-    def _answers(self, todo: list[Photo]) -> Iterator[None]:
+    def _answers(self, todo: list[PhotoFile]) -> Iterator[None]:
         """Yield once per photo, after its rows are in the writer's hands; photos whose known bytes were replaced meanwhile come last."""
         while todo:
-            again: list[Photo] = []
+            again: list[PhotoFile] = []
             for report in self.model.stream(self._to_analyze(todo), after=self.look):
                 yield from self._settle(again)
                 if (asked := self.asked.pop(report.source, None)) is None:  # the path became a folder meanwhile: the next run sees it
@@ -217,7 +217,7 @@ class _Run:
             self.by_hash = {sha256: number for sha256, number in self.by_hash.items() if number not in self.writer.dead}
             todo = again
 
-    def _to_analyze(self, todo: list[Photo]) -> Iterator[str]:
+    def _to_analyze(self, todo: list[PhotoFile]) -> Iterator[str]:
         """Yield the paths that need the network. The model may pull from another thread, so this touches files, never the database."""
         for photo in todo:
             try:
@@ -231,7 +231,7 @@ class _Run:
                 self.asked[photo.path] = (photo, sha256)
                 yield photo.path
 
-    def _settle(self, again: list[Photo]) -> Iterator[None]:
+    def _settle(self, again: list[PhotoFile]) -> Iterator[None]:
         """Write the photos that need no network: known bytes (their file id) and unreadable ones."""
         while self.settled:
             photo, outcome = self.settled.popleft()
@@ -246,11 +246,11 @@ class _Run:
                 continue
             yield None
 
-    def _replaced(self, photo: Photo) -> int | None:
+    def _replaced(self, photo: PhotoFile) -> int | None:
         known = self.known.get(photo.relative)
         return None if known is None else known.file_id
 
-    def _summary(self, listing: Listing, todo: list[Photo], removed: int) -> IndexSummary:
+    def _summary(self, listing: Listing, todo: list[PhotoFile], removed: int) -> IndexSummary:
         failed, faces = self.con.execute(
             "SELECT (SELECT count(*) FROM files WHERE root_id = ? AND status NOT IN ('ok', 'no_face')),"
             " (SELECT count(*) FROM faces SEMI JOIN files ON files.file_id = faces.file_id AND files.root_id = ?)",

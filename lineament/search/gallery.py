@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lineament.search.bursts import RankedShot
-from lineament.search.index import Found, Hit
+from lineament.search.index import Hit, SearchResult
 from lineament.search.thumbnails import Thumbnail, photo_thumbnail, thumbnail, visible
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ document.addEventListener("keydown",event=>{
 """
 
 
-def hits_page(found: Found) -> str:
+def hits_page(found: SearchResult) -> str:
     """Return the hits as a self-contained page: face, score, file and the probabilities that the query names."""
     cards = "".join(_hit_card(rank, hit, found) for rank, hit in enumerate(found.hits, 1))
     facts = f"{found.matched} faces in {found.photos} photos match; {len(found.hits)} shown, best first. Index of {found.indexed_faces} faces."
@@ -86,7 +86,7 @@ def bursts_page(groups: Sequence[Sequence[RankedShot]], model: str) -> str:
     return _page("Best shots", [facts, f"Model {model}."], "".join(sections) or "<p><strong>No burst found.</strong></p>")
 
 
-def _hit_card(rank: int, hit: Hit, found: Found) -> str:
+def _hit_card(rank: int, hit: Hit, found: SearchResult) -> str:
     named = [name for name in found.mentioned if name in hit.attributes][:BARS]
     rows = "".join(f"<div><dt>{escape(name.replace('_', ' '))}</dt>{_bar(hit.attributes[name])}</div>" for name in named)
     picture = _picture(thumbnail(hit, SIZE), f"Face {hit.face + 1} of {visible(Path(hit.path).name)}")

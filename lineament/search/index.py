@@ -52,7 +52,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """Hits, best first, and what they were drawn from. mentioned: attributes the query names; matched: faces; photos: their photos."""
 
     query: str
@@ -96,7 +96,7 @@ class Index:
 
     def search(
         self, query: str, *, profile: str = "default", limit: int = LIMIT, loose: bool = False, thresholds: Mapping[str, float] | None = None
-    ) -> Found:
+    ) -> SearchResult:
         """Return the faces that match a query, best first.
 
         Args: loose: bare names only rank, comparisons still filter. thresholds: name -> t, over those of the index's card.
@@ -111,7 +111,7 @@ class Index:
     def like(
         self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT,
         thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
-    ) -> Found:  # fmt: skip
+    ) -> SearchResult:  # fmt: skip
         """Return the faces whose attribute profile is nearest a photo's, as changed by `but with mustache and without eyeglasses`.
 
         Args: report: of the photo, by the index's model with profile "all". face: which of its faces, 0 the largest. exclude_sha256:
@@ -179,10 +179,10 @@ class Index:
         by_id = {row[0]: row[1:] for row in rows}
         return tuple(_hit(by_id[number], value, shown) for number, value in best)
 
-    def _found(self, query: str, mentioned: tuple[str, ...], profile: str, hits: tuple[Hit, ...], keep: Sql) -> Found:
+    def _found(self, query: str, mentioned: tuple[str, ...], profile: str, hits: tuple[Hit, ...], keep: Sql) -> SearchResult:
         counted = f"SELECT count(*), count(DISTINCT file_id), (SELECT count(*) FROM faces) FROM faces WHERE {keep.text}"
         matched, photos, faces = self._rows(counted, keep.params)[0]
-        return Found(query, mentioned, profile, self.meta.model, hits, matched, photos, faces)
+        return SearchResult(query, mentioned, profile, self.meta.model, hits, matched, photos, faces)
 
 
 def _join_path(root: bytes, relative: bytes) -> str:

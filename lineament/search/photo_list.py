@@ -12,7 +12,7 @@ from lineament.inputs.item import SUFFIXES
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoFile:
     """A photo file as the folder shows it: `relative` is its path under the root in the file system's bytes, `/` between parts."""
 
     path: str
@@ -25,7 +25,7 @@ class Photo:
 class Listing:
     """Photos sorted by relative path, and the folders (relative, with a trailing `/`) that could not be read."""
 
-    photos: tuple[Photo, ...]
+    photos: tuple[PhotoFile, ...]
     unreadable: tuple[bytes, ...]
 
 
@@ -35,7 +35,7 @@ def list_photos(root: Path) -> Listing:
     Convention: names starting with a dot are passed over (thumbnail caches, version control); links to files are followed, links to
     folders are not, so no photo comes twice through a loop.
     """
-    photos: list[Photo] = []
+    photos: list[PhotoFile] = []
     unreadable: list[bytes] = []
 
     def refuse(error: OSError) -> None:
@@ -50,7 +50,7 @@ def list_photos(root: Path) -> Listing:
     return Listing(tuple(sorted(photos, key=lambda photo: photo.relative)), tuple(unreadable))
 
 
-def _photo(path: str, root: Path) -> Photo | None:
+def _photo(path: str, root: Path) -> PhotoFile | None:
     name = os.path.basename(path)  # noqa: PTH119
     if name.startswith(".") or os.path.splitext(name)[1].lower() not in SUFFIXES:  # noqa: PTH122
         return None
@@ -58,7 +58,7 @@ def _photo(path: str, root: Path) -> Photo | None:
         seen = os.stat(path)  # noqa: PTH116
     except OSError:  # a dangling link, or gone since the folder was listed
         return None
-    return Photo(path, _relative(path, root), seen.st_size, seen.st_mtime_ns) if stat.S_ISREG(seen.st_mode) else None
+    return PhotoFile(path, _relative(path, root), seen.st_size, seen.st_mtime_ns) if stat.S_ISREG(seen.st_mode) else None
 
 
 def _relative(path: str, root: Path) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lineament.errors import ImageError
 from lineament.search.bursts import RankedShot
-from lineament.search.index import Found, Hit
+from lineament.search.index import Hit, SearchResult
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,7 +75,7 @@ def _photo(path: str, size: int | None = None, mtime_ns: int | None = None, max_
         return None, "the file is gone or cannot be read"
 
 
-def table(found: Found, *, columns: int = 6) -> Table:
+def table(found: SearchResult, *, columns: int = 6) -> Table:
     """Return the hits as a table: rank, score, file, face and the probabilities of the attributes that the query names."""
     from rich.table import Table
     from rich.text import Text
@@ -109,7 +109,7 @@ def burst_table(groups: Iterable[Sequence[RankedShot]]) -> Table:
     return rows
 
 
-def _shown(found: Found) -> frozenset[str]:
+def _shown(found: SearchResult) -> frozenset[str]:
     return frozenset(found.hits[0].attributes) if found.hits else frozenset()
 
 
@@ -131,7 +131,7 @@ def contact_sheet(captioned: Sequence[tuple[str, Thumbnail]], *, size: int = 160
     return sheet
 
 
-def hit_captions(found: Found, *, size: int = 160) -> list[tuple[str, Thumbnail]]:
+def hit_captions(found: SearchResult, *, size: int = 160) -> list[tuple[str, Thumbnail]]:
     """Return what a contact sheet of hits shows: rank and score under each face."""
     return [(f"{rank}   {hit.score:.3f}", thumbnail(hit, size)) for rank, hit in enumerate(found.hits, 1)]
 

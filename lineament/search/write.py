@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lineament.errors import UsageError
 from lineament.search.bursts import when_taken
 from lineament.search.database import FACE_COLUMNS
-from lineament.search.photo_list import Photo, readable
+from lineament.search.photo_list import PhotoFile, readable
 from lineament.search.sql import column
 from lineament.types import FaceReport, Report
 
@@ -29,7 +29,7 @@ UNKNOWN_EYES: Eyes = (float("nan"), float("nan"))
 class _Batch:
     """What the next transaction writes, in this order: copies, removals, files, faces."""
 
-    copies: list[tuple[int, int, Photo]] = field(default_factory=list)
+    copies: list[tuple[int, int, PhotoFile]] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     files: list[list[Any]] = field(default_factory=list)
     faces: list[FaceRow] = field(default_factory=list)
@@ -39,7 +39,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class Look:
+class PhotoFindings:
     """What is read from a photo's pixels beside the answers: its difference hash, and each face's eyes."""
 
     scene: int | None = None
@@ -55,7 +55,7 @@ class Writer:
         self.next_id = int(highest[0] if highest else -1) + 1
         self.batch, self.dead = _Batch(), set[int]()
 
-    def report(self, photo: Photo, sha256: str, report: Report, *, look: Look, replaces: int | None) -> None:
+    def report(self, photo: PhotoFile, sha256: str, report: Report, *, look: PhotoFindings, replaces: int | None) -> None:
         """Add a photo's answers. Raises: UsageError where they lack attributes (a model loaded with a narrower profile)."""
         for face in report.faces:
             if not set(self.attributes) <= set(face.attributes):
@@ -69,7 +69,7 @@ class Writer:
         self.batch.faces += [(number, i, face, look.eyes[i] if look.eyes else UNKNOWN_EYES) for i, face in enumerate(report.faces)]
         self._flush_full()
 
-    def copy(self, photo: Photo, source: int, *, replaces: int | None) -> bool:
+    def copy(self, photo: PhotoFile, source: int, *, replaces: int | None) -> bool:
         """Give a photo the rows of a file with the same bytes; False if those rows have been replaced meanwhile."""
         if source in self.dead:
             return False
@@ -77,7 +77,7 @@ class Writer:
         self._flush_full()
         return True
 
-    def failure(self, photo: Photo, status: str, message: str, *, replaces: int | None) -> None:
+    def failure(self, photo: PhotoFile, status: str, message: str, *, replaces: int | None) -> None:
         """Note a photo whose bytes could not be read."""
         number = self._begin(replaces)
         self.batch.files.append([number, *self._place(photo), None, status, message, None, None, self.model, None, None])
@@ -112,7 +112,7 @@ class Writer:
         self.next_id += 1
         return self.next_id - 1
 
-    def _place(self, photo: Photo) -> list[Any]:
+    def _place(self, photo: PhotoFile) -> list[Any]:
         return [self.root_id, photo.relative, readable(photo.relative), photo.size, photo.mtime_ns]
 
     def _write(self, batch: _Batch) -> None:
@@ -127,7 +127,7 @@ class Writer:
         if batch.faces:
             insert_faces(self.con, face_columns(batch.faces, self.attributes))
 
-    def _copy(self, copies: list[tuple[int, int, Photo]]) -> None:
+    def _copy(self, copies: list[tuple[int, int, PhotoFile]]) -> None:
         text, values = _values([[number, source, *self._place(photo)] for number, source, photo in copies])
         new = f"({text}) AS new (number, source, root_id, path, file, size, mtime_ns)"
         kept = "sha256, status, error, width, height, model, scene, taken"

@@ -21,7 +21,7 @@ from lineament.serve.metrics import Metrics
 from lineament.serve.photo_answer import ModelSource, answer
 from lineament.serve.search_routes import SearchDesk
 from lineament.serve.service import Service
-from lineament.serve.workers import Answer, Load, Worker
+from lineament.serve.workers import AnswerFunction, Load, Worker
 
 
 def create_app(
@@ -33,7 +33,7 @@ def create_app(
     api_key: str | None = None,
     hosts: Iterable[str] = (),
     db: Path | None = None,
-    answer: Answer = answer,
+    answer: AnswerFunction = answer,
 ) -> FastAPI:
     """Make the application.
 

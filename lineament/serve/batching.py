@@ -20,7 +20,7 @@ from lineament.outputs.sinks import record_line
 from lineament.runs.stream import failed
 from lineament.serve.limits import Limits
 from lineament.serve.metrics import Metrics
-from lineament.serve.photo_answer import Answered, Photo
+from lineament.serve.photo_answer import Answered, PhotoRequest
 from lineament.serve.workers import Hello, Worker, WorkerLostError
 
 _RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0)
@@ -38,7 +38,7 @@ class Batching:
 class Job:
     """One photo and the future of its answer. lost: how many workers ended while they worked on it."""
 
-    photo: Photo
+    photo: PhotoRequest
     lost: int = 0
     answer: asyncio.Future[Answered] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -139,7 +139,7 @@ class Pool:
         """Return the seconds after which the queue should have drained, from 1 to 30."""
         return min(30, max(1, math.ceil(len(self.queue) * self._seconds_per_photo / len(self._workers))))
 
-    async def answer(self, photos: Sequence[Photo]) -> list[Answered]:
+    async def answer(self, photos: Sequence[PhotoRequest]) -> list[Answered]:
         """Return the answers of one request's photos, in order.
 
         Raises: RefusedError 503: the queue is full, or the request took too long.

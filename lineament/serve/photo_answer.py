@@ -42,7 +42,7 @@ class ModelSource:
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoRequest:
     """One photo to answer. maps: whether the answer shows where the network looked."""
 
     data: bytes
@@ -63,7 +63,7 @@ class Answered:
     error: tuple[str, str] | None = None
 
 
-def answer(model: Model, photo: Photo) -> Answered:
+def answer(model: Model, photo: PhotoRequest) -> Answered:
     """Answer one photo; an error of the photo is a record with its code, as in every stream."""
     seen: list[tuple[Crops, ModelOutput]] = []
 
@@ -85,7 +85,7 @@ def answer(model: Model, photo: Photo) -> Answered:
     return Answered(line, report.status, len(report.faces))
 
 
-def _at_most(find: FindFaces, photo: Photo) -> FindFaces:
+def _at_most(find: FindFaces, photo: PhotoRequest) -> FindFaces:
     """Return `find` with a bound on the faces it may find, whatever detector it is."""
 
     def bounded(pixels: UInt8, source: str) -> Faces:

@@ -27,7 +27,7 @@ from lineament.serve.options import Options, Profile
 from lineament.types import Answer, FaceReport, Quality, Report
 
 if TYPE_CHECKING:
-    from lineament.search.index import Found, Hit
+    from lineament.search.index import Hit, SearchResult
     from lineament.serve.body import Upload
     from lineament.serve.photo_answer import Answered
 
@@ -128,7 +128,7 @@ class SearchDesk:
         finally:
             self._waiting -= 1
 
-    def _record(self, found: Found) -> dict[str, Any]:
+    def _record(self, found: SearchResult) -> dict[str, Any]:
         record = found.to_dict() | {"mentioned": list(found.mentioned)}
         for entry, hit in zip(record["hits"], found.hits, strict=True):
             entry["file"] = _text(entry["file"])

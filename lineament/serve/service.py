@@ -25,7 +25,7 @@ from lineament.serve.limits import Limits, RefusedError, refusal_of_photo
 from lineament.serve.metrics import Metrics
 from lineament.serve.options import Options, Profile
 from lineament.serve.pages import Asset, load_assets, load_example
-from lineament.serve.photo_answer import Answered, Photo, map_name
+from lineament.serve.photo_answer import Answered, PhotoRequest, map_name
 from lineament.serve.search_routes import SearchDesk
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Service:
         body = Body(request, self.limits, self.buffer)
         try:
             uploads, form = await body.read()
-            photos = [Photo(upload.data, upload.source, settings, self.limits.faces, options.maps) for upload in uploads]
+            photos = [PhotoRequest(upload.data, upload.source, settings, self.limits.faces, options.maps) for upload in uploads]
             answers = await _while_connected(request, self.pool.answer(photos))
         finally:
             body.close()

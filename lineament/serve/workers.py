@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 from lineament.api import Model
 from lineament.errors import LineamentError
-from lineament.serve.photo_answer import Answered, Photo
+from lineament.serve.photo_answer import Answered, PhotoRequest
 
 Load = Callable[[], Model]
-Answer = Callable[[Model, Photo], Answered]
+AnswerFunction = Callable[[Model, PhotoRequest], Answered]
 T = TypeVar("T")
 
 START_SECONDS = 120.0
@@ -44,7 +44,7 @@ class Hello:
 class Worker:
     """One process and this side of its pipe. Every method is called from the event loop, one at a time."""
 
-    def __init__(self, load: Load, answer: Answer) -> None:
+    def __init__(self, load: Load, answer: AnswerFunction) -> None:
         self._load, self._answer = load, answer
         self._process: Any = None
         self._pipe: Connection
@@ -74,7 +74,7 @@ class Worker:
     def alive(self) -> bool:
         return self._process is not None and self._process.is_alive()
 
-    async def send(self, photos: Sequence[Photo], seconds: float) -> None:
+    async def send(self, photos: Sequence[PhotoRequest], seconds: float) -> None:
         """Hand over photos. Raises: WorkerLostError; TimeoutError where the process does not take them within `seconds`."""
         await self._wait(lambda: self._pipe.send(photos), seconds)
 
@@ -108,8 +108,8 @@ class Worker:
             raise WorkerLostError("The worker ended while it worked on this photo. Its replacement is starting; try again.") from error
 
 
-def _work(pipe: Connection, load: Load, answer: Answer) -> None:
-    """Answer photos until the pipe closes: what a worker process runs.
+def _work(pipe: Connection, load: Load, answer: AnswerFunction) -> None:
+    """AnswerFunction photos until the pipe closes: what a worker process runs.
 
     Ctrl-C and a service manager's SIGTERM reach the whole group; only the server decides when its workers end, after what it accepted is answered.
     """

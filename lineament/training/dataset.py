@@ -21,7 +21,7 @@ from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
 from lineament.data.labelled import Chosen, LabelledFiles, Source, Subset, blocks_of
 from lineament.data.lfwa import LFWA
-from lineament.data.loader import CropCache, Decode, decode_crop, decode_each
+from lineament.data.loader import CropCache, CropDecoder, decode_crop, decode_each
 from lineament.data.mirror import MIRROR
 from lineament.data.regions import GROUPS
 from lineament.data.synthetic import SyntheticSource
@@ -49,7 +49,7 @@ class Stream:
     `blocks` (N,) is what an epoch's order shuffles within, None where the source reads any row as cheaply as the next.
     """
 
-    def __init__(self, source: Source, decode: Decode = decode_crop, threads: int = 2) -> None:
+    def __init__(self, source: Source, decode: CropDecoder = decode_crop, threads: int = 2) -> None:
         self.table, self.blocks = source.table, blocks_of(source)
         self.damaged: dict[str, str] = {}
         self._source, self._decode, self._pool = source, decode, ThreadPoolExecutor(threads, "decode")
@@ -107,7 +107,7 @@ class Material:
         )
 
 
-def open_source(data: DataConfig) -> Source:
+def open_training_source(data: DataConfig) -> Source:
     """Open the data set a config names. Raises: ConfigError for an unknown layout; DataError from the reader."""
     path = expand(data.path)
     if data.layout == "table":
@@ -147,7 +147,7 @@ def _per_row(path: str | None, table: LabelledFiles) -> Any:
     return array
 
 
-def _decoder(align: str) -> tuple[Decode, str]:
+def _decoder(align: str) -> tuple[CropDecoder, str]:
     """Return how an encoded image becomes a crop, and what caches made that way are called."""
     if align == "stored":
         return decode_crop, ""
@@ -160,7 +160,7 @@ def _decoder(align: str) -> tuple[Decode, str]:
 
 def load_rows(config: TrainConfig) -> Subset:
     """Open the data and leave out what the config leaves out."""
-    source = open_source(config.data)
+    source = open_training_source(config.data)
     keep = np.ones(len(source.table), bool)
     if config.data.exclude is not None:
         left_out = _excluded(config.data.exclude)

@@ -45,7 +45,7 @@ class HeldOut:
         return float(self.losses.nanmean())
 
 
-def look(loss: Loss, logits: Tensor, table: LabelledFiles, rows: npt.NDArray[np.intp], team: Team) -> HeldOut:
+def measure_held_out(loss: Loss, logits: Tensor, table: LabelledFiles, rows: npt.NDArray[np.intp], team: Team) -> HeldOut:
     """Return what logits (N,A) on `rows` are worth; every process is told the leader's numbers, so that all decide alike."""
     targets = torch.from_numpy(table.targets[rows].astype(np.float32))
     known = torch.from_numpy(table.known[rows])

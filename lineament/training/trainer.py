@@ -37,7 +37,7 @@ from lineament.objectives.weighting import create_weighting
 from lineament.training.checkpoint_state import facts_of, gather, restore
 from lineament.training.dataset import Batch, Material, check_fit, load_material
 from lineament.training.distributed import join
-from lineament.training.heldout import HeldOut, Patience, WindowLosses, look
+from lineament.training.heldout import HeldOut, Patience, WindowLosses, measure_held_out
 from lineament.training.optimise import Average, create_optimiser, descend, learning_rate
 from lineament.training.run_folder import CHECKPOINT, Journal
 
@@ -241,7 +241,7 @@ class Trainer:
         """Look at the slice of train that is held out; None where nothing is."""
         if not len(self.holdout_rows):
             return None
-        return look(self.loss, self.predict(self.holdout_rows), self.material.table, self.holdout_rows, self.team)
+        return measure_held_out(self.loss, self.predict(self.holdout_rows), self.material.table, self.holdout_rows, self.team)
 
     def _end_epoch(self, epoch: int) -> None:
         """Look, weigh, log, save; then stop where that was asked for in its last step."""

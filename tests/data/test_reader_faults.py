@@ -66,12 +66,12 @@ def test_every_layout_trains_on_the_attributes_a_config_names(tmp_path: Path, la
     pytest.importorskip("torch")
     if layout == "parquet":
         pytest.importorskip("pyarrow")
-    from lineament.training.dataset import open_source
+    from lineament.training.dataset import open_training_source
 
     made = {"official": write_official, "parquet": write_parquet, "table": lambda folder, faces: write_table(folder / "labels.csv", faces)}
     path = made[layout](tmp_path, FACES) if layout in made else tmp_path
-    everything = open_source(DataConfig(layout=layout, path=str(path), limit=9)).table
-    chosen = open_source(DataConfig(layout=layout, path=str(path), limit=9, attributes=("Smiling", "Bangs"))).table
+    everything = open_training_source(DataConfig(layout=layout, path=str(path), limit=9)).table
+    chosen = open_training_source(DataConfig(layout=layout, path=str(path), limit=9, attributes=("Smiling", "Bangs"))).table
     assert chosen.attributes == ("Smiling", "Bangs")
     assert chosen.files == everything.files
     for place, name in enumerate(chosen.attributes):
@@ -79,7 +79,7 @@ def test_every_layout_trains_on_the_attributes_a_config_names(tmp_path: Path, la
         np.testing.assert_array_equal(chosen.targets[:, place], everything.targets[:, column])
         np.testing.assert_array_equal(chosen.known[:, place], everything.known[:, column])
     with pytest.raises(DataError, match="My_Own"):
-        open_source(DataConfig(layout=layout, path=str(path), limit=9, attributes=("Smiling", "My_Own")))
+        open_training_source(DataConfig(layout=layout, path=str(path), limit=9, attributes=("Smiling", "My_Own")))
 
 
 def test_rows_without_an_identity_are_not_one_person() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lineament.detection.candidates import Found, anchors, decode, distinct, iou_matrix, merge, nms, to_faces, unturn
+from lineament.detection.candidates import Candidates, anchors, decode, distinct, iou_matrix, merge, nms, to_faces, unturn
 
 POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
 
@@ -74,8 +74,8 @@ def test_iou_of_empty_boxes_is_zero() -> None:
 
 
 def test_merging_passes_keeps_each_face_once() -> None:
-    one = Found(np.array([[0, 0, 10, 10.0]]), np.array([0.7]), np.zeros((1, 5, 2)))
-    other = Found(np.array([[0, 0, 10, 11.0], [50, 50, 60, 60]]), np.array([0.9, 0.8]), np.ones((2, 5, 2)))
+    one = Candidates(np.array([[0, 0, 10, 10.0]]), np.array([0.7]), np.zeros((1, 5, 2)))
+    other = Candidates(np.array([[0, 0, 10, 11.0], [50, 50, 60, 60]]), np.array([0.9, 0.8]), np.ones((2, 5, 2)))
     merged = merge([one, other], 0.4)
     assert merged.probs.tolist() == [0.9, 0.8]
 
@@ -95,7 +95,7 @@ def test_turning_back_undoes_rot90(turns: int) -> None:
     rows, columns = np.mgrid[0 : turned.shape[0], 0 : turned.shape[1]]
     centres = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], -1)
     corners = np.concatenate([centres - 0.5, centres + 0.5], 1)
-    back = unturn(Found(corners, np.ones(35), np.repeat(centres[:, None], 5, 1)), turns, (5, 7))
+    back = unturn(Candidates(corners, np.ones(35), np.repeat(centres[:, None], 5, 1)), turns, (5, 7))
     x, y = back.points[:, 0].T
     np.testing.assert_array_equal(view[y.astype(int), x.astype(int)], turned.ravel())
     np.testing.assert_allclose(back.boxes, np.concatenate([back.points[:, 0] - 0.5, back.points[:, 0] + 0.5], 1))
@@ -103,5 +103,5 @@ def test_turning_back_undoes_rot90(turns: int) -> None:
 
 def test_faces_are_clipped_sorted_and_of_a_size() -> None:
     boxes = np.array([[10, 10, 20, 20], [-10, -10, 40, 30], [95, 40, 130, 60], [1, 1, 5, 6]], np.float32)
-    faces = to_faces(Found(boxes, np.full(4, 0.9), np.zeros((4, 5, 2))), (50, 100), min_face=8)
+    faces = to_faces(Candidates(boxes, np.full(4, 0.9), np.zeros((4, 5, 2))), (50, 100), min_face=8)
     assert faces.boxes_xyxy.tolist() == [[0, 0, 40, 30], [10, 10, 20, 20]]

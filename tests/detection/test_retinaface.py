@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lineament.detection import candidates
-from lineament.detection.candidates import Found
+from lineament.detection.candidates import Candidates
 from lineament.detection.retinaface import WEIGHTS, Detector, RetinaFace
 from lineament.errors import ModelFileError, UsageError
 
@@ -131,7 +131,7 @@ def test_nothing_is_found_in_pictures_of_other_things(detector: RetinaFace, name
 class Watched(RetinaFace):
     """Writes down the long side of every pass of the search (not the second looks)."""
 
-    def _scan(self, view: Any, scale: float, **how: Any) -> Found:
+    def _scan(self, view: Any, scale: float, **how: Any) -> Candidates:
         if view.shape[:2] != (256, 224):
             self.sides.append(round(max(view.shape[:2]) * scale))
         return super()._scan(view, scale, **how)
@@ -170,7 +170,7 @@ def test_rescue_turns_the_photo(astronaut: np.ndarray) -> None:
     """A detector that knows only upright faces (its network is made blind to others) finds them all by turning."""
 
     class Upright(RetinaFace):
-        def _scan(self, view: Any, scale: float, **how: Any) -> Found:
+        def _scan(self, view: Any, scale: float, **how: Any) -> Candidates:
             found = super()._scan(view, scale, **how)
             upright = (found.points[:, 3:, 1].min(1) - found.points[:, :2, 1].max(1)) > np.abs(found.points[:, 0, 1] - found.points[:, 1, 1])
             return found.take(np.flatnonzero(upright & (found.probs > 0.99)))
@@ -200,7 +200,7 @@ def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_the_file_carries_its_contract() -> None:
-    session = candidates.open_session(WEIGHTS, 1)
+    session = candidates.cpu_session(WEIGHTS, 1)
     contract = json.loads(session.get_modelmeta().custom_metadata_map["lineament_detector"])
     assert contract["anchors"] == {"strides": list(candidates.STRIDES), "sizes": [list(pair) for pair in candidates.ANCHOR_SIZES]}
     assert contract["licence"] == "MIT"

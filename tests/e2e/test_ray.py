@@ -19,7 +19,7 @@ from toy_model import write_toy_model
 from typer.testing import CliRunner
 
 from lineament.cli import app
-from lineament.cli.worker import Recipe
+from lineament.cli.worker import WorkerSetup
 from lineament.inputs.expand import Reading
 from lineament.inputs.item import Item
 from lineament.outputs.sinks import JsonlSink
@@ -127,7 +127,7 @@ def test_an_object_store_is_read_by_address(ray: Any, inputs: Path, monkeypatch:
 class Deadly:
     """Work that ends its own process, without a word, the first time it meets a photo whose name ends in one of `last_words`."""
 
-    recipe: Recipe
+    recipe: WorkerSetup
     graves: Path
     last_words: tuple[str, ...]
 
@@ -148,11 +148,11 @@ class Deadly:
         return answer
 
 
-def recipe(folder: Path) -> Recipe:
+def recipe(folder: Path) -> WorkerSetup:
     from lineament.api import load
 
     settings = Settings(faces="aligned")
-    return Recipe(str(folder / "toy.onnx"), "onnx", None, 1, settings, load(folder / "toy.onnx", threads=1).identity(settings))
+    return WorkerSetup(str(folder / "toy.onnx"), "onnx", None, 1, settings, load(folder / "toy.onnx", threads=1).identity(settings))
 
 
 def test_a_killed_worker_costs_nothing_but_time(ray: Any, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_a_photo_that_ends_every_worker_ends_the_run_with_a_reason(ray: Any, inp
 class Poisoned:
     """Work that ends every process that tries it."""
 
-    recipe: Recipe
+    recipe: WorkerSetup
 
     def __call__(self) -> Callable[[Item], Report]:
         return lambda item: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[return-value]
@@ -210,7 +210,7 @@ def test_a_worker_that_would_answer_otherwise_refuses(ray: Any, inputs: Path) ->
     from lineament.runs.ray_cluster import Cluster, Wanted
 
     made = recipe(inputs)
-    other = Recipe(made.model, "onnx", None, 1, made.settings, made.identity | {"thresholds": "others"})
+    other = WorkerSetup(made.model, "onnx", None, 1, made.settings, made.identity | {"thresholds": "others"})
     with pytest.raises(ModelFileError, match="thresholds"):
         list(Cluster((str(inputs / "in"),), Reading(), other)(Wanted()))
 

@@ -23,7 +23,7 @@ from lineament.images import load_image, read_photo
 from lineament.inputs.given_faces import GivenFaces
 from lineament.pipeline import reduced_jpeg
 from lineament.pipeline.analyze import Settings
-from lineament.pipeline.reduced_jpeg import in_whole, large_enough, look
+from lineament.pipeline.reduced_jpeg import find_in_reduced, in_whole, large_enough
 from lineament.runs.decoder_process import TimedDecoder
 from lineament.types import DecodedImage, Faces
 
@@ -211,7 +211,7 @@ def test_look_asks_twice_only_where_it_must(crowd: bool) -> None:
             raise TooManyFacesError("many")
         return faces_of(5)
 
-    image, faces = look(read, lambda pixels, source: faces_of(5), find, "x")
+    image, faces = find_in_reduced(read, lambda pixels, source: faces_of(5), find, "x")
     assert asked == ([reduced_jpeg.SIDE, None] if crowd else [reduced_jpeg.SIDE])
     assert image.width == (10 if crowd else 5)
     np.testing.assert_array_equal(faces.keypoints, faces_of(5).keypoints * (1 if crowd else 2))
@@ -233,7 +233,7 @@ def test_a_glance_that_sees_none_or_small_ones_ends_it(seen: tuple[float, ...], 
         assert pixels.shape == (reduced_jpeg.GLANCE // 2, reduced_jpeg.GLANCE, 3)
         return faces_of(*(reduced_jpeg.ENOUGH * share * reduced_jpeg.GLANCE / 1280 for share in seen))
 
-    assert look(read, glance, find, "x")[0].width == (1280 if tried else 2560)
+    assert find_in_reduced(read, glance, find, "x")[0].width == (1280 if tried else 2560)
     assert searched == ([1280] if tried else [2560])
 
 

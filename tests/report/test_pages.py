@@ -12,7 +12,7 @@ from toy_predictions import simulated
 from lineament.evaluation.calibrate import Plan, fit_decision
 from lineament.evaluation.compare import compare
 from lineament.report.html import Extras, report_page
-from lineament.report.overlays import energy, expected_region, look, overlay, share_inside
+from lineament.report.overlays import energy, expected_region, overlay, overlays_of, share_inside
 from lineament.report.pages import comparison_page, table
 from lineament.report.sheet import TILE, Tile, contact_sheet
 from lineament.schema import CELEBA_40
@@ -132,7 +132,7 @@ def test_looking_only_counts_faces_that_are_answered_yes():
     def network(one):
         return ModelOutput(np.array([[next(answers)]], np.float32), ("Eyeglasses",), inside)
 
-    found = look(crops, network, ["Eyeglasses"], ("Eyeglasses",))["Eyeglasses"]
+    found = overlays_of(crops, network, ["Eyeglasses"], ("Eyeglasses",))["Eyeglasses"]
     assert found.examples == 2
     assert found.share == 1.0
     assert 0 < found.chance < 0.5

@@ -8,12 +8,12 @@ from itertools import count
 
 import pytest
 
-from lineament.runtime.resource_pool import Lent
+from lineament.runtime.resource_pool import ResourcePool
 
 
 def test_one_after_the_other_is_one_thing() -> None:
     made = count()
-    lent = Lent(lambda: next(made), 3)
+    lent = ResourcePool(lambda: next(made), 3)
     for _ in range(5):
         with lent.one() as thing:
             assert thing == 0
@@ -22,7 +22,7 @@ def test_one_after_the_other_is_one_thing() -> None:
 
 def test_never_more_than_so_many_are_out_and_never_one_twice() -> None:
     made, out, most, lock = count(), set[int](), [0], threading.Lock()
-    lent = Lent(lambda: next(made), 2)
+    lent = ResourcePool(lambda: next(made), 2)
 
     def use() -> None:
         for _ in range(20):
@@ -44,7 +44,7 @@ def test_never_more_than_so_many_are_out_and_never_one_twice() -> None:
 
 
 def test_a_thread_gets_what_it_had_last() -> None:
-    lent = Lent(object, 2)
+    lent = ResourcePool(object, 2)
     with lent.one() as mine:
         seen: list[object] = []
 
@@ -62,7 +62,7 @@ def test_a_thread_gets_what_it_had_last() -> None:
 
 
 def test_what_fails_inside_gives_its_thing_back() -> None:
-    lent = Lent(object, 1)
+    lent = ResourcePool(object, 1)
     with pytest.raises(ValueError, match="inside"), lent.one() as first:
         raise ValueError("inside")
     with lent.one() as again:
@@ -78,7 +78,7 @@ def test_what_cannot_be_made_leaves_room_for_the_next() -> None:
             raise made
         return made
 
-    lent = Lent(make, 1)
+    lent = ResourcePool(make, 1)
     with pytest.raises(OSError, match="no file"), lent.one():
         pass
     with lent.one() as thing:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lineament.schema import in_profile
-from lineament.search.index import Found, Hit
+from lineament.search.index import Hit, SearchResult
 from tests.search_toys import photo
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def test_gallery_by_keyboard_and_offline(tmp_path: Path, scheme: str, width: int
         attributes = dict.fromkeys(in_profile("default"), 0.5)
         hits.append(Hit(str(path), 0, (5, 5, 35, 45), 0.5, 10.0, attributes, seen.st_size, seen.st_mtime_ns))
     page_file = tmp_path / "gallery.html"
-    page_file.write_text(hits_page(Found("Smiling", ("Smiling",), "default", "toy@0", tuple(hits), 7, 7, 7)), encoding="utf-8")
+    page_file.write_text(hits_page(SearchResult("Smiling", ("Smiling",), "default", "toy@0", tuple(hits), 7, 7, 7)), encoding="utf-8")
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)

@@ -19,7 +19,7 @@ pytest.importorskip("lark")
 from lineament.schema import CELEBA_40, in_profile
 from lineament.search.build import build_index
 from lineament.search.bursts import Shot, bursts, difference_hash, rank_burst
-from lineament.search.index import Found, Hit, Index
+from lineament.search.index import Hit, Index, SearchResult
 from lineament.search.thumbnails import Thumbnail, contact_sheet, table, visible
 from lineament.types import Report
 from tests.search_toys import ToyModel, face, photo
@@ -126,10 +126,10 @@ def test_the_index_keeps_how_far_eyes_are_open(tmp_path: Path) -> None:
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&\u202egpj.\x1b[31m"
 
 
-def hostile_found(folder: Path, names: Iterable[str]) -> Found:
+def hostile_found(folder: Path, names: Iterable[str]) -> SearchResult:
     attributes = dict.fromkeys(in_profile("default"), 0.5)
     hits = tuple(Hit(str(folder / name), 0, (0, 0, 20, 20), 0.5, 10.0, attributes, 1, 1) for name in names)
-    return Found("Smiling < 0.5", ("Smiling",), "default", "toy@<b>0", hits, 1, 1, 1)
+    return SearchResult("Smiling < 0.5", ("Smiling",), "default", "toy@<b>0", hits, 1, 1, 1)
 
 
 class Tags(HTMLParser):

@@ -21,7 +21,7 @@ from lineament.pipeline.analyze import Settings
 from lineament.runtime.card import CARD_KEY, Card
 from lineament.runtime.onnx import OnnxNetwork
 from lineament.schema import CELEBA_40
-from lineament.serve.photo_answer import Answered, Photo, answer
+from lineament.serve.photo_answer import Answered, PhotoRequest, answer
 from lineament.types import Faces
 
 TOY_DECISION = {
@@ -106,7 +106,7 @@ class Misbehaving:
 
     folder: Path
 
-    def __call__(self, model: Model, photo: Photo) -> Answered:
+    def __call__(self, model: Model, photo: PhotoRequest) -> Answered:
         if photo.source.startswith("crash-once") and not (self.folder / "crashed").exists():
             (self.folder / "crashed").touch()
             os._exit(13)

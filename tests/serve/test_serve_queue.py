@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from lineament.pipeline.analyze import Settings
 from lineament.serve.batching import Batching, Job, PhotoQueue
 from lineament.serve.limits import Limits, RefusedError
-from lineament.serve.photo_answer import Photo
+from lineament.serve.photo_answer import PhotoRequest
 
 
 def job(name: str) -> Job:
-    return Job(Photo(b"", name, Settings(), 1))
+    return Job(PhotoRequest(b"", name, Settings(), 1))
 
 
 def names(jobs: list[Job]) -> list[str]:

@@ -17,21 +17,21 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lineament.data.regions import GROUPS, region_from_landmarks
-from lineament.detection.candidates import open_session
+from lineament.detection.candidates import cpu_session
 from lineament.models.region_unet import RegionUNet
 from lineament.types import Faces
 
-Crops = npt.NDArray[np.uint8]
+CropPixels = npt.NDArray[np.uint8]
 REGION_HW = (55, 45)
 MESH_WINDOW, MESH_SIDE = (45, 9, 160), 192
 """Top, left and side of the square of an aligned crop that holds the face as the mesh wants it, and the side of its input."""
 _AT_ONCE = 32
 
 
-def write_regions(crops: Crops, network: RegionUNet, path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> Path:
+def write_regions(crops: CropPixels, network: RegionUNet, path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> Path:
     """Write the soft masks of all crops, shape (N,8,55,45) uint8; return the path. The file appears only once it is whole."""
 
-    def masks(block: Crops) -> npt.NDArray[np.uint8]:
+    def masks(block: CropPixels) -> npt.NDArray[np.uint8]:
         rgb = torch.tensor(block).float() / 127.5 - 1.0
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             logits = network(rgb.contiguous(memory_format=torch.channels_last))
@@ -42,14 +42,14 @@ def write_regions(crops: Crops, network: RegionUNet, path: str | os.PathLike[str
 
 
 def write_landmarks(
-    crops: Crops, detect: Callable[[Crops], Faces], path: str | os.PathLike[str], progress: Callable[[int], None] | None = None
+    crops: CropPixels, detect: Callable[[CropPixels], Faces], path: str | os.PathLike[str], progress: Callable[[int], None] | None = None
 ) -> Path:
     """Write five points per crop, (N,5,2) in 0..1; NaN where no face is found.
 
     Args: detect: (H,W,3) uint8 RGB -> Faces, e.g. `RetinaFace().detect`; of several faces the one nearest the crop's middle is taken.
     """
 
-    def points(block: Crops) -> npt.NDArray[np.float32]:
+    def points(block: CropPixels) -> npt.NDArray[np.float32]:
         return np.stack([_central(detect(np.ascontiguousarray(crop.transpose(1, 2, 0))), crop.shape[1:]) for crop in block])
 
     return _write(crops, path, (5, 2), np.float32, points, progress)
@@ -65,7 +65,7 @@ class MeshPoints:
     """Reads the 468 points of MediaPipe's face mesh from aligned crops (`scripts/convert_eyes.py --network mesh` makes its ONNX file)."""
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = 1) -> None:
-        self._session = open_session(Path(path), threads)
+        self._session = cpu_session(Path(path), threads)
 
     def __call__(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the points (468,2) of a crop (3,218,178), in its pixels."""
@@ -75,21 +75,21 @@ class MeshPoints:
 
 
 def write_mesh_landmarks(
-    crops: Crops,
+    crops: CropPixels,
     mesh: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
     path: str | os.PathLike[str],
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Write 468 points per crop, (N,468,2) in 0..1. Args: mesh: crop (3,H,W) -> points (468,2) in its pixels, e.g. `MeshPoints`."""
 
-    def points(block: Crops) -> npt.NDArray[np.float32]:
+    def points(block: CropPixels) -> npt.NDArray[np.float32]:
         return np.stack([mesh(crop) / [crop.shape[2], crop.shape[1]] for crop in block]).astype(np.float32)
 
     return _write(crops, path, (468, 2), np.float32, points, progress)
 
 
 def write_keypoint_regions(
-    crops: Crops,
+    crops: CropPixels,
     annotate: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
     path: str | os.PathLike[str],
     progress: Callable[[int], None] | None = None,
@@ -99,14 +99,14 @@ def write_keypoint_regions(
     Args: annotate: crop (3,H,W) -> landmarks (L,2) in its pixels, L as `data/regions.py` takes them. Polygons are those of the `paper` style.
     """
 
-    def masks(block: Crops) -> npt.NDArray[np.uint8]:
+    def masks(block: CropPixels) -> npt.NDArray[np.uint8]:
         drawn = np.stack([region_from_landmarks(annotate(crop), (crop.shape[1], crop.shape[2]))[0] for crop in block])
         return _small(torch.from_numpy(drawn).float())
 
     return _write(crops, path, (len(GROUPS), *REGION_HW), np.uint8, masks, progress)
 
 
-def write_mean_regions(crops: Crops, learned: npt.NDArray[np.uint8], path: str | os.PathLike[str]) -> Path:
+def write_mean_regions(crops: CropPixels, learned: npt.NDArray[np.uint8], path: str | os.PathLike[str]) -> Path:
     """Write the mean of the learned masks (M,8,55,45) of some images for every crop: fixed masks as soft and as narrow as the learned ones."""
     mean = np.round(learned.mean(0, dtype=np.float64)).astype(np.uint8)
     return _write(crops, path, mean.shape, np.uint8, lambda block: np.broadcast_to(mean, (len(block), *mean.shape)), None)
@@ -127,11 +127,11 @@ def _central(faces: Faces, size: Sequence[int]) -> npt.NDArray[np.float32]:
 
 
 def _write(
-    crops: Crops,
+    crops: CropPixels,
     path: str | os.PathLike[str],
     shape: tuple[int, ...],
     kind: Any,
-    compute: Callable[[Crops], npt.NDArray[Any]],
+    compute: Callable[[CropPixels], npt.NDArray[Any]],
     progress: Callable[[int], None] | None,
 ) -> Path:
     target = Path(path)
