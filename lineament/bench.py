@@ -1,4 +1,4 @@
-"""How fast everything is on this machine, measured the same way each time, on photos made from the bundled portrait: no data set is needed.
+"""Speed benchmark of every stage on this machine, on photos made from the bundled portrait: no data set is needed.
 
 photo -> decode, detect, align, attributes, whole (ms, one photo at a time) -> photos/s of a stream -> share of what its slowest stage allows
 crops -> every runtime and precision installed -> faces/s, one at a time and together

@@ -1,4 +1,4 @@
-"""Is this installation sound: versions, providers, the weights' hashes, and answers compared with golden ones.
+"""Self-test of an installation: versions, providers, the weights' hashes, and answers compared with golden ones.
 
 installation -> checks (name, ok, detail)
 """

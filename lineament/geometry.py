@@ -1,4 +1,4 @@
-"""Five points, similarity transforms, warp: the only file that knows where a pixel's centre is.
+"""Face alignment: five keypoints, similarity transforms, warping; the only file that knows where a pixel's centre is.
 
 Convention: continuous pixels. The top-left corner of the top-left pixel is (0, 0), its centre (0.5, 0.5); x right, y down. A picture of
 width W spans [0, W], so a mirror is x -> W - x and a resize by s is x -> s x, exactly. Left and right are the subject's. Matrices are named

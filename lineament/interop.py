@@ -1,4 +1,4 @@
-"""Answers in the types of other libraries: supervision's Detections and KeyPoints, FiftyOne's Sample and Detections.
+"""Interoperability: answers in the types of other libraries, supervision's Detections and KeyPoints, FiftyOne's Sample and Detections.
 
     Report, or a record read back from JSONL -> the other library's own objects
 

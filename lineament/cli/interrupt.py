@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for long commands: the first asks, the second ends."""
+"""Signal handling (Ctrl-C, SIGTERM) for long commands: the first asks, the second ends."""
 
 from __future__ import annotations
 

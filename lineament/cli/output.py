@@ -1,4 +1,4 @@
-"""Where commands write: JSON to a file or stdout, tables for people, a progress bar on stderr."""
+"""Output of commands: JSON to a file or stdout, tables for people, a progress bar on stderr."""
 
 from __future__ import annotations
 

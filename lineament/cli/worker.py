@@ -1,4 +1,4 @@
-"""What `analyze` does with one photo, and how a worker on another machine comes to do the same."""
+"""The per-photo work of `analyze`, and the setup from which a worker process or machine rebuilds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which landmark changes place with which when a picture is mirrored: entry i is the point that becomes point i. Each table is its own inverse."""
+"""Mirror tables: which landmark changes place with which when a picture is mirrored.
+
+Entry i is the point that becomes point i. Each table is its own inverse.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Raw finds of a detector and what every detector does with them: anchors, decoding, suppression, turning back, becoming Faces."""
+"""Detection candidates: anchors, box decoding, non-maximum suppression, merging of passes, conversion to Faces."""
 
 from __future__ import annotations
 

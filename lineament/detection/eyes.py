@@ -1,4 +1,4 @@
-"""Whether eyes are open: the lids of each eye from MediaPipe's eye points, and their opening as a part of the eye's width.
+"""Eye openness: the lids of each eye from MediaPipe's eye points, and their opening as a part of the eye's width.
 
     photo, keypoints -> one upright view per eye -> 71 points -> lid opening / eye width -> probability that the eyes are open
     (H,W,3)  (N,5,2)    (N,2,64,64,3)               (N,2,71,2)   (N,2)                      (N,)

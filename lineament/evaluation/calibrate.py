@@ -1,4 +1,4 @@
-"""Fit a model's decision layer from its prediction file, and show what it is worth on people it was not fitted on.
+"""Calibration: fit a model's decision layer from its prediction file, and measure it, cross-fitted, on people it was not fitted on.
 
     raw (N,A) -> folds by identity -> calibration + thresholds + bands per fold -> held-out evidence
                  all rows          -> the Decision that is shipped

@@ -1,4 +1,4 @@
-"""Two prediction files against each other: who is better where labels exist, which answers flip either way.
+"""Paired comparison of two prediction files: which is better where labels exist, which answers flip either way.
 
 A, B matched on (file, face) -> labels of each -> paired bootstrap by identity -> differences, "inside the noise" said aloud
 """

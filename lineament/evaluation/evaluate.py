@@ -1,4 +1,4 @@
-"""Score a network on labelled images: every image that has both labels and a file.
+"""Evaluation of a network on labelled images: every image that has both labels and a file.
 
 bytes -> pixels -> crop (stored, or found and aligned) -> logits -> raw and calibrated probs -> Predictions -> scorecard
 """

@@ -1,4 +1,4 @@
-"""Folds that keep a person together: who is judged was not fitted on."""
+"""Cross-validation folds grouped by person: who is judged was not fitted on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which labels are likely wrong: confident learning on out-of-fold probabilities.
+"""Label noise: the labels most likely wrong, by confident learning on out-of-fold probabilities.
 
     out-of-fold probs (N,A) + given labels -> per-attribute confidence thresholds -> suspicious labels, most suspicious first
 

@@ -1,4 +1,4 @@
-"""How small and how blurred may a face be and still be answered? Measured on faces made worse on purpose.
+"""Quality limits: how small and how blurred a face may be and still be answered, measured on faces made worse on purpose.
 
     whole crops -> shrunk, defocused, moved -> answers of the network -> informedness per step -> least eye distance, least sharpness
 

@@ -1,4 +1,4 @@
-"""What a finished run leaves in `results/`: small files that rebuild every table on a clean checkout, no image among them.
+"""The results store: what a finished run leaves in `results/`, small files that rebuild every table on a clean checkout, no image among them.
 
     results/runs/<name>-s<seed>/  run.json config.json environment.json log.csv attributes.csv card.json predictions.npz [speed.json]
     results/labels/<fingerprint>.npz    the labels those predictions are scored on: the data set's, so made again from it and not committed

@@ -1,4 +1,4 @@
-"""Put a fitted decision layer into a model's card, inside the ONNX file and in the JSON beside it."""
+"""Card update: put a fitted decision layer into a model's card, inside the ONNX file and in the JSON beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a trained network to one file that runs without torch: ONNX with the card inside, parity asserted.
+"""ONNX export: a trained network becomes one file that runs without torch, its card inside, parity asserted.
 
     safetensors -> network -> ONNX graph (uint8 crops in, logits and maps out) -> fp16 weights -> card -> parity
 

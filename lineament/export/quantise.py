@@ -1,4 +1,4 @@
-"""A network in 8 bits: post-training quantisation, calibrated on real faces.
+"""Post-training quantisation to 8 bits, calibrated on real faces.
 
     ONNX file -> constants folded -> activation ranges on faces -> biases corrected -> QDQ graph (uint8 activations, int8 weights) -> card
 

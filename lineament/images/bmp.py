@@ -1,4 +1,4 @@
-"""The size of a BMP, and a cap on its run-length kind, which Pillow decodes pixel by pixel in Python.
+"""BMP: the size of the picture, and a cap on its run-length kind, which Pillow decodes pixel by pixel in Python.
 
 Source: Microsoft, "Bitmap storage" (BITMAPCOREHEADER and BITMAPINFOHEADER).
 """

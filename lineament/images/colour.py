@@ -1,4 +1,4 @@
-"""Any Pillow mode to 8-bit sRGB: alpha over white, 16-bit and float levels scaled, colour profiles applied. What was done is said.
+"""Colour conversion: any Pillow mode to 8-bit sRGB, alpha over white, 16-bit and float levels scaled, colour profiles applied. What was done is said.
 
 Nothing is guessed: levels whose white cannot be known are refused.
 """

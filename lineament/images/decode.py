@@ -1,4 +1,4 @@
-"""A picture file's bytes to a loaded Pillow image, whole or not at all.
+"""Decoding: a picture file's bytes to a loaded Pillow image, whole or not at all.
 
 Every file is walked before Pillow sees it (size, completeness), and only the plug-in of the format its content shows is ever run.
 """

@@ -1,4 +1,4 @@
-"""Which format the first bytes are of: by content, never by file name.
+"""Format detection from the first bytes: by content, never by file name.
 
 Only the formats of `DECODED` ever reach Pillow. Others are told apart just enough to say what to do about them.
 """

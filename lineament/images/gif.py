@@ -1,4 +1,4 @@
-"""The first frame of a GIF, cut out of the file: what follows it, and every comment, is never parsed.
+"""GIF: the first frame, cut out of the file; what follows it, and every comment, is never parsed.
 
 Source: GIF89a specification, CompuServe 1990.
 """

@@ -1,4 +1,4 @@
-"""Whether a JPEG is whole: every segment there, every scan begun that the picture needs, and an end marker where it ends.
+"""JPEG completeness check: every segment there, every scan begun that the picture needs, and an end marker where it ends.
 
 Pillow alone is not enough. libjpeg only warns (and Pillow hides it) where a scan is cut short and an end marker follows: the rest of the
 picture is then mid-grey, or stays blurred in a progressive file.

@@ -1,4 +1,4 @@
-"""A PNG reduced to the chunks that make the picture, each checked: Pillow skips the checksum of picture data, shows what is missing as black,
+"""PNG: the file reduced to the chunks that make the picture, each checked: Pillow skips the checksum of picture data, shows what is missing as black,
 and text chunks can be bombs.
 
 Source: W3C PNG specification (third edition), 5.3 chunk layout.

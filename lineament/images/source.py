@@ -1,4 +1,4 @@
-"""Bytes from a path or a file object: regular files only, never blocking, never more than the cap.
+"""Reading bytes from a path or a file object: regular files only, never blocking, never more than the cap.
 
 The kind of file is asked before it is opened, because opening a pipe waits for a writer and reading a device never ends.
 """

@@ -1,4 +1,4 @@
-"""The first page of a TIFF, checked before libtiff sees it: its tags, its strips and tiles, all inside the file and of sane size.
+"""TIFF: the first page, checked before libtiff sees it: its tags, its strips and tiles, all inside the file and of sane size.
 
 Source: TIFF revision 6.0; BigTIFF as in libtiff.
 """

@@ -1,4 +1,4 @@
-"""Files made of nested blocks that say their own length: WebP (RIFF), HEIF and AVIF (ISO media). A block beyond the end is a cut file.
+"""WebP (RIFF), HEIF and AVIF (ISO media): containers of nested blocks that say their own length. A block beyond the end is a cut file.
 
 Source: RFC 9649 (WebP container); ISO/IEC 14496-12, 4.2 (boxes).
 """

@@ -1,4 +1,4 @@
-"""Faces that somebody else found: `--boxes FILE`, a table of boxes or keypoints per photo.
+"""Given boxes (`--boxes FILE`): faces that another detector found, a table of boxes or keypoints per photo.
 
     FILE (CSV, JSONL, Parquet) -> source -> Faces
 

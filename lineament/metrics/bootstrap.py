@@ -1,4 +1,4 @@
-"""Is the difference real? The paired bootstrap by identity, on counts.
+"""Paired bootstrap by identity, on counts: is a difference real?
 
     labels of A and B (N,A) -> counts per identity (I, columns) -> multinomial weights (draws, I) @ counts -> intervals
 

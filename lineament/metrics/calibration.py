@@ -1,4 +1,4 @@
-"""Does 0.8 mean 80 %? Brier score, expected calibration error beside its floor, and the fits that make it so.
+"""Calibration metrics and fits: Brier score, expected calibration error beside its floor, and the fits that make it so.
 
     logits (N,) -> Platt (a, b) or temperature (a) -> prob = sigmoid(a * logit + b)
     raw sigmoid (N,) -> isotonic knots -> prob = interp(raw, x, y)

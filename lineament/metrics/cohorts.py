@@ -1,4 +1,4 @@
-"""Cohorts: who an image belongs to, crossed on request; gaps between cohorts, with intervals corrected for how many are looked at.
+"""Cohorts: demographic sets of images, crossed on request; gaps between cohorts, with intervals corrected for how many are looked at.
 
 table columns -> cohort name per image -> counts per cohort -> rates, gaps, intervals
 """

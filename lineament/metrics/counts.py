@@ -1,4 +1,4 @@
-"""Count first, divide last: additive counts per attribute (and per cohort), and every ratio derived from them.
+"""Confusion counts, additive: count first, divide last. Counts per attribute (and per cohort), and every ratio derived from them.
 
     labels, targets, known (N,A) -> Counts (A,) or (Q,A) -> accuracy, balanced accuracy, precision, recall, F1, specificity
 

@@ -1,4 +1,4 @@
-"""How good a ranked list is: mean average precision and NDCG of multi-attribute queries.
+"""Retrieval metrics of a ranked list: mean average precision and NDCG of multi-attribute queries.
 
 query ("Smiling and not Eyeglasses") -> relevance of each image -> order by score -> mAP, NDCG@k
 """

@@ -1,4 +1,4 @@
-"""Answering less, erring less: abstention bands, coverage-risk curves and split-conformal answer sets.
+"""Selective prediction (abstention): bands, coverage-risk curves and split-conformal answer sets.
 
 prob (N,) + threshold -> confidence -> answer the most confident share -> risk of those answers
 """

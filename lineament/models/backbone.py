@@ -1,4 +1,4 @@
-"""Trunks: the only importer of timm. crops -> x (N,3,h,w) -> features of stages 3, 4, 5 (strides 8, 16, 32).
+"""Backbones (trunks), and the only importer of timm: crops -> x (N,3,h,w) -> features of stages 3, 4, 5 (strides 8, 16, 32).
 
 Source: `mobilenetv1_100` with the HSE-FaceRes weights (Savchenko, PeerJ CS 2019; VGGFace2 identities), converted to timm's names. Its batch
 norms arrive folded (mean 0, variance 1), so `fold_norms` merges them into the convolutions exactly: faster, and nothing to keep in eval mode.

@@ -1,4 +1,4 @@
-"""Several systems on one trunk: the early stages are computed once, each branch keeps its own late stages and head, answers are averaged.
+"""Branched network: several systems on one trunk; early stages shared, late stages and heads per branch, answers averaged.
 
     x (N,3,h,w) -> shared stages -> F (N,C,h',w') -> branch m: own stages, own head -> logits_m (N,A) ;  logits = mean over m
 

@@ -1,4 +1,4 @@
-"""From a config to a network: the papers' systems by name, a user's own by `module.path:Class`."""
+"""Network construction from a config: the papers' systems by name, a user's own by `module.path:Class`."""
 
 from __future__ import annotations
 

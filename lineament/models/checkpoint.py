@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with a JSON header, never pickle; written to the side and renamed, so a kill leaves the old file whole."""
+"""Checkpoints: safetensors with a JSON header, never pickle; written to the side and renamed, so a kill leaves the old file whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in the picture a logit comes from, for a head of masked averages: the logit taken apart cell by cell.
+"""Class activation maps, exact for a head of masked averages: the logit taken apart cell by cell.
 
     gate (N,K,H), weights -> signal at the tokens (N,A,D) -> per stage, at each cell (N,A,h,w) -> one grid, mean over cells + rest = logit
 

@@ -1,4 +1,4 @@
-"""Pieces that every network shares: the preprocessing inside the graph, the output type, the linear heads.
+"""Shared layers: the preprocessing inside the graph, the output type, the linear heads.
 
 Convention: crops are uint8 (or float) RGB 0-255 (N,3,218,178) in CelebA's layout; `x` is what `Preprocess` makes of them.
 """

@@ -1,4 +1,4 @@
-"""Where records go: JSONL, a JSON array, CSV, Parquet. Each can be read back after any interruption, repaired, and continued.
+"""Record writers (sinks): JSONL, a JSON array, CSV, Parquet. Each can be read back after any interruption, repaired, and continued.
 
     report -> one write of whole lines -> file
 

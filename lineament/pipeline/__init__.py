@@ -1,1 +1,1 @@
-"""Photos to faces to reports: detection, alignment quality, the sentence, streams of files."""
+"""One photo to one report: the sentence, face quality, reduced decoding of huge JPEGs, drawing."""

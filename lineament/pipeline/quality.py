@@ -1,4 +1,4 @@
-"""What limits an answer: how large, how sharp and how turned a face is. From five points and the aligned crop; no network."""
+"""Face quality: how large, how sharp and how turned a face is. From five points and the aligned crop; no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Huge JPEGs: their faces are looked for in a half, a quarter or an eighth of them, which decodes in a third of the time.
+"""Reduced decoding of huge JPEGs: faces are looked for in a half, a quarter or an eighth of them, which decodes in a third of the time.
 
     smaller decode -> faces -> every one large enough there? answered from it : decoded and searched again in full
 

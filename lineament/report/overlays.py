@@ -1,4 +1,4 @@
-"""Where a network looks: its maps over example faces, and the share of their energy inside the region an attribute belongs to.
+"""Attention overlays: the maps of a network over example faces, and the share of their energy inside the region an attribute belongs to.
 
     crops -> network -> maps (N,M,h,w) -> positive part, resized to the crop -> share inside the expected region
 

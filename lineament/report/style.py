@@ -1,4 +1,4 @@
-"""The look of the pages, and the one script: tables sort when a heading is pressed."""
+"""Style sheet of the pages, and the one script: tables sort when a heading is pressed."""
 
 STYLE = """
 :root { color-scheme: light dark; --paper:#f5f2ec; --surface:#fffdf9; --ink:#1e2226; --muted:#5c6269; --line:#ded7c8; --accent:#0f6b5c;

@@ -1,4 +1,4 @@
-"""Decoding with a time limit: each worker thread has a process that decodes for it and is killed and replaced when it takes too long.
+"""Decoder processes: decoding with a time limit; each worker thread has a process that is killed and replaced when too slow.
 
     item -> (child process: path or bytes -> pixels) -> DecodedImage, or TimedOutError
 

@@ -1,4 +1,4 @@
-"""From one machine to many (`[scale]`): the same run, its photos answered by Ray Data on every machine of a cluster.
+"""Ray cluster (`[scale]`): the same run, its photos answered by Ray Data on every machine of a cluster.
 
     inputs -> listing, here -> rows -> tasks: open archives -> rows -> actors: photo -> record -> rows -> the run's sinks, here
 

@@ -1,4 +1,4 @@
-"""Going on where an earlier run stopped: what it wrote, whether it was the same run, which photos changed since.
+"""Resuming a run where an earlier one stopped: what it wrote, whether it was the same run, which photos changed since.
 
     outputs + FILE.run -> done (source -> count) -> inputs still to do
 

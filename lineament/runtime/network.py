@@ -1,4 +1,4 @@
-"""What every runtime is to the rest of the package: crops in, logits out, one face at a time.
+"""The network interface of every runtime: crops in, logits out, one face at a time.
 
 crops (N,3,218,178) uint8 RGB -> logits (N,A) float32
 """

@@ -1,4 +1,4 @@
-"""From a model's name to a loaded network: which file a name means, which runtime runs it, at which precision.
+"""Model registry: from a name to a loaded network; which file a name means, which runtime runs it, at which precision.
 
 name | path -> ONNX file (+ card) -> runtime -> Network
 """

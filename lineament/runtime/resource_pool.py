@@ -1,4 +1,4 @@
-"""Things that one thread at a time may use, lent to whoever asks: made when first needed, at most so many.
+"""A pool of resources that one thread at a time may use: made when first needed, at most so many.
 
 with lent.one() as thing: ...
 """

@@ -1,4 +1,4 @@
-"""Which photos show the same moment: a fingerprint per photo, bursts from fingerprints, and the best shot of each burst.
+"""Bursts, photos of the same moment: a fingerprint per photo, bursts from fingerprints, and the best shot of each burst.
 
     photo -> (64-bit difference hash, time taken) -> bursts -> ranked photos
 

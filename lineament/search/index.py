@@ -1,4 +1,4 @@
-"""Ask an index: by attributes, by likeness of attribute profile, or for the best shot of each burst.
+"""The index as it is asked: by attributes, by likeness of attribute profile, or for the best shot of each burst.
 
     query -> tree -> SQL -> (score, row) of the best -> hits
 
@@ -128,7 +128,7 @@ class Index:
         return self._found(f"like {report.source}{f' but {text}' if text else ''}", tuple(dict(wanted.wanted)), profile, hits, keep)
 
     def best_shots(self, query: str = "", *, profile: str = "default", thresholds: Mapping[str, float] | None = None) -> list[list[RankedShot]]:
-        """Return each burst of photos of one moment, ranked by everyone smiling with open eyes (`search/scenes.py` holds both conventions).
+        """Return each burst of photos of one moment, ranked by everyone smiling with open eyes (`search/bursts.py` holds both conventions).
 
         Args: query: only photos with a face that matches.
         """

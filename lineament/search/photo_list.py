@@ -1,4 +1,4 @@
-"""Which photos a folder holds, and whether each is still the one that was indexed."""
+"""The photos a folder holds, and whether each is still the one that was indexed."""
 
 from __future__ import annotations
 

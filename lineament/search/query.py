@@ -1,8 +1,8 @@
-"""The query language: words in, a small tree (`search/tree.py`) out.
+"""The query language: words in, a small tree (`search/query_tree.py`) out.
 
     text -> tokens -> tree + sort keys
 
-What a tree *means* (filter and score) is `search/compile.py`; users read `docs/search.md`. Every error is a `QueryError` whose message
+What a tree *means* (filter and score) is `search/sql.py`; users read `docs/search.md`. Every error is a `QueryError` whose message
 shows the query with carets under the word that is wrong. Parsing is Lark's LALR (MIT), which does not recurse, and length and depth are
 capped, so no query text can exhaust the stack.
 """

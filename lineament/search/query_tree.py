@@ -1,4 +1,4 @@
-"""The tree a query becomes, and its way back to words.
+"""The query tree (abstract syntax), and its way back to words.
 
     Name | Compare | Not | And | Or | Weighted, plus sort keys
 

@@ -1,4 +1,4 @@
-"""What a query means, twice: as DuckDB SQL with bound parameters, and as NumPy on an array of probabilities.
+"""Query evaluation, twice: as DuckDB SQL with bound parameters, and as NumPy on an array of probabilities.
 
     tree -> filter (which faces match) and score (which come first)
 

@@ -37,7 +37,7 @@ def create_app(
 ) -> FastAPI:
     """Make the application.
 
-    Args: source: loads the model in each worker process; it is sent there, so it must be picklable (`answering.ModelSource`); None is the
+    Args: source: loads the model in each worker process; it is sent there, so it must be picklable (`photo_answer.ModelSource`); None is the
         shipped default. workers: processes; None is the CPUs this process may use. api_key: what a client must show; None asks for none.
         hosts: names in the Host header that are served; any where empty. db: an index to search, open while the application lives.
         answer: what a worker does with a photo.

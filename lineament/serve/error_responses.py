@@ -1,4 +1,4 @@
-"""Every error as the same body: {"error": {"code", "message", "limit"}}, whatever raised it."""
+"""Error responses: every error as the same body, {"error": {"code", "message", "limit"}}, whatever raised it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: who may ask, how many at once, the headers of every response, and an end to bodies nobody reads.
+"""Middleware around every request: who may ask, how many at once, the headers of every response, and an end to bodies nobody reads.
 
 connection -> Guard: headers, host, key, places -> application
 """

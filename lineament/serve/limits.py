@@ -1,4 +1,4 @@
-"""What the service accepts: every limit by name, and the refusal that names it."""
+"""Limits of the service: every limit by name, and the refusal that names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus. No label depends on what a client sends, so nobody can make the page grow."""
+"""Prometheus metrics of the service. No label depends on what a client sends, so nobody can make the page grow."""
 
 from __future__ import annotations
 

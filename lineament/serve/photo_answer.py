@@ -1,4 +1,4 @@
-"""What a worker does with one photo: the same sentence as the command line, to one line of JSON.
+"""One photo answered in a worker process: the same sentence as the command line, to one line of JSON.
 
 bytes -> Model -> record line (equal to `lineament analyze --jsonl` but for `source`)
 """

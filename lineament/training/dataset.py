@@ -1,4 +1,4 @@
-"""What a training reads: decoded crops, targets, and where a config names them cached regions, landmarks and a teacher's answers.
+"""The training set: decoded crops, targets, and where a config names them cached regions, landmarks and a teacher's answers.
 
 crops come from a cache of decoded crops, or from a stream that decodes at every step; both give the same batch for the same rows.
 """

@@ -1,4 +1,4 @@
-"""One process or many: the little that training must know of `torchrun`.
+"""Distributed training: the little that the loop must know of `torchrun`.
 
 torchrun --nproc-per-node 2 -m lineament train --config FILE     # `optimiser.batch` is the batch of all processes together
 

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, processor, git commit. Written beside every result."""
+"""The environment of a run: versions, processor, git commit. Written beside every result."""
 
 from __future__ import annotations
 

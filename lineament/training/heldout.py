@@ -1,4 +1,4 @@
-"""What a training learns from between steps: losses of a window of training, losses and accuracy on the slice of train held out, patience."""
+"""Held-out measurements between steps: losses of a window of training, losses and accuracy on the slice of train held out, patience."""
 
 from __future__ import annotations
 

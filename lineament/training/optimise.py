@@ -1,4 +1,4 @@
-"""How weights move: optimiser groups, learning rate, gradient step, averaged weights."""
+"""Optimisation: parameter groups, learning rate, gradient step, averaged weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training: one journey, one function.
+"""The training loop: one journey, one function.
 
     crops uint8 -> resized x -> augmented x -> logits -> terms -> loss -> weights, averaged weights
     (B,3,218,178)  (B,3,H,W)    (B,3,h,w)     (B,A)     (B,A)    ()

@@ -1,4 +1,4 @@
-"""What a training reads beside crops, computed once: masks by the region network or from key points, five points by the detector, 468 by a mesh.
+"""Caches beside the crops, computed once: masks by the region network or from key points, five points by the detector, 468 by a mesh.
 
 crops (N,3,218,178) -> regions.npy (N,8,55,45) uint8 (255 is 1.0)      crops -> landmarks.npy (N,L,2) float32 in 0..1 of the crop, NaN: none
 """

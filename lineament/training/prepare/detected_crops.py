@@ -1,4 +1,4 @@
-"""Encoded photo -> aligned crop: the largest face found, the middle of the picture where none is.
+"""Aligned crops from unaligned photos: the largest face found, the middle of the picture where none is.
 
 Used where training images are photos and not crops yet (LFWA, your own).
 """

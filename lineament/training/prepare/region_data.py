@@ -1,4 +1,4 @@
-"""Labelled faces for the region network: CelebAMask-HQ images and 68-point photos, all on one canvas around the aligned crop.
+"""Training data of the region network: CelebAMask-HQ images and 68-point photos, all on one canvas around the aligned crop.
 
     image + classes | landmarks -> aligned canvas (image, labels, known) -> random similarity -> sample (3,h,w), region (K,h',w'), known
 
