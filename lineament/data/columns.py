@@ -55,6 +55,17 @@ def read(path: str | os.PathLike[str], is_number: Callable[[str], bool]) -> Tabl
     return _read_parquet(where, is_number) if parquet else _read_csv(where, is_number)
 
 
+def names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return a table's column names without reading its rows; of a CSV the cells of its first line."""
+    with Path(path).open("rb") as file:
+        parquet = file.read(4) == b"PAR1"
+    if parquet:
+        _, pq = _arrow()
+        return tuple(str(name) for name in pq.ParquetFile(path).schema_arrow.names)
+    with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as text:
+        return tuple(next(csv.reader(text), []))
+
+
 def write(
     path: str | os.PathLike[str], columns: Mapping[str, Any], meta: Mapping[str, Any] | None = None, kinds: Mapping[str, str] | None = None
 ) -> None:

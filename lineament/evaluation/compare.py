@@ -66,15 +66,19 @@ def match(a: Predictions, b: Predictions, *, common: bool = False) -> Pair:
 def _columns(side: Predictions, names: Sequence[str]) -> Predictions:
     at = [side.attributes.index(name) for name in names]
     probs = None if side.probs is None else side.probs[:, at]
-    return replace(side, attributes=tuple(names), raw=side.raw[:, at], probs=probs, targets=side.targets[:, at], known=side.known[:, at])
+    said = None if side.said is None else side.said[:, at]
+    return replace(side, attributes=tuple(names), raw=side.raw[:, at], probs=probs, said=said, targets=side.targets[:, at], known=side.known[:, at])
 
 
 def labels_of(side: Predictions, labels: str) -> Bool:
-    """Return yes/no (N,A): "raw" is the raw sigmoid at 0.5, "shipped" the file's probabilities at its card's thresholds."""
+    """Return yes/no (N,A): "raw" is the raw sigmoid at 0.5, "shipped" the file's probabilities at its card's thresholds,
+    or the answers themselves where the file holds them."""
     if labels == "raw":
         return decided(side, side.raw, np.full(len(side.attributes), 0.5))
     if labels != "shipped":
         raise UsageError(f"Unknown labels {labels!r}. Use shipped or raw.")
+    if side.said is not None:  # answers as they were given; what was withheld is no yes
+        return np.asarray(np.where(side.detected[:, None], side.said == 1, side.targets == 0), bool)
     layer = decision_in(side.meta) or Decision()
     return decided(side, side.shipped, layer.threshold_vector(side.attributes))
 

@@ -33,7 +33,8 @@ class Predictions:
 
     files (N,); attributes (A,); raw (N,A) sigmoid in 0..1, NaN only in rows that are not `detected`; probs (N,A) calibrated, or None;
     targets (N,A) int8 {0,1}; known (N,A) where a target exists; detected (N,); face (N,) or None; identity (N,), -1 where unknown, or None;
-    split (N,) or None; eye_distance, sharpness (N,) as a record's `quality`, NaN where unknown, or None.
+    split (N,) or None; eye_distance, sharpness (N,) as a record's `quality`, NaN where unknown, or None; said (N,A) int8, the answers that
+    were given (1 yes, 0 no, -1 cannot tell), only where the file holds answers (`records`), else None: they follow from probabilities.
     `meta` is what the writer said of itself: model, data, decision ...; empty for CSV and foreign files.
     """
 
@@ -49,6 +50,7 @@ class Predictions:
     split: npt.NDArray[np.str_] | None = None
     eye_distance: Float64 | None = None
     sharpness: Float64 | None = None
+    said: npt.NDArray[np.int8] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -86,7 +88,7 @@ class Predictions:
         return digest.hexdigest()[:16]
 
 
-_PER_ROW = ("raw", "probs", "targets", "known", "detected", "face", "identity", "split", "eye_distance", "sharpness")
+_PER_ROW = ("raw", "probs", "targets", "known", "detected", "face", "identity", "split", "eye_distance", "sharpness", "said")
 _QUALITY = ("eye_distance", "sharpness")
 
 

@@ -1,4 +1,4 @@
-"""Comparisons and audits as Rich tables for the terminal."""
+"""Comparisons as Rich tables for the terminal."""
 
 from __future__ import annotations
 
@@ -48,30 +48,4 @@ def comparison_lines(document: Mapping[str, Any]) -> list[str]:
             f"Mean accuracy: {row['verdict']} ({percent(row['difference'])} points, {percent(row['low'])} to {percent(row['high'])}). "
             "Labels themselves are wrong by whole points; a real difference may still be about the annotators."
         )
-    return lines
-
-
-def audit_table(document: Mapping[str, Any]) -> Table:
-    """Return per attribute the largest gaps between judged cohorts and between whom."""
-    table = Table(title=f"Largest gaps between {len(document['cohorts'])} cohorts, points; + outside the noise", caption=AGREEMENT)
-    for name in ("attribute", "TPR gap", "FPR gap", "accuracy gap", "answer-rate gap", "between (answer rate)"):
-        table.add_column(name, justify="left" if name in ("attribute", "between (answer rate)") else "right")
-    for name, row in document["gaps"].items():
-        cells = [percent(row[f"{rate}_gap"]) + (" +" if row.get(f"{rate}_gap_low") else "") for rate in ("tpr", "fpr", "accuracy", "answer_rate")]
-        table.add_row(marked(name), *cells, " / ".join(row["answer_rate_gap_between"] or []))
-    return table
-
-
-def audit_lines(document: Mapping[str, Any]) -> list[str]:
-    """Return who was counted, who was not, and who is too few to judge."""
-    cohorts = document["cohorts"]
-    sizes = "; ".join(f"{name}: {row['images']} ({percent(row['undetected'])} % without a found face)" for name, row in cohorts.items())
-    small = [name for name, row in cohorts.items() if row["images"] < document["least_images"]]
-    lines = [
-        f"{document['images']} faces in cohorts. {document['without_cohort']} faces have no cohort, "
-        f"{document['without_prediction']} rows of the table have no prediction.",
-        sizes,
-    ]
-    if small:
-        lines.append(f"Too small to judge (fewer than {document['least_images']} images): {', '.join(small)}.")
     return lines

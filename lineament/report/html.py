@@ -26,8 +26,9 @@ from lineament.metrics.calibration import reliability_1d
 from lineament.metrics.counts import mean_of_known
 from lineament.metrics.selective import coverage_risk_1d
 from lineament.report import figures
+from lineament.report.audit_tables import audit_sentence
 from lineament.report.overlays import Overlays
-from lineament.report.pages import chart, facts, page, paragraphs, table
+from lineament.report.pages import audit_tables, chart, facts, page, paragraphs, table
 from lineament.report.sheet import thumbnail
 from lineament.report.tables import AGREEMENT, marked, percent, scorecard_lines
 from lineament.types import Float64
@@ -171,11 +172,7 @@ def _cohorts(main: Predictions, more: Extras) -> str:
             f"cohort-{rate}", [marked(name) for name in main.attributes], series, f"{words}, percent", f"{words} of each cohort per attribute"
         )
         inner += f"<details><summary>{escape(words)} per cohort</summary>{chart(svg, 'Dots with 95 percent intervals.')}</details>"
-    heads = ("attribute", *(f"{rate.replace('_', ' ')} gap" for rate in RATES))
-    rows = []
-    for name, row in document["gaps"].items():
-        rows.append((marked(name), *(percent(row[f"{rate}_gap"]) + (" +" if row.get(f"{rate}_gap_low") else "") for rate in RATES)))
-    return inner + table("Largest gap between judged cohorts, points; + outside the noise", heads, rows)
+    return paragraphs([audit_sentence(document)]) + audit_tables(document) + inner
 
 
 def _rate(cohort: Mapping[str, Any], rate: str) -> tuple[Float64, Float64, Float64]:

@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 
 from lineament.report import figures
+from lineament.report.audit_tables import audit_lines, audit_sentence, gap_rows, lead_heads, lead_rows, leading_rate, short_rate, shown_rates
 from lineament.report.comparison_tables import comparison_lines
 from lineament.report.style import SORT, STYLE
 from lineament.report.tables import AGREEMENT, marked, percent
+
+
+class Html(str):
+    """A table cell that is HTML already; every other cell is text and is escaped."""
+
+
+def _escaped(cell: str) -> str:
+    return str(cell) if isinstance(cell, Html) else escape(cell)
 
 
 def page(title: str, lead: str, sections: Sequence[tuple[str, str, str]]) -> str:
@@ -35,8 +44,8 @@ def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, 
 
     def line(cells: Sequence[str]) -> str:
         kinds = ['class="word"' if column < words else "" for column in range(len(cells))]
-        return f'<th scope="row">{escape(cells[0])}</th>' + "".join(
-            f"<td {kind}>{escape(cell)}</td>" for cell, kind in zip(cells[1:], kinds[1:], strict=True)
+        return f'<th scope="row">{_escaped(cells[0])}</th>' + "".join(
+            f"<td {kind}>{_escaped(cell)}</td>" for cell, kind in zip(cells[1:], kinds[1:], strict=True)
         )
 
     body = "".join(f"<tr>{line(row)}</tr>" for row in rows)
@@ -105,3 +114,33 @@ def comparison_page(document: Mapping[str, Any]) -> str:
     ]
     sections.append(("largest", "Largest flips", table("Probability under A and B", ("file", "attribute", "A", "B", "label"), largest, words=2)))
     return page(f"{document['a']} against {document['b']}", f"{document['images']} faces, {document['labels']} labels.", sections)
+
+
+def audit_tables(document: Mapping[str, Any], rate: str | None = None) -> str:
+    """Return an audit's two tables as HTML: who is worst, widest gap first; and the cohorts of each gap."""
+    lead = leading_rate(document, rate)
+    caption = f"Percent: rate [interval that holds for all {len(document['cohorts'])} cohorts at once] of how many. + : the gap is outside the noise."
+    first = table(caption, ("attribute", "gap", *lead_heads(lead)), [_two_line_cells(row) for row in lead_rows(document, lead)], words=9)
+    heads = ("attribute", *(f"{short_rate(one)} gap" for one in shown_rates(document)))
+    note = f"Points, and between whom; the cohort with the higher rate is named first. {AGREEMENT}"
+    return first + "<h3>The cohorts of each gap</h3>" + table(note, heads, [_two_line_cells(row) for row in gap_rows(document, lead)], words=9)
+
+
+def _two_line_cells(cells: Sequence[str]) -> list[str]:
+    """Return cells in which what follows a newline stands small on a line of its own."""
+    made = []
+    for cell in cells:
+        head, _, rest = cell.partition("\n")
+        made.append(Html(f"{escape(head)}<small>{escape(rest)}</small>") if rest else cell)
+    return made
+
+
+def audit_page(document: Mapping[str, Any]) -> str:
+    """Return the page of `evaluation.audit.audit`'s result."""
+    sections = [
+        ("verdict", "For whom it is worst", paragraphs([audit_sentence(document)])),
+        ("cohorts", "Cohorts", audit_tables(document, document.get("rate"))),
+        ("counted", "Who was counted", paragraphs(audit_lines(document))),
+    ]
+    by = ", ".join(document.get("by", ()))
+    return page(f"Audit of {document['model'] or 'a prediction file'}", f"{document['images']} faces, cohorts by {by}.", sections)
