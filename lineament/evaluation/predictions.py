@@ -203,7 +203,8 @@ def _build(table: Table, origin: str) -> Predictions:
         face=_integers(table, "face", origin, 0),
         identity=_integers(table, "identity", origin, -1),
         split=np.array([part or "" for part in table.text["split"]], dtype=np.str_) if "split" in table.text else None,
-        **{name: _measured(table, name, origin) for name in _QUALITY},
+        eye_distance=_measured(table, "eye_distance", origin),
+        sharpness=_measured(table, "sharpness", origin),
         meta=table.meta,
     )  # fmt: skip
     _refuse_duplicates(predictions, origin)
