@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from lineament.decision.rates import check_rates, read_rates
 from lineament.detection.retinaface import LOOK_SIZE, WEIGHTS, Detector, RetinaFace
 from lineament.errors import UsageError
 from lineament.images import Channels
@@ -40,6 +41,7 @@ def load(
     threads: int | None = None,
     detector: Detector | None = None,
     notify: Callable[[str], None] | None = None,
+    rates: str | Path | Mapping[str, float] | None = None,
     **settings: Any,
 ) -> Model:
     """Load a model for analysing photos.
@@ -47,7 +49,9 @@ def load(
     Args: model: a shipped name or an ONNX file. runtime: onnx, openvino, cuda, coreml or auto. precision: None is what the file holds,
         computed in fp32. threads: photos and faces worked on at once; None is the CPUs this process may use. detector: anything with
         `.detect(pixels) -> Faces`; None is the bundled RetinaFace (in bf16 beside an OpenVINO network in bf16 or int8). notify: told what `auto`
-        chose. settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels) for every call.
+        chose. rates: attribute -> share of yes among the people asked about (0..1, both excluded), or a CSV or JSON file of them: moves
+        probabilities from the card's own rates by Bayes' rule (`decision.rates`).
+        settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels) for every call.
     Raises: ModelFileError, UsageError, MissingExtraError.
     """
     from lineament.runtime.registry import load_network
@@ -57,6 +61,9 @@ def load(
     workers = default_threads() if threads is None else threads
     network = load_network(model, runtime, precision, workers, notify=notify)
     chosen.visible(network.card.attributes)
+    if rates is not None:
+        given = read_rates(rates, network.card.attributes) if isinstance(rates, (str, Path)) else check_rates(rates, network.card.attributes)
+        network.card = network.card.under_rates(given)
     return Model(network, detector or _bundled_detector(network, workers), chosen, workers)
 
 
@@ -124,6 +131,7 @@ class Model:
         return {
             "schema_version": SCHEMA_VERSION, "model": self.id, "runtime": self.network.runtime, "precision": self.network.precision,
             "thresholds": sha256(decision).hexdigest()[:16], "detector": getattr(self.detector, "id", type(self.detector).__name__),
+            "rates": self.card.decision.rates_id,
             "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)), "abstain": settings.abstain,
             "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces, "max_pixels": settings.max_pixels,
             "draft": [reduced_jpeg.SIDE, reduced_jpeg.ENOUGH, reduced_jpeg.GLANCE],

@@ -212,6 +212,7 @@ class Report:
     width: int | None = None
     height: int | None = None
     note: str | None = None
+    rates: str | None = None
     pixels: UInt8 | None = field(default=None, repr=False, compare=False)
     whole: Callable[[], DecodedImage] | None = field(default=None, repr=False, compare=False)
 
@@ -225,6 +226,7 @@ class Report:
             "image": {"width": self.width, "height": self.height, "note": self.note},
             "model": self.model,
             "profile": self.profile,
+            **({} if self.rates is None else {"rates": self.rates}),
             "faces": [face.to_dict() for face in self.faces],
         }
 
@@ -243,7 +245,7 @@ class Report:
             for face in record["faces"]
         )
         named = {key: record[key] for key in ("source", "status", "model", "profile")}
-        return Report(**named, faces=faces, error=None if error is None else (error["code"], error["message"]), **image)
+        return Report(**named, rates=record.get("rates"), faces=faces, error=None if error is None else (error["code"], error["message"]), **image)
 
     def draw(self) -> PILImage:
         """Return the photo with boxes, keypoints and the positive answers drawn on it.

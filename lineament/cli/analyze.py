@@ -50,6 +50,7 @@ def command(
     keep: Annotated[str, typer.Option("--keep", metavar="all|largest|N", help="Which faces of a photo to answer.")] = "all",
     faces: Annotated[str, typer.Option("--faces", metavar="detect|aligned", help="aligned: the inputs are crops in CelebA's layout.")] = "detect",
     boxes: Annotated[Path | None, typer.Option("--boxes", metavar="FILE", help="Faces found elsewhere: CSV, JSONL or Parquet.")] = None,
+    rates: options.Rates = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what the output files hold already.")] = False,
     shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the inputs.")] = None,
     max_failed: Annotated[str, typer.Option("--max-failed", metavar="N|P%", help="More failed inputs than this: exit status 3.")] = "0",
@@ -94,7 +95,7 @@ def command(
     given = given_faces(boxes, faces)
     if engine == "ray":
         _connect(tracks)
-    loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say)
+    loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say, rates=rates)
     sinks = make_sinks({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet}, settings.visible(loaded.card.attributes), consistent)
     identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint}) | ({} if every == 1.0 else {"every": every})
     reading = Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None))
@@ -103,7 +104,7 @@ def command(
         seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
         followed = _followed(tracks, loaded, resume)
         told = _both(seen, followed)
-        recipe = WorkerSetup(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout)
+        recipe = WorkerSetup(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout, rates)
         if engine == "ray":
             answers = _spread(inputs, reading, recipe, stop)
         elif processes > 1 and not _single(inputs):

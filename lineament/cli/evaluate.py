@@ -28,6 +28,7 @@ def command(
     ] = None,
     predictions: Annotated[Path | None, typer.Option("--predictions", metavar="FILE", help="Write the prediction file (.parquet or .csv).")] = None,
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Take a table without attribute columns, for its predictions.")] = False,
+    rates: options.Rates = None,
     json_file: options.JsonFile = None,
     model: options.Model = "default",
     runtime: options.Runtime = "onnx",
@@ -47,11 +48,16 @@ def command(
         raise UsageError("--unlabelled needs --predictions FILE: without labels there is nothing to score.")
     if layout == "predictions":
         found, about = _from_file(data, split)
+        found = found if rates is None else _moved(found, rates)
     else:
         from lineament.evaluation.evaluate import open_source
         from lineament.runtime.registry import load_network
 
         network = load_network(model, runtime, precision, threads)
+        if rates is not None:
+            from lineament.decision.rates import read_rates
+
+            network.card = network.card.under_rates(read_rates(rates, network.card.attributes))
         source = open_source(str(data), layout, split, attributes=network.card.attributes, labels=not unlabelled)
         how = align or ("detect" if layout in ("table", "lfwa") else "stored")
         found, about = _from_model(source, network, how, threads, quiet)
@@ -82,6 +88,20 @@ def _from_file(path: Path, split: str) -> tuple[Predictions, dict[str, Any]]:
     keys = ("missing", "unreadable", "protocol", "fitted_on")
     about = {key: found.meta[key] for key in keys if key in found.meta}
     return found, {"model": found.meta.get("model"), "data": f"predictions/{split}@{found.fingerprint()}", **about}
+
+
+def _moved(found: Predictions, rates: Path) -> Predictions:
+    """Return predictions whose probabilities were moved to other class rates. Raises: UsageError where the file holds no decision layer."""
+    from lineament.decision.rates import read_rates, under_rates
+    from lineament.errors import UsageError
+    from lineament.evaluation.scorecard import decision_in
+    from lineament.metrics.calibration import logit
+
+    decision = decision_in(found.meta)
+    if decision is None:
+        raise UsageError("The prediction file holds no decision layer, so --rates has nothing to move from. Write it with `lineament evaluate`.")
+    layer = under_rates(decision, read_rates(rates, found.attributes))
+    return replace(found, probs=layer.probs(logit(found.raw), found.attributes), meta={**found.meta, "decision": layer.to_dict()})
 
 
 def _from_model(source: Source, network: Network, how: str, threads: int | None, quiet: bool) -> tuple[Predictions, dict[str, Any]]:

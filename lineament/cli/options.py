@@ -17,4 +17,7 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads t
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress or summary on stderr; errors still are.")]
 Profile = Annotated[str, typer.Option("--profile", metavar="default|all", help="default leaves out attributes that judge or profile.")]
 Abstain = Annotated[bool, typer.Option("--abstain", help='Answer "cannot_tell" where the card says the model is unsure.')]
+Rates = Annotated[
+    Path | None, typer.Option("--rates", metavar="FILE", help="CSV or JSON: attribute and share of yes among your people; moves the probabilities.")
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write JSON; - is stdout.")]

@@ -34,12 +34,13 @@ class WorkerSetup:
     draw: Path | None = None
     crops: Path | None = None
     timeout: float | None = None
+    rates: Path | None = None
 
     def __call__(self) -> Callable[[Item], Report]:
         """Return the work. Raises: ModelFileError where this machine's model or version is another; what loading raises."""
         from lineament.api import load
 
-        model = load(self.model, runtime=self.runtime, precision=self.precision, threads=self.threads)
+        model = load(self.model, runtime=self.runtime, precision=self.precision, threads=self.threads, rates=self.rates)
         here = model.identity(self.settings)
         differing = sorted(key for key, value in here.items() if self.identity.get(key) != value)
         if differing:

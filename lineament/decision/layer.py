@@ -2,7 +2,7 @@
 
     logits (N,A) -> probs (N,A) -> labels (N,A)
 
-NumPy only; fitting it is `objectives/thresholds.py` and `metrics/calibration.py`.
+NumPy only; fitting it is `evaluation/calibrate.py`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class Decision:
     min_eye_distance, min_sharpness: name or "*" -> pixels between the eyes, sharpness (`quality` of a record) under which the answer is
     "cannot_tell" (abstain mode only).
     precedence: name -> log-odds added where a rule of `--consistent` must choose between answers; 0 where absent.
+    rates: name -> the share of yes, in 0..1, that the calibrated probabilities assume: among the people the layer was fitted on.
+    log_odds_shift, rates_id: of one run with `--rates`: name -> what is added to the calibrated log-odds, and the hash that records show;
+    see `decision.rates.under_rates`. A card holds neither.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -47,6 +50,9 @@ class Decision:
     min_eye_distance: Mapping[str, float] = field(default_factory=dict)
     min_sharpness: Mapping[str, float] = field(default_factory=dict)
     precedence: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    log_odds_shift: Mapping[str, float] = field(default_factory=dict)
+    rates_id: str | None = None
 
     def probs(self, logits: npt.ArrayLike, attributes: tuple[str, ...]) -> Float64:
         """Return calibrated probabilities (N,A) of logits (N,A)."""
@@ -60,6 +66,10 @@ class Decision:
                 out[:, column] = sigmoid(float(fitted["a"]) * z[:, column] + float(fitted["b"]))
             else:
                 out[:, column] = np.interp(out[:, column], fitted["x"], fitted["y"])
+        for column, name in enumerate(attributes):
+            if name in self.log_odds_shift:
+                p = np.clip(out[:, column], 1e-12, 1 - 1e-12)
+                out[:, column] = sigmoid(np.log(p) - np.log1p(-p) + self.log_odds_shift[name])
         return out
 
     def threshold_vector(self, attributes: tuple[str, ...]) -> Float64:
@@ -98,13 +108,15 @@ class Decision:
         return poor
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        moved = {"log_odds_shift": dict(self.log_odds_shift), "rates_id": self.rates_id} if self.rates_id is not None else {}
+        return moved | {
             "thresholds": dict(self.thresholds),
             "calibration": {name: dict(fitted) for name, fitted in self.calibration.items()},
             "abstain": {name: list(band) for name, band in self.abstain.items()},
             "min_eye_distance": dict(self.min_eye_distance),
             "min_sharpness": dict(self.min_sharpness),
             "precedence": dict(self.precedence),
+            **({"rates": dict(self.rates)} if self.rates else {}),
         }
 
     @staticmethod
@@ -116,4 +128,7 @@ class Decision:
             min_eye_distance={k: float(v) for k, v in record.get("min_eye_distance", {}).items()},
             min_sharpness={k: float(v) for k, v in record.get("min_sharpness", {}).items()},
             precedence={k: float(v) for k, v in record.get("precedence", {}).items()},
+            rates={k: float(v) for k, v in record.get("rates", {}).items()},
+            log_odds_shift={k: float(v) for k, v in record.get("log_odds_shift", {}).items()},
+            rates_id=record.get("rates_id"),
         )

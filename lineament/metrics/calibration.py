@@ -3,7 +3,7 @@
     logits (N,) -> Platt (a, b) or temperature (a) -> prob = sigmoid(a * logit + b)
     raw sigmoid (N,) -> isotonic knots -> prob = interp(raw, x, y)
 
-Fits are per attribute, in NumPy; `objectives/thresholds.py` puts them together with thresholds, cross-fitted.
+Fits are per attribute, in NumPy; `evaluation/calibrate.py` puts them together with thresholds, cross-fitted.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) ->
         width=(image.full_size or (image.width, image.height))[0],
         height=(image.full_size or (image.width, image.height))[1],
         note=note,
+        rates=tools.decision.rates_id,
         pixels=image.pixels,
         whole=None if image.full_size is None else partial(read, max_side=None),
     )

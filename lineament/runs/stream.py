@@ -78,19 +78,21 @@ def report_of(
     try:
         report = _answered(item, tools, settings, decode)
     except LineamentError as error:
-        return failed(item.source, error, tools.model, settings.profile)
+        return failed(item.source, error, tools.model, settings.profile, tools.decision.rates_id)
     except MemoryError:
-        return failed(item.source, TooLargeError("Not enough memory for this photo. Lower --max-pixels or --threads."), tools.model, settings.profile)
+        memory = TooLargeError("Not enough memory for this photo. Lower --max-pixels or --threads.")
+        return failed(item.source, memory, tools.model, settings.profile, tools.decision.rates_id)
     except OSError as error:
-        return failed(item.source, UnreadableError(f"Reading failed: {error.strerror or error}."), tools.model, settings.profile)
+        reading = UnreadableError(f"Reading failed: {error.strerror or error}.")
+        return failed(item.source, reading, tools.model, settings.profile, tools.decision.rates_id)
     if after is not None:
         after(report)
     return report if keep_pixels else replace(report, pixels=None, whole=None)
 
 
-def failed(source: str, error: LineamentError, model: str, profile: str) -> Report:
+def failed(source: str, error: LineamentError, model: str, profile: str, rates: str | None = None) -> Report:
     """Return the report of a photo that gave no answer: status and error code are the error's own."""
-    return Report(source=source, status=error.code, model=model, profile=profile, error=(error.code, str(error)))
+    return Report(source=source, status=error.code, model=model, profile=profile, error=(error.code, str(error)), rates=rates)
 
 
 def _answered(item: Item, tools: Tools, settings: Settings, decode: ItemDecoder | None) -> Report:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lineament.decision.layer import Decision
+from lineament.decision.rates import under_rates
 from lineament.errors import ModelFileError
 
 CARD_KEY = "lineament_card"
@@ -48,6 +49,10 @@ class Card:
     @property
     def consistency_rules(self) -> str | None:
         return self.document.get("consistency_rules")
+
+    def under_rates(self, rates: Mapping[str, float]) -> Card:
+        """Return the card with its decision layer moved to other class rates; its file and its id stay. Raises: UsageError."""
+        return replace(self, document={**self.document, "decision": under_rates(self.decision, rates).to_dict()})
 
     def to_json(self) -> str:
         """Return the card as JSON with sorted keys, the form stored in ONNX metadata."""

@@ -26,8 +26,7 @@ from lineament.types import Crops, Float32, ModelOutput, UInt8
 class Network(Protocol):
     """A loaded model. `id` is what records show; `runtime` and `precision` say how it computes, and never change by themselves."""
 
-    @property
-    def card(self) -> Card: ...
+    card: Card
 
     @property
     def id(self) -> str: ...

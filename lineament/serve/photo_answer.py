@@ -34,11 +34,12 @@ class ModelSource:
     runtime: str = "onnx"
     precision: str | None = None
     most_faces: int = Limits().faces
+    rates: Path | None = None
 
     def __call__(self) -> Model:
         """Load it for one worker: one thread, because its siblings want the others. A crowd is refused before its faces are looked at one by one."""
         detector = RetinaFace(threads=1, most_faces=self.most_faces)
-        return load(self.model, runtime=self.runtime, precision=self.precision, threads=1, detector=detector)
+        return load(self.model, runtime=self.runtime, precision=self.precision, threads=1, detector=detector, rates=self.rates)
 
 
 @dataclass(frozen=True)
