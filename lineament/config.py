@@ -109,13 +109,26 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True)
 class AugmentConfig(Checked):
-    """crop (h, w) at a random place of the input, None for none; flip: mirror half of the images; brightness: factor 1 +- this."""
+    """What is done to each image of a batch, anew at every step; what moves takes regions and landmarks along.
+
+    crop (h, w) at a random place of the input, None for none; flip: mirror half of the images. The face itself moves within that window: turn: up to
+    so many degrees either way; scale: its size times 1 / (1 + this) to 1 + this; shift: by up to this share of the input's sides.
+    brightness, contrast: factor 1 +- this; erase: share of images with a grey patch.
+    Ordinary photos (data/degrade.py), each a share of the images: cut: a side cut off by the photo's frame; resolution: seen through fewer pixels;
+    jpeg: compressed.
+    """
 
     crop: tuple[int, int] | None = _bounded((216, 176), least=1)
     flip: bool = True
+    turn: float = _bounded(0.0, least=0.0, most=180.0)
+    scale: float = _bounded(0.0, least=0.0, below=1.0)
+    shift: float = _bounded(0.0, least=0.0, below=1.0)
     brightness: float = _bounded(0.2, least=0.0, below=1.0)
     contrast: float = _bounded(0.0, least=0.0, below=1.0)
     erase: float = _bounded(0.0, least=0.0, most=1.0)
+    cut: float = _bounded(0.0, least=0.0, most=1.0)
+    resolution: float = _bounded(0.0, least=0.0, most=1.0)
+    jpeg: float = _bounded(0.0, least=0.0, most=1.0)
 
 
 @dataclass(frozen=True)

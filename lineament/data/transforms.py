@@ -1,4 +1,6 @@
-"""Augmentation of a batch in the network's frame: image, regions and landmarks move together.
+"""Augmentation of a batch in the network's frame: image, regions and landmarks move together, on whatever device they lie.
+
+    degrade -> one window: crop, turn, scale, shift -> mirror -> brightness, contrast, erase
 
 Convention: x (N,3,h,w) float RGB 0-255 *before* normalisation; region (N,K,h',w') any resolution of the same frame; landmarks (N,L,2) in 0..1
 of the frame, x right, y down. A mirror swaps the subject's left and right: points change places by `data/mirror.py`; groups are symmetric.
@@ -14,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lineament.config import AugmentConfig
+from lineament.data.degrade import degrade
 from lineament.data.mirror import MIRROR
+from lineament.geometry import CROP_SIZE
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ def mirror(frame: Frame, chosen: Tensor) -> Frame:
 
     Raises: ValueError for a number of landmarks whose mirror table is not known (5, 68, 98 and 468 are).
     """
+    chosen = chosen.to(frame.x.device)
     pick = chosen.view(-1, 1, 1, 1)
     x = torch.where(pick, frame.x.flip(-1), frame.x)
     region = None if frame.region is None else torch.where(pick, frame.region.flip(-1), frame.region)
@@ -48,30 +53,69 @@ def crop(frame: Frame, size: tuple[int, int], top: Tensor, left: Tensor) -> Fram
     """Cut size (h, w) at top (N,), left (N,) out of each image; regions are resampled to the same window, landmarks re-expressed in it."""
     (h, w), (full_h, full_w) = size, frame.x.shape[-2:]
     x = torch.stack([image[:, t : t + h, s : s + w] for image, t, s in zip(frame.x, top.tolist(), left.tolist(), strict=True)])
+    middle = torch.stack([left + w / 2, top + h / 2], 1)
+    to_source = torch.eye(2).expand(len(x), 2, 2)
+    return Frame(x, *_moved(frame, size, middle.to(x), to_source.to(x), (full_h, full_w)))
+
+
+def warp(frame: Frame, size: tuple[int, int], middle: Tensor, turn: Tensor, scale: Tensor) -> Frame:
+    """Look at each image through a window of size (h, w) that is turned and scaled: the face turns the other way, and grows by `scale`.
+
+    Args: middle (N,2): where in the image, (x, y) in its pixels, the window's middle lies; turn (N,): degrees by which the face turns clockwise as
+    seen; scale (N,): its size afterwards, 1 as it was. Both act on the aligned crop, not on a network's input of another shape.
+    Convention: pixel centres at +0.5; outside the image its edge is repeated, as alignment does.
+    """
+    x, (full_h, full_w) = frame.x, frame.x.shape[-2:]
+    angle = torch.deg2rad(turn.to(x))
+    c, s = torch.cos(angle), torch.sin(angle)
+    # From a step in the window to a step in the image: the face's motion undone. Input pixels are crop pixels stretched by `stretch`.
+    undo = torch.stack([torch.stack([c, s], 1), torch.stack([-s, c], 1)], 1) / scale.to(x).view(-1, 1, 1)
+    stretch = torch.tensor([full_w / CROP_SIZE[1], full_h / CROP_SIZE[0]]).to(x)
+    to_source = stretch.view(1, 2, 1) * undo / stretch.view(1, 1, 2)
+    theta = _theta(to_source, middle.to(x), size, (full_h, full_w))
+    grid = F.affine_grid(theta, [len(x), 3, *size], align_corners=False)
+    seen = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    return Frame(seen, *_moved(frame, size, middle.to(x), to_source, (full_h, full_w)))
+
+
+def _theta(to_source: Tensor, middle: Tensor, size: tuple[int, int], full: tuple[int, int]) -> Tensor:
+    """Return theta (N,2,3) of `affine_grid`: window pixels about its middle -> image pixels, in its -1..1 coordinates of both."""
+    half = torch.tensor([size[1] / 2, size[0] / 2]).to(to_source)
+    whole = torch.tensor([full[1] / 2, full[0] / 2]).to(to_source)
+    linear = to_source * half.view(1, 1, 2) / whole.view(1, 2, 1)
+    return torch.cat([linear, (middle / whole - 1).unsqueeze(2)], 2)
+
+
+def _moved(frame: Frame, size: tuple[int, int], middle: Tensor, to_source: Tensor, full: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
+    """Return regions and landmarks of the window (h, w) whose pixel p shows image pixel middle + to_source (p - (w, h) / 2)."""
     region, landmarks = frame.region, frame.landmarks
     if region is not None:
-        scale = torch.tensor([w / full_w, h / full_h])
-        offset = torch.stack([(2 * left + w) / full_w - 1, (2 * top + h) / full_h - 1], 1)
-        theta = torch.cat([torch.diag(scale).expand(len(x), 2, 2), offset.unsqueeze(-1).float()], 2)
-        grid = F.affine_grid(theta, list(region.shape), align_corners=False)
+        grid = F.affine_grid(_theta(to_source, middle, size, full).to(region), list(region.shape), align_corners=False)
         region = F.grid_sample(region, grid, padding_mode="border", align_corners=False)
     if landmarks is not None:
-        origin = torch.stack([left, top], 1).unsqueeze(1)
-        landmarks = (landmarks * torch.tensor([full_w, full_h]) - origin) / torch.tensor([w, h])
-    return Frame(x, region, landmarks)
+        steps = landmarks * torch.tensor([full[1], full[0]]).to(landmarks) - middle.to(landmarks).unsqueeze(1)
+        placed = steps @ torch.linalg.inv(to_source.to(landmarks)).transpose(1, 2)
+        landmarks = placed / torch.tensor([size[1], size[0]]).to(landmarks) + 0.5
+    return region, landmarks
 
 
 def _scaled(x: Tensor, spread: float, generator: torch.Generator) -> Tensor:
-    return 1 + spread * (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1)
+    return (1 + spread * (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1)).to(x.device)
 
 
 def augment(frame: Frame, settings: AugmentConfig, generator: torch.Generator) -> Frame:
-    """Return the batch cropped at random places, half of it mirrored, brightness and contrast varied, patches erased: as `settings` say."""
+    """Return the batch as ordinary photos show it, cropped at random places, faces moved, half mirrored, light varied: as `settings` say."""
+    frame = replace(frame, x=degrade(frame.x, settings, generator))
     n, _, full_h, full_w = frame.x.shape
-    if settings.crop is not None:
-        h, w = settings.crop
-        top = torch.randint(full_h - h + 1, (n,), generator=generator)
-        left = torch.randint(full_w - w + 1, (n,), generator=generator)
+    h, w = settings.crop or (full_h, full_w)
+    top = torch.randint(full_h - h + 1, (n,), generator=generator) if settings.crop else torch.zeros(n)
+    left = torch.randint(full_w - w + 1, (n,), generator=generator) if settings.crop else torch.zeros(n)
+    if settings.turn or settings.scale or settings.shift:
+        draws = 2 * torch.rand(n, 4, generator=generator) - 1
+        shift = settings.shift * draws[:, 2:] * torch.tensor([full_w, full_h])
+        middle = torch.stack([left + w / 2, top + h / 2], 1) - shift
+        frame = warp(frame, (h, w), middle, settings.turn * draws[:, 0], (1 + settings.scale) ** draws[:, 1])
+    elif settings.crop is not None:
         frame = crop(frame, (h, w), top, left)
     if settings.flip:
         frame = mirror(frame, torch.rand(n, generator=generator) < 0.5)
