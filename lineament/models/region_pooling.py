@@ -32,7 +32,7 @@ def by_area(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     Exact for any two grids, finer ones included; float32 under autocast too, where rounding would move areas.
     """
     given, device = (int(masks.shape[2]), int(masks.shape[3])), masks.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):
             return by_area(masks, grid)
     rows, columns = (deal(now, then).to(masks.device) * (then / now) for now, then in zip(given, grid, strict=True))
