@@ -240,11 +240,10 @@ def _watch(table: bool, quiet: bool) -> Iterator[Callable[[Report], None] | None
             yield lambda report: advance()
 
 
-NOT_SINGLE = (".tar", ".gz", ".tgz", ".parquet", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
-
-
 def _single(inputs: list[str]) -> bool:
-    return len(inputs) == 1 and Path(inputs[0]).is_file() and not inputs[0].lower().endswith(NOT_SINGLE)
+    from lineament.inputs.item import CONTAINER_SUFFIXES
+
+    return len(inputs) == 1 and Path(inputs[0]).is_file() and not inputs[0].lower().endswith(CONTAINER_SUFFIXES)
 
 
 def _say(text: str) -> None:

@@ -2,8 +2,8 @@
 
     INPUT... -> items, in a fixed order, one per record
 
-Convention: a folder gives its pictures depth first, names sorted; nothing here opens a photo, so nothing here can fail on one. What cannot be
-listed is an item with an error, never left out.
+Convention: a folder gives its pictures depth first, names sorted, companions and hidden files passed over (`item.passed_over`); nothing here
+opens a photo, so nothing here can fail on one. What cannot be listed is an item with an error, never left out.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lineament.errors import NotFoundError, PermissionDeniedError, UnreadableError, UsageError
-from lineament.inputs.item import CAMERA, SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, Item
-
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+from lineament.errors import NotFoundError, PermissionDeniedError, UnreadableError
+from lineament.inputs.item import CAMERA, CONTAINER_SUFFIXES, SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, ZIP_SUFFIX, Item, passed_over
+from lineament.inputs.lists import listed, read_list, stdin_items
 
 
 def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
@@ -27,7 +25,7 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
     for given in inputs:
         text = os.fsdecode(given)
         if text.startswith("@") and not os.path.lexists(text):
-            _read_list(text[1:])
+            read_list(text[1:])
         if is_uri(text):
             from lineament.inputs.object_store import store_of
 
@@ -60,16 +58,16 @@ def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = No
     """Yield the photos that inputs name.
 
     Args: inputs: a file; a folder (every picture in it, at any depth); a pattern with * ? [ ] where no file has that name; @FILE, a list of
-        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar archive; a Parquet file with pictures; a
-        video, of which frames are taken.
+        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar or zip archive; a Parquet file with
+        pictures; a video, of which frames are taken.
     """
     reading = reading or Reading()
     for given in inputs:
         text = os.fsdecode(given)
         if text == "-":
-            yield from _stdin()
+            yield from stdin_items()
         elif text.startswith("@") and not os.path.lexists(text):
-            yield from _listed(_read_list(text[1:]))
+            yield from listed(read_list(text[1:]))
         else:
             for item in _named(text, reading.without):
                 yield from opened(item, reading.every) if item.closed and reading.expand else (item,)
@@ -90,6 +88,10 @@ def opened(item: Item, every: float = 1.0) -> Iterator[Item]:
         from lineament.inputs.archives import tar_items
 
         yield from tar_items(item.path, name)
+    elif lower.endswith(ZIP_SUFFIX):
+        from lineament.inputs.archives import zip_items
+
+        yield from zip_items(item.path, name)
     elif lower.endswith(".parquet"):
         from lineament.inputs.parquet import parquet_items
 
@@ -126,11 +128,17 @@ def _named(text: str, without: frozenset[str]) -> Iterator[Item]:
         if not found:
             yield Item(text, error=NotFoundError(f"No file matches the pattern {text}."))
         for name in found:
-            yield from _named(name, without)
+            if not _meets_hidden(name, text):
+                yield from _named(name, without)
     elif Path(text).is_dir():
         yield from _folder(text, without)
     else:
-        yield Item(text, Path(text), closed=text.lower().endswith((*TAR_SUFFIXES, ".parquet", *VIDEO_SUFFIXES)))
+        yield Item(text, Path(text), closed=text.lower().endswith(CONTAINER_SUFFIXES))
+
+
+def _meets_hidden(name: str, pattern: str) -> bool:
+    """Return whether a find of a pattern is passed over: for a part of its path that the pattern does not spell out."""
+    return any(passed_over(part) and part not in pattern for part in Path(name).parts)
 
 
 def _folder(folder: str, without: frozenset[str]) -> Iterator[Item]:
@@ -145,31 +153,10 @@ def _folder(folder: str, without: frozenset[str]) -> Iterator[Item]:
         yield Item(folder, error=UnreadableError(f"The folder {folder} cannot be listed: {error.strerror}."))
         return
     for entry in entries:
+        if passed_over(entry.name):
+            continue
         if entry.is_dir(follow_symlinks=False):
             if not without or os.path.realpath(entry.path) not in without:
                 yield from _folder(entry.path, without)
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - a million times
             yield Item(entry.path, Path(entry.path))
-
-
-def _stdin() -> Iterator[Item]:
-    data = sys.stdin.buffer.read()
-    if data.startswith(_MAGIC):
-        yield Item("-", data=data)
-    else:
-        yield from _listed(data)
-
-
-def _read_list(name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"Cannot read the list @{name}: {error.strerror}. It holds one path per line.") from error
-
-
-def _listed(data: bytes) -> Iterator[Item]:
-    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
-    for line in lines:
-        if line:
-            name = os.fsdecode(line)
-            yield Item(name, Path(name))

@@ -18,8 +18,15 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 """What a folder's file must end in to be taken for a picture; a file named by itself may end in anything."""
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+ZIP_SUFFIX = ".zip"
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
+CONTAINER_SUFFIXES = (*TAR_SUFFIXES, ZIP_SUFFIX, ".parquet", *VIDEO_SUFFIXES)
+"""What a file's name must end in for the photos in it to be taken one by one."""
+
+PASSED_OVER = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"})
+"""Folders of thumbnails, companions and deleted files that network drives, macOS and Windows put beside photos."""
+
 CAMERA = "camera:"
 SEPARATOR = "::"
 """Between a file and the member, row or time in it, in a source."""
@@ -49,6 +56,17 @@ class Item:
         except (OSError, ValueError):
             return "-"
         return f"{found.st_size}:{found.st_mtime_ns}"
+
+
+def passed_over(name: str) -> bool:
+    """Return whether a path below a folder or in an archive is a companion or hidden: a part of it begins with a dot or is in `PASSED_OVER`.
+
+    The one rule of `analyze` and `index`, for folders, archives and object stores. A file that is named by itself is always tried.
+
+    >>> passed_over("a/._b.jpg"), passed_over("photos/@eaDir/b.jpg/SYNOPHOTO_THUMB_M.jpg"), passed_over("./a/b.jpg")
+    (True, True, False)
+    """
+    return any(part in PASSED_OVER or (part.startswith(".") and part not in (".", "..")) for part in name.split("/"))
 
 
 def source_hash(source: str) -> bytes:

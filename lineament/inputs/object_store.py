@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lineament.errors import ImageError, NotFoundError, UnreadableError, UsageError
-from lineament.inputs.archives import tar_items
-from lineament.inputs.item import SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, Item, of_os_error
+from lineament.inputs.archives import tar_items, zip_items
+from lineament.inputs.item import SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, ZIP_SUFFIX, Item, of_os_error, passed_over
 from lineament.inputs.parquet import arrow, parquet_items
 
 
@@ -44,6 +44,8 @@ def remote_items(uri: str) -> Iterator[Item]:
         with store.open_input_file(path) as file:
             if lower.endswith(TAR_SUFFIXES):
                 yield from tar_items(file, uri)
+            elif lower.endswith(ZIP_SUFFIX):
+                yield from zip_items(file, uri)
             elif lower.endswith(".parquet"):
                 yield from parquet_items(file, uri)
             else:
@@ -58,7 +60,8 @@ def _below(store: Any, path: str, uri: str) -> list[str]:
 
     found = store.get_file_info(FileSelector(path, recursive=True))
     names = [info.path for info in found if info.type.name == "File" and PurePosixPath(info.path).suffix.lower() in SUFFIXES]
-    return sorted(f"{uri.rstrip('/')}/{name.removeprefix(path.rstrip('/')).lstrip('/')}" for name in names)
+    below = (name.removeprefix(path.rstrip("/")).lstrip("/") for name in names)
+    return sorted(f"{uri.rstrip('/')}/{name}" for name in below if not passed_over(name))
 
 
 def store_of(uri: str) -> tuple[Any, str]:

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from lineament.inputs.item import SUFFIXES
+from lineament.inputs.item import SUFFIXES, passed_over
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Listing:
 def list_photos(root: Path) -> Listing:
     """Return the photos under a folder, deepest included.
 
-    Convention: names starting with a dot are passed over (thumbnail caches, version control); links to files are followed, links to
-    folders are not, so no photo comes twice through a loop.
+    Convention: companions and hidden names are passed over, by `analyze`'s rule (`inputs.item.passed_over`); links to files are followed,
+    links to folders are not, so no photo comes twice through a loop.
     """
     photos: list[PhotoFile] = []
     unreadable: list[bytes] = []
@@ -42,7 +42,7 @@ def list_photos(root: Path) -> Listing:
         unreadable.append(_relative(str(error.filename), root) + b"/")
 
     for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not passed_over(name))
         for name in names:
             photo = _photo(os.path.join(folder, name), root)  # noqa: PTH118 - Path() would copy a million names
             if photo is not None:
@@ -52,7 +52,7 @@ def list_photos(root: Path) -> Listing:
 
 def _photo(path: str, root: Path) -> PhotoFile | None:
     name = os.path.basename(path)  # noqa: PTH119
-    if name.startswith(".") or os.path.splitext(name)[1].lower() not in SUFFIXES:  # noqa: PTH122
+    if passed_over(name) or os.path.splitext(name)[1].lower() not in SUFFIXES:  # noqa: PTH122
         return None
     try:
         seen = os.stat(path)  # noqa: PTH116
