@@ -6,12 +6,14 @@ A config is a claim: its `claim` section says where the recipe comes from, the c
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import itertools
 import operator
 import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,12 @@ from typing import Any
 from lineament.errors import ConfigError, MissingExtraError
 
 Settings = typing.TypeVar("Settings")
-_DEFAULTS = {"LINEAMENT_DATA": "../shared/data", "LINEAMENT_MODELS": "../shared/models"}
+_FAMILIES = ("cpu", "paper")
+"""Folders of `lineament/configs` that are no part of a config's name."""
+_UNSET = {
+    "LINEAMENT_DATA": "It names the folder of the data sets; or say where the training images are with --data DIR.",
+    "LINEAMENT_MODELS": "It names the folders that hold model files (docs/models.md); or give the file: --set model.weights=FILE.",
+}
 
 
 def _bounded(default: Any, **bounds: Any) -> Any:
@@ -208,19 +215,105 @@ class TrainConfig(Checked):
 
 
 def expand(path: str) -> Path:
-    """Return `path` with environment variables filled in; LINEAMENT_DATA and LINEAMENT_MODELS default to the folder beside the checkout.
+    """Return `path` with environment variables filled in.
 
-    Raises: ConfigError naming a variable that is not set.
+    A variable that holds several folders, as LINEAMENT_MODELS may, means the first of them in which the path is there.
+    Raises: ConfigError naming a variable that is not set, and the way around it.
     """
+    named = sorted({first or second for first, second in _VARIABLE.findall(path)})
+    for name in named:
+        if name not in os.environ:
+            raise ConfigError(f"The environment variable {name} in path {path!r} is not set. {_UNSET.get(name, '')}".rstrip())
+    several = [[(name, part) for part in os.environ[name].split(os.pathsep)] for name in named]
+    found = []
+    for values in itertools.product(*several):
+        chosen = dict(values)
+        found.append(Path(_VARIABLE.sub(lambda match: chosen[match.group(1) or match.group(2)], path)).expanduser())  # noqa: B023
+        if found[-1].exists():
+            return found[-1]
+    return found[0]
 
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1) or match.group(2)
-        found = os.environ.get(name, _DEFAULTS.get(name))
-        if found is None:
-            raise ConfigError(f"The environment variable {name} in path {path!r} is not set.")
-        return found
 
-    return Path(re.sub(r"\$(?:\{(\w+)\}|(\w+))", value, path)).expanduser()
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+def configs_folder() -> Path:
+    """Return the folder of the configs inside the package."""
+    return Path(__file__).resolve().parent / "configs"
+
+
+def list_configs() -> dict[str, Path]:
+    """Return the configs of the package, name -> file: the path below its family, dashes for underscores, as in `ablations/mgmtn-mask-none`."""
+    root, found = configs_folder(), {}
+    for file in sorted(root.rglob("*.yaml")):
+        parts = [part.replace("_", "-") for part in file.relative_to(root).with_suffix("").parts]
+        found["/".join(parts[1:] if parts[0] in _FAMILIES else parts)] = file
+    return found
+
+
+def find_config(given: str | os.PathLike[str]) -> Path:
+    """Return the file that a path or the name of a packaged config means. Raises: ConfigError naming what comes near."""
+    path, text = Path(given), os.fspath(given)
+    if path.is_file():
+        return path
+    known = list_configs()
+    if text in known:
+        return known[text]
+    near = difflib.get_close_matches(text, known, 3, 0.5)
+    said = f" Nearest names: {', '.join(near)}." if near else ""
+    raise ConfigError(f"No config at {path}, and none in the package is called so.{said} `lineament configs` lists the names.")
+
+
+def with_data(config: TrainConfig, folder: str | os.PathLike[str]) -> TrainConfig:
+    """Return the config on the images in `folder`: the official release, a hub's Parquet shards, LFWA or a table, told apart by what lies there.
+
+    Raises: ConfigError if nothing is at `folder`.
+    """
+    where = Path(folder)
+    if not where.exists():
+        raise ConfigError(f"--data {where} is not there. Give the folder (or archive) of the training images.")
+    data = config.data
+    if where.suffix == ".parquet" or (where.is_dir() and any(where.glob("*.parquet"))):
+        layout, split = "parquet", "all" if data.layout != "parquet" else data.split
+    elif where.suffix == ".csv":
+        layout, split = "table", data.split
+    elif data.layout == "lfwa" or any(where.glob("lfw_att_40.*")):
+        layout, split = "lfwa", data.split
+    elif any(where.glob("list_attr_celeba*")) or any(where.glob("*/list_attr_celeba*")) or where.suffix == ".zip":
+        layout, split = "official", "train" if data.split == "all" else data.split
+    else:
+        layout, split = data.layout, data.split
+    changed = dataclasses.replace(data, layout=layout, path=str(where), split=split, images=data.images if layout == data.layout else None)
+    return dataclasses.replace(config, data=changed)
+
+
+def with_values(config: TrainConfig, given: Sequence[str]) -> TrainConfig:
+    """Return the config with `key=value` put in, keys dotted (`optimiser.lr=1e-3`), values as YAML reads them.
+
+    Raises: ConfigError for a pair without "=", and for what `from_dict` refuses.
+
+    >>> with_values(TrainConfig("x"), ["optimiser.epochs=2", "model.options.dropout=0.1"]).optimiser.epochs
+    2
+    """
+    if not given:
+        return config
+    yaml, record = _yaml(), config.to_dict()
+    for pair in given:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set takes key=value, as in optimiser.lr=1e-3, not {pair!r}.")
+        place = record
+        *sections, last = key.split(".")
+        for name in sections:
+            inner = place.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--set {pair}: {name} is no section of a config.")
+            place = inner
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {pair}: {text!r} is not YAML.") from error
+    return from_dict(record)
 
 
 def from_dict(record: Mapping[str, Any]) -> TrainConfig:
@@ -234,26 +327,33 @@ def settings_from_dict(kind: type[Settings], record: Mapping[str, Any]) -> Setti
 
 
 def load_config(path: str | os.PathLike[str]) -> TrainConfig:
-    """Read a YAML training config. Raises: ConfigError; MissingExtraError without PyYAML."""
+    """Read a YAML training config, by path or by the name of a packaged one. Raises: ConfigError; MissingExtraError without PyYAML."""
     return load_settings(TrainConfig, path)
 
 
 def load_settings(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
-    """Read a YAML file into any settings dataclass. Raises: ConfigError; MissingExtraError without PyYAML."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("PyYAML", "train") from error
-    file = Path(path)
-    if not file.is_file():
-        raise ConfigError(f"No config at {file}. See configs/ for examples.")
+    """Read a YAML file, or a packaged config by its name, into any settings dataclass. Raises: ConfigError; MissingExtraError without PyYAML."""
+    return settings_from_dict(kind, read_mapping(path))
+
+
+def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a config's YAML file holds, unchecked. Raises: ConfigError; MissingExtraError without PyYAML."""
+    yaml, file = _yaml(), find_config(path)
     try:
         record = yaml.safe_load(file.read_text("utf-8"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not YAML: {error}") from error
     if not isinstance(record, dict):
-        raise ConfigError(f"{file} must hold a mapping with the keys of {kind.__name__}.")
-    return settings_from_dict(kind, record)
+        raise ConfigError(f"{file} must hold a mapping of settings.")
+    return record
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("PyYAML", "train") from error
+    return yaml
 
 
 def _plain(value: Any) -> Any:

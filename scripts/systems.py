@@ -4,7 +4,7 @@ of the official release ($LINEAMENT_DATA/celeba/official), which are not ours to
     python scripts/systems.py                # write both
     python scripts/systems.py --check        # exit 1 if they are stale
 
-Every row is computed from a run's committed predictions, log and card. What configs/cpu/ promises and results/ does not hold yet is listed as
+Every row is computed from a run's committed predictions, log and card. What configs promise and results/ does not hold yet is listed as
 "not run".
 """
 
@@ -209,7 +209,7 @@ def mask_scores(path: Path) -> dict[str, Any] | None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--configs", type=Path, default=ROOT / "configs" / "cpu")
+    parser.add_argument("--configs", type=Path, default=ROOT / "lineament" / "configs" / "cpu")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of systems.md and systems.json")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--check", action="store_true")

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "models": "List the models that can be named with --model.",
     "doctor": "Check versions, providers, weights and answers of this installation.",
     "schema": "Print the JSON Schema of a record.",
+    "configs": "List the training configurations that can be named with --config.",
     "train": "Train a network from a configuration file.",
     "export": "Export a training run to one ONNX file with its card.",
     "evaluate": "Score a model or a prediction file on labelled data.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lineament.cli import EXIT_INTERRUPTED, options
+from lineament.cli.config_options import Config, Data, Device, Values, chosen, repeated
 from lineament.cli.interrupt import on_signal
 from lineament.errors import MissingExtraError
 
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 
 
 def command(
-    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Training configuration (YAML); see configs/.")],
+    config: Config,
+    data: Data = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/<name of the config>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out; starts it if there is none.")] = False,
     start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Start from these weights: shipped name, run or file.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="In place of the configuration's seed.")] = None,
+    device: Device = None,
+    values: Values = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a network from a configuration file. Resumes after any interruption to the same loss curve with --resume."""
@@ -36,9 +40,7 @@ def command(
         from lineament.training.trainer import Trainer
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
-    from lineament.config import load_config
-
-    settings = load_config(config)
+    settings = chosen(config, data=data, device=device, values=values)
     if seed is not None:
         settings = replace(settings, seed=seed)
     trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=start)
@@ -52,8 +54,9 @@ def command(
     except KeyboardInterrupt:
         if not trainer.team.leads:
             raise typer.Exit(EXIT_INTERRUPTED) from None
-        chosen = ("" if seed is None else f" --seed {seed}") + ("" if start is None else f" --from {start}")
-        typer.echo(f"Interrupted; saved. Continue with: lineament train --config {config} --out {trainer.out}{chosen} --resume", err=True)
+        words = repeated(config, data=data, device=device, values=values) + ("" if seed is None else f" --seed {seed}")
+        words += "" if start is None else f" --from {start}"
+        typer.echo(f"Interrupted; saved. Continue with: lineament train {words} --out {trainer.out} --resume", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if trainer.team.leads:
         if settings.data.cache is None:  # a stream learns as it reads which pictures are damaged

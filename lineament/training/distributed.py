@@ -78,7 +78,7 @@ class Team:
         if device.type != "cuda":
             return device
         if not torch.cuda.is_available():
-            raise ConfigError("optimiser.device is cuda, but torch sees no CUDA card here. Use cpu, or install torch for CUDA.")
+            raise ConfigError(f"optimiser.device is {name}, but torch sees no CUDA card here. Use --device cpu, or install torch for CUDA.")
         return torch.device("cuda", self.place) if self.size > 1 else device
 
 
@@ -87,7 +87,7 @@ def join(device: str) -> Team:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Team()
-    place, on_cards = int(os.environ.get("LOCAL_RANK", "0")), device.startswith("cuda")
+    place, on_cards = int(os.environ.get("LOCAL_RANK", "0")), device.startswith("cuda") and torch.cuda.is_available()
     if on_cards:
         torch.cuda.set_device(place)  # else every process would work on the first card
     if not dist.is_initialized():

@@ -10,7 +10,7 @@ import pytest
 from lineament.config import TrainConfig, expand, from_dict, load_config
 from lineament.errors import ConfigError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "lineament" / "configs"
 
 
 def test_defaults_fill_what_is_not_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from toy_faces import toy_faces  # noqa: E402
 
-from lineament.config import ModelConfig, TrainConfig, load_config, load_settings  # noqa: E402
+from lineament.config import ModelConfig, TrainConfig, list_configs, load_config, load_settings  # noqa: E402
 from lineament.data.regions import GROUPS  # noqa: E402
 from lineament.data.synthetic import make  # noqa: E402
 from lineament.data.synthetic_files import write_arrays  # noqa: E402
@@ -22,8 +23,8 @@ from lineament.schema import CELEBA_40  # noqa: E402
 from lineament.training.prepare.region_network import RegionConfig, load_region_network  # noqa: E402
 from lineament.training.trainer import Trainer  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+NAMES = {path: name for name, path in list_configs().items()}
+CONFIGS = sorted(NAMES)
 TRAINING = [path for path in CONFIGS if "regions" not in path.stem]
 FACES = 16
 SMALL_OPTIONS = {"region_scale": "toy", "width": 16, "hidden": 32, "inner": 16, "widths": [32, 16], "fusion_size": 16}
@@ -73,6 +74,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 def test_there_are_configs() -> None:
     names = {path.stem for path in CONFIGS}
     assert {"mgmtn", "far_amtn", "dmm_cnn", "regions", "mgmtn_celeba", "far_amtn_celeba", "dmm_cnn_celeba", "mgmtn_lfwa"} <= names
+    assert {"mgmtn-celeba", "dmm-cnn-lfwa", "regions-celeba", "ablations/mgmtn-mask-none"} <= set(NAMES.values())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -80,7 +82,8 @@ def test_config_states_its_claim(path: Path) -> None:
     config = load_settings(RegionConfig, path) if path not in TRAINING else load_config(path)
     for part in ("source", "command", "cost", "expected"):
         assert getattr(config.claim, part), f"{path} says nothing about its {part}."
-    assert str(path.relative_to(ROOT)) in config.claim.command
+    assert NAMES[path] in re.split(r"[\s;]+", config.claim.command)
+    assert config.name.removeprefix("ablation-") == NAMES[path].removeprefix("ablations/") or path.stem == "default-v0"
     if path.parent.name == "paper":
         assert "not run here" in config.claim.expected
 
