@@ -10,7 +10,7 @@ INSTALL = -m pip install --quiet --timeout 30 --retries 8 --constraint $(CONSTRA
 SOURCES := $(shell find lineament -type f ! -path '*/__pycache__/*' 2>/dev/null)
 NEEDS_310 = import sys; sys.exit(sys.version_info < (3, 10) and "Lineament needs Python 3.10 or newer; say which with PYTHON=... (found " + sys.version.split()[0] + ")")
 
-.PHONY: help setup demo test test-slow lint format type imports check refit bench constraints clean distclean
+.PHONY: help setup demo test test-slow lint format type imports check refit docs bench constraints clean distclean
 
 help:
 	@echo "make setup      development environment in $(VENV), everything"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-slow  the slow suite"
 	@echo "make lint | type | imports | check   ruff | mypy --strict | import-linter | all three"
 	@echo "make refit      after the default weights changed: calibration, golden values, generated documents"
+	@echo "make docs       the documentation site, in site/"
 	@echo "make bench      speed of every stage, on this machine"
 	@echo "make clean | distclean   remove what was built | and the environments"
 
@@ -72,6 +73,10 @@ refit: setup
 	$(BIN)/python scripts/snippets.py
 	$(BIN)/python scripts/third_party.py
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
 bench: setup
 	$(BIN)/lineament bench --json runs/bench.json
 
@@ -79,7 +84,7 @@ constraints: setup
 	$(BIN)/python scripts/constraints.py
 
 clean:
-	rm -rf build dist $(DEMO_OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf build dist site $(DEMO_OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find lineament tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
