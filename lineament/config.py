@@ -95,7 +95,8 @@ class DataConfig(Checked):
     """Training data. layout: parquet, official, lfwa, table or synthetic; images: the folder a table's files are relative to.
 
     align: stored (the image is the crop) or detect (the largest face is found and aligned); exclude: a CSV or list whose first column names
-    files to leave out; limit: first rows only; holdout: rows set aside by identity to watch the training (never the validation split);
+    files to leave out; people: `all`, `training` (without those that data/reserved.py keeps from every training) or `reserved` (those alone);
+    limit: first rows only; holdout: rows set aside by identity to watch the training (never the validation split);
     balance: how often images of rare classes are seen, 0 as they come to 1 in proportion to rarity; cache: the folder of decoded crops, or
     null to decode at every step, row group by row group, for sets larger than disk or memory."""
 
@@ -105,6 +106,7 @@ class DataConfig(Checked):
     split: str = "all"
     align: str = "stored"
     exclude: str | None = None
+    people: str = _bounded("all", among=("all", "training", "reserved"))
     limit: int | None = _bounded(None, least=1)
     holdout: int = _bounded(512, least=0)
     attributes: tuple[str, ...] | None = None

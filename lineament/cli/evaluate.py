@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def command(
     data: Annotated[Path, typer.Argument(help="Folder, zip, Parquet shards, table or prediction file.")],
     layout: Annotated[str, typer.Option("--layout", metavar="official|parquet|lfwa|table|predictions", help="How DATA is stored.")] = "official",
-    split: Annotated[str, typer.Option("--split", metavar="train|val|test|all", help="Which part to score.")] = "all",
+    split: Annotated[str, typer.Option("--split", metavar="train|val|test|all|reserved", help="Which part to score.")] = "all",
     align: Annotated[
         str | None,
         typer.Option(

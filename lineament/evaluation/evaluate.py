@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from lineament import geometry
-from lineament.data.labelled import LabelledFiles, Source
+from lineament.data.labelled import LabelledFiles, Source, Subset
+from lineament.data.reserved import reserved
 from lineament.decision.layer import Decision, sigmoid
 from lineament.errors import DataError, ImageError
 from lineament.evaluation.predictions import Predictions
@@ -23,7 +24,7 @@ from lineament.pipeline.quality import eye_distances, sharpness
 from lineament.types import Crops, Faces, ModelOutput, UInt8
 
 LAYOUTS = ("official", "parquet", "lfwa", "table", "predictions")
-SPLITS = ("train", "val", "test", "all")
+SPLITS = ("train", "val", "test", "all", "reserved")
 _AT_ONCE = 256
 
 
@@ -45,12 +46,19 @@ class Outcome:
 def open_source(path: str, layout: str, split: str, *, attributes: tuple[str, ...] | None = None, labels: bool = True) -> Source:
     """Return the labelled images of a data set in one of `LAYOUTS` (not predictions).
 
-    Args: attributes: names to look for in a table or in shards, by default CelebA's; labels: refuse a table without attribute columns; False
-        takes it, for predictions only.
+    Args: split: one of `SPLITS`; `reserved` are the people of train whom no training sees (data/reserved.py).
+        attributes: names to look for in a table or in shards, by default CelebA's; labels: refuse a table without attribute columns; False takes it,
+        for predictions only.
     Raises: DataError naming what is wrong.
     """
     if split not in SPLITS:
         raise DataError(f"Unknown split {split!r}. Use one of: {', '.join(SPLITS)}.")
+    if split == "reserved":
+        whole = open_source(path, layout, "train" if layout == "official" else "all", attributes=attributes, labels=labels)
+        rows = np.flatnonzero(reserved(whole.table.identity, len(whole.table)))
+        if not len(rows):
+            raise DataError(f"{path} shows none of the people reserved from training (data/reserved.py), or does not say who is who.")
+        return Subset(whole, rows)
     if layout == "official":
         from lineament.data.celeba import Official
 

@@ -24,6 +24,7 @@ from lineament.data.lfwa import LFWA
 from lineament.data.loader import CropCache, CropDecoder, decode_crop, decode_each
 from lineament.data.mirror import MIRROR
 from lineament.data.regions import GROUPS
+from lineament.data.reserved import reserved
 from lineament.data.synthetic import SyntheticSource
 from lineament.data.table import LabelTable
 from lineament.errors import ConfigError, DataError
@@ -165,6 +166,10 @@ def load_rows(config: TrainConfig) -> Subset:
     if config.data.exclude is not None:
         left_out = _excluded(config.data.exclude)
         keep &= np.array([file not in left_out for file in source.table.files])
+    if config.data.people != "all":
+        if source.table.identity is None:
+            raise ConfigError(f"data.people: {config.data.people} needs to know who is who, and these data do not say. Use people: all.")
+        keep &= reserved(source.table.identity, len(keep)) == (config.data.people == "reserved")
     return Subset(source, np.flatnonzero(keep)[: config.data.limit])
 
 
