@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lineament import errors
+from lineament import errors, offline
+
+offline.silence("onnxruntime")  # it asks when its library loads, which is later: whatever of ours is used, this module comes first
 
 __version__ = "0.1.0"
 __all__ = ["Model", "Report", "__version__", "errors", "load"]

@@ -10,13 +10,13 @@ equalization and bias correction", arXiv 1906.04721, for why depthwise layers ne
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lineament.errors import MissingExtraError
+from lineament.offline import silence, without_intels_reporter
 from lineament.runtime.card import CARD_KEY, Card
 from lineament.runtime.onnx_file import read_card, with_card
 from lineament.types import UInt8
@@ -103,9 +103,10 @@ def _folded(model: Path, onnx: Any) -> Any:
 
 
 def _nncf() -> tuple[Any, Any]:
-    os.environ.setdefault("NNCF_CI", "1")  # NNCF reports its use over the network unless told not to
+    silence("nncf")
     try:
-        import nncf
+        with without_intels_reporter():
+            import nncf
         import onnx
     except ImportError as error:
         raise MissingExtraError("NNCF", "quantise") from error

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lineament.errors import MissingExtraError
+from lineament.offline import keep_matplotlib_out_of_home
 from lineament.types import Float64
 
 INK, SERIES = "#010101", ("#020201", "#020202", "#020203", "#020204")
@@ -22,6 +23,7 @@ _GRID = "#030303"
 
 
 def _pyplot() -> Any:
+    keep_matplotlib_out_of_home()
     try:
         import matplotlib
     except ImportError as error:

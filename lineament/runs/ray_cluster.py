@@ -12,9 +12,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,6 +27,7 @@ import numpy as np
 from lineament.errors import DataError, LineamentError, MissingExtraError, ModelFileError, image_error
 from lineament.inputs.expand import Reading, items, opened
 from lineament.inputs.item import Item
+from lineament.offline import silence
 from lineament.outputs.sinks import record_line
 from lineament.runs.resume import Wanted
 from lineament.runs.stream import stream
@@ -36,10 +40,10 @@ PHOTOS_PER_TASK = 64
 BLOCK_BYTES = 16 << 20
 """Of photos out of archives, the bytes that one task of an actor answers, about."""
 MOST_TRIES = 10
-"""A task whose worker is lost is tried anew so often: machines go, but a photo that ends every worker must not keep a cluster busy for ever."""
+"""A batch whose worker is lost is tried anew so often: machines go, but a photo that ends every worker must not keep a cluster busy for ever."""
 
-_KNOWN = ("`ray_remote_args_fn` is deprecated", "The maximum number of concurrent tasks")
-"""What Ray warns of here and nobody can act on: the only door to `max_task_retries` goes with Ray 2.64, which the extra excludes."""
+_KNOWN = ("The maximum number of concurrent tasks",)
+"""What Ray warns of here and nobody can act on."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,16 @@ class Cluster:
         rows = listed(items(self.inputs, replace(self.reading, expand=False)), wanted)
         if not rows:
             return
+        losses = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Losses).remote()
         blocks = max(sum(row["closed"] for row in rows), -(-len(rows) // PHOTOS_PER_TASK))
         stand = (str(Path.cwd()), any(row["path"][:1] not in (b"", b"/") for row in rows))
-        size, tries = self._actors(ray), MOST_TRIES
+        size = self._actors(ray)
         answered = (
             ray.data.from_items(rows, override_num_blocks=min(blocks, len(rows)))
             .flat_map(_open, fn_args=(ray.put(wanted), self.reading.every, stand), num_cpus=0, compute=ray.data.TaskPoolStrategy(size=size))
             .map_batches(
-                _Actor, fn_constructor_args=(self.make_work, self.cpus, stand), batch_size=16, batch_format="pyarrow", num_cpus=self.cpus,
-                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size), ray_remote_args_fn=lambda: {"max_task_retries": tries},
+                _Actor, fn_constructor_args=(self.make_work, self.cpus, stand, losses, MOST_TRIES), batch_size=16, batch_format="pyarrow",
+                num_cpus=self.cpus, compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
             )
         )  # fmt: skip
         try:
@@ -74,6 +79,8 @@ class Cluster:
                 for row in batch.to_pylist():
                     if row["refused"]:
                         raise ModelFileError(row["refused"])
+                    if row["lost"]:
+                        raise _gave_up(f"{row['lost']} workers ended, one after the other, on the photos from {os.fsdecode(row['source'])} on")
                     yield os.fsdecode(row["source"]), row["fingerprint"], Report.from_dict(json.loads(row["record"]))
                 if self.stop is not None and self.stop.is_set():
                     return
@@ -87,7 +94,7 @@ class Cluster:
 
 def ray_data() -> Any:
     """Return the module ray with ray.data. Raises: MissingExtraError."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports its use over the network unless told not to
+    silence("ray")
     try:
         import ray
         import ray.data
@@ -110,6 +117,8 @@ def connect(cpus: int) -> None:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
         own = {} if address else {"num_cpus": cpus, "include_dashboard": False}
+        if not address:
+            _name_a_token()
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:  # Ray raises the bare class where a node does not start in time
@@ -118,6 +127,13 @@ def connect(cpus: int) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = BLOCK_BYTES
+
+
+def _name_a_token() -> None:
+    """Give the cluster that is about to start a token of its own, where nobody has: Ray would make one and write it to HOME for good."""
+    named = any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if not named and not Path("~/.ray/auth_token").expanduser().exists():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def listed(found: Iterable[Item], wanted: Wanted) -> list[Row]:
@@ -185,11 +201,26 @@ def _open(row: Row, wanted: Any, every: float, stand: tuple[str, bool]) -> Itera
     yield from map(to_row, ray.get(wanted).of(inside))
 
 
-class _Actor:
-    """One worker of the pool: the model is loaded once, then answers batches of rows."""
+class _Losses:
+    """How many batches were begun and never ended, each of which cost a worker; one small actor for all. Ray itself tries for ever."""
 
-    def __init__(self, make_work: Callable[[], Work], threads: int, stand: tuple[str, bool]) -> None:
-        self._threads, self._refused = threads, ""
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    def begin(self, batch: str) -> int:
+        """Return how often this batch has cost a worker."""
+        self._open[batch] += 1
+        return self._open[batch] - 1
+
+    def end(self, batch: str) -> None:
+        self._open[batch] -= 1
+
+
+class _Actor:
+    """One worker of the pool: the model is loaded once, then answers batches of rows. losses: the handle of a `_Losses`."""
+
+    def __init__(self, make_work: Callable[[], Work], threads: int, stand: tuple[str, bool], losses: Any, most: int) -> None:
+        self._threads, self._refused, self._losses, self._most = threads, "", losses, most
         try:
             _stand(*stand)
             self._work = make_work()
@@ -197,22 +228,38 @@ class _Actor:
             self._refused = str(error)
 
     def __call__(self, batch: Any) -> Any:
-        import pyarrow
+        import ray
 
-        given = () if self._refused else (from_row(row) for row in batch.to_pylist())
-        done = list(stream(given, self._answer, workers=self._threads))
-        rows = [(os.fsencode(item.source), fingerprint, line, "") for item, (fingerprint, line) in done]
-        columns = zip(*(rows or [(b"", "", b"", self._refused)]), strict=True)
-        return pyarrow.table(dict(zip(("source", "fingerprint", "record", "refused"), map(list, columns), strict=True)))
+        if self._refused:
+            return _answers([(b"", "", b"", self._refused, 0)])
+        given = batch.to_pylist()
+        name = sha256(b"\0".join(row["source"] for row in given)).hexdigest()
+        lost = ray.get(self._losses.begin.remote(name))
+        if lost > self._most:
+            return _answers([(given[0]["source"], "", b"", "", lost)])
+        done = list(stream(map(from_row, given), self._answer, workers=self._threads))
+        ray.get(self._losses.end.remote(name))
+        return _answers([(os.fsencode(item.source), fingerprint, line, "", 0) for item, (fingerprint, line) in done])
 
     def _answer(self, item: Item) -> tuple[str, bytes]:
         return item.fingerprint(), record_line(self._work(item))
 
 
+def _answers(rows: Sequence[tuple[bytes, str, bytes, str, int]]) -> Any:
+    """Return answers as a table. Columns: whose, its fingerprint, the record's line; or why the worker refuses; or how many it has cost."""
+    import pyarrow
+
+    return pyarrow.table(dict(zip(("source", "fingerprint", "record", "refused", "lost"), map(list, zip(*rows, strict=True)), strict=True)))
+
+
 def _told(error: Any) -> LineamentError:
     """Return what a failure in the cluster means to the user."""
     last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return _gave_up(f"{type(error).__name__}: {last}")
+
+
+def _gave_up(why: str) -> LineamentError:
     return LineamentError(
-        f"Ray gave up ({type(error).__name__}: {last}). What was written is whole; --resume goes on. If one photo ends its worker each time, "
+        f"Ray gave up ({why}). What was written is whole; --resume goes on. If one photo ends its worker each time, "
         "--timeout decodes in a process of its own and makes a record of it."
     )

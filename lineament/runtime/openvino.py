@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from lineament.errors import MissingExtraError, ModelFileError
+from lineament.offline import without_intels_reporter
 from lineament.runtime.network import FaceByFace
 from lineament.runtime.resource_pool import ResourcePool
 from lineament.types import Float32, UInt8
@@ -76,7 +77,8 @@ def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = Non
 
 def _core() -> Any:
     try:
-        import openvino
+        with without_intels_reporter():
+            import openvino
     except ImportError as error:
         raise MissingExtraError("OpenVINO", "openvino") from error
     return openvino.Core()

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import tarfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,16 @@ class Poisoned:
 
     def __call__(self) -> Callable[[Item], Report]:
         return lambda item: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[return-value]
+
+
+def test_nothing_is_asked_of_ray_that_its_next_release_removes(ray: Any, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.util.annotations import RayDeprecationWarning
+
+    monkeypatch.chdir(inputs)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        analyze("quiet.jsonl", "--engine", "ray", given=("in/000.png", "shard.tar"))
+    assert not [str(one.message) for one in told if issubclass(one.category, RayDeprecationWarning)]
 
 
 def test_stopped_and_resumed(ray: Any, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
