@@ -123,11 +123,13 @@ class Crops:
 @dataclass(frozen=True)
 class ModelOutput:
     """What a network says of N crops: logits (N,A), one column per name in `attributes`; optional maps (N,M,h,w)
-    that explain it: class activations per attribute, regions or attention per group, as the card says under "maps"."""
+    that explain it: class activations per attribute, regions or attention per group, as the card says under "maps"; optional features (N,D),
+    what the network pooled of each face: never written anywhere, since they could tell who a person is."""
 
     logits: Float32
     attributes: tuple[str, ...]
     maps: Float32 | None = None
+    features: Float32 | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 2 or self.logits.shape[1] != len(self.attributes):

@@ -39,15 +39,15 @@ def write_toy_model(path: Path, attributes: tuple[str, ...] = CELEBA_40, *, seed
         helper.make_node("Mul", ["float", "scale"], ["scaled"]),
         helper.make_node("Sub", ["scaled", "half"], ["centred"]),
         helper.make_node("AveragePool", ["centred"], ["cells"], kernel_shape=[54, 59], strides=[54, 59]),
-        helper.make_node("Flatten", ["cells"], ["flat"], axis=1),
-        helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"]),
+        helper.make_node("Flatten", ["cells"], ["features"], axis=1),
+        helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"]),
     ]
     constants = {"scale": np.float32(1 / 255), "half": np.float32(0.5), "weight": weight, "bias": bias}
     graph = helper.make_graph(
         nodes,
         "toy",
         [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", 3, 218, 178])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(attributes)])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name, size in (("logits", len(attributes)), ("features", cells))],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -1,6 +1,6 @@
 """ONNX export: a trained network becomes one file that runs without torch, its card inside, parity asserted.
 
-    safetensors -> network -> ONNX graph (uint8 crops in, logits and maps out) -> fp16 weights -> card -> parity
+    safetensors -> network -> ONNX graph (uint8 crops in; logits, maps and features out) -> fp16 weights -> card -> parity
 
 Weights are stored as fp16 and cast to fp32 when the file is loaded: half the size, fp32 arithmetic. The trained file holds fp16 too, so nothing
 is lost between the two.
@@ -33,7 +33,8 @@ UNSTATED = "not stated by the training config (claim section); ask whoever train
 
 
 class Deployed(nn.Module):
-    """A network with its preprocessing in front: uint8 crops (N,3,218,178) -> logits (N,A), and maps (N,M,h,w) where it has any."""
+    """A network with its preprocessing in front: uint8 crops (N,3,218,178) -> logits (N,A), then what `names` says: maps (N,M,h,w) and
+    features (N,D), where it has any. Runtimes compute what is asked for, so neither costs those who do not ask."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -43,9 +44,14 @@ class Deployed(nn.Module):
         preprocess: Preprocess = self.network.preprocess  # type: ignore[assignment]
         x = preprocess(crops)
         output: TorchOutput = self.network(x)
-        if output.region is not None:
-            return output.logits, output.region
-        return (output.logits,)
+        return tuple(value for value in (output.logits, output.region, output.features) if value is not None)
+
+    def names(self) -> list[str]:
+        """Return the names of the outputs, in their order."""
+        with torch.no_grad():
+            output: TorchOutput = self.network(self.network.preprocess(torch.zeros((2, 3, 218, 178), dtype=torch.uint8)))  # type: ignore[operator]
+        given = {"logits": output.logits, "maps": output.region, "features": output.features}
+        return [name for name, value in given.items() if value is not None]
 
 
 def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: str | None = None) -> Card:
@@ -82,8 +88,7 @@ def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
         raise MissingExtraError("onnx and onnxscript", "train") from error
     deployed = Deployed(network).eval()
     crops = torch.zeros((2, 3, 218, 178), dtype=torch.uint8)
-    with torch.no_grad():
-        names = ["logits", "maps"][: len(deployed(crops))]
+    names = deployed.names()
     batch = torch.export.Dim("N", min=1, max=1 << 16)
     program = torch.onnx.export(
         deployed, (crops,), dynamo=True, input_names=["crops"], output_names=names, dynamic_shapes=({0: batch},), optimize=True, verbose=False
@@ -91,7 +96,7 @@ def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
     if program is None:
         raise LineamentError("torch.onnx.export gave no program. Check the versions of torch and onnxscript.")
     maps = getattr(network, "maps_of", None)
-    return program.model_proto, maps() if callable(maps) and len(names) == 2 else None
+    return program.model_proto, maps() if callable(maps) and "maps" in names else None
 
 
 def halve(proto: Any) -> None:

@@ -29,7 +29,9 @@ class Baseline(nn.Module):
         feature = self.backbone(x)[-1]  # (N,C5,h/32,w/32)
         pooled = feature.mean((2, 3))  # (N,C5)
         logits = self.head(self.dropout(pooled)).float()  # (N,A)
-        return TorchOutput(logits, region=None if self.training else self.class_maps(feature))
+        if self.training:
+            return TorchOutput(logits)
+        return TorchOutput(logits, self.class_maps(feature), features=pooled.float())
 
     def class_maps(self, feature: Tensor) -> Tensor:
         """Return the class-activation maps (N,A,h,w) of a feature (N,C5,h,w), in logits per cell; their mean plus the bias is the logit."""

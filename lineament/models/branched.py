@@ -86,7 +86,9 @@ class Branched(nn.Module):
         landmarks = next((output.landmarks for output in said if output.landmarks is not None), None)
         if self.training:
             return TorchOutput(branches.mean(0), None, landmarks, branches)
-        return TorchOutput(branches.mean(0), self._mean_maps([output.region for output in said]), landmarks)
+        pooled = [output.features for output in said if output.features is not None]  # (N,D) of each branch that pools
+        features = torch.cat(pooled, dim=1) if pooled else None
+        return TorchOutput(branches.mean(0), self._mean_maps([output.region for output in said]), landmarks, features=features)
 
     def whole_frame_region(self, n: int) -> Tensor | None:
         """Return the masks (n,8,h',w') that a branch holds for every uncropped face, None where none does."""

@@ -19,12 +19,14 @@ class TorchOutput:
     """A network's answer: logits (N,A) float32; optional region (N,M,h,w), the maps that explain it; optional landmarks (N,L,2) in 0..1 of `x`.
 
     branches (B,N,A): in training, the logits that each learn by themselves where `logits` is their mean; None where `logits` learns.
+    features (N,D): in eval mode, what the trunk pooled of each face, for linear heads of other attributes; None where a network pools nothing.
     """
 
     logits: Tensor
     region: Tensor | None = None
     landmarks: Tensor | None = None
     branches: Tensor | None = None
+    features: Tensor | None = None
 
 
 def taps(size: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -182,9 +182,10 @@ class MGMTN(nn.Module):
         fused = self.fuse(tokens.reshape(n * k, d)).reshape(n, k, -1)  # (N,K,hidden)
         logits = torch.cat([head(fused[:, j]) for j, head in enumerate(self.heads)], dim=1)  # (N,A) in group order
         logits = logits.index_select(1, self.order).float()
-        if self.training or self.region_net is not None:
+        if self.training:
             return TorchOutput(logits, masks)
-        return TorchOutput(logits, self.class_maps(features, masks, fused))
+        pooled = features[-1].mean((2, 3)).float()  # (N,C5)
+        return TorchOutput(logits, self.class_maps(features, masks, fused) if self.region_net is None else masks, features=pooled)
 
     def maps_of(self) -> dict[str, object]:
         """Return what the maps are, for the card: learned masks, or each answer taken apart where masks are the same for all and show nothing."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from lineament.errors import ModelFileError
 from lineament.runtime.card import Card
 from lineament.runtime.onnx_file import read_card
 from lineament.runtime.threads import default_threads
@@ -40,6 +41,8 @@ class Network(Protocol):
     def __call__(self, crops: Crops) -> ModelOutput: ...
 
     def with_maps(self, crops: Crops) -> ModelOutput: ...
+
+    def with_features(self, crops: Crops) -> ModelOutput: ...
 
 
 def model_id(card: Card) -> str:
@@ -74,10 +77,31 @@ class FaceByFace(ABC):
     def _maps(self, single: UInt8) -> Float32:
         """Return the maps (1,M,h,w) of one crop (1,3,218,178); asked only of files whose card names maps. Safe to call from many threads."""
 
+    @abstractmethod
+    def _face_and_features(self, single: UInt8) -> Float32:
+        """Return logits and features side by side (1,A+D) of one crop, in one pass; asked only of files that have `features`."""
+
+    @property
+    @abstractmethod
+    def has_features(self) -> bool:
+        """Whether the file gives `features`."""
+
     def __call__(self, crops: Crops) -> ModelOutput:
         """Return the logits (N,A) of N crops. Zero crops give zero rows. No map is computed."""
         self._after_a_fork()
-        return collect(self._each(crops.pixels), self.card.attributes)
+        return collect(self._each(crops.pixels, self._face), self.card.attributes)
+
+    def with_features(self, crops: Crops) -> ModelOutput:
+        """Return the logits (N,A) and what the network pooled of each face (N,D), in one pass.
+
+        Raises: ModelFileError where the file has no such output.
+        """
+        if not self.has_features:
+            raise ModelFileError(f"{self.path} gives no `features`, which own attributes are read from. Export it again with `lineament export`.")
+        self._after_a_fork()
+        attributes = self.card.attributes
+        both = np.concatenate([np.zeros((0, 0), np.float32)] if not len(crops) else self._each(crops.pixels, self._face_and_features))
+        return replace(collect([both[:, : len(attributes)]] if len(both) else [], attributes), features=both[:, len(attributes) :])
 
     def with_maps(self, crops: Crops) -> ModelOutput:
         """Return the same logits, bit for bit, and the maps (N,M,h,w) of where they come from (the card's `maps`), for those who ask."""
@@ -98,14 +122,14 @@ class FaceByFace(ABC):
         self._pool = ThreadPoolExecutor(self.threads, "attributes") if self.threads > 1 else None
         self._pid = os.getpid()
 
-    def _each(self, pixels: UInt8) -> list[Float32]:
+    def _each(self, pixels: UInt8, face: Callable[[UInt8], Float32]) -> list[Float32]:
         """Run every crop by itself, in order. The pool takes them a few at a time: waking a thread for every face costs a tenth of the rate."""
         faces = singles(pixels)
         if self._pool is None or len(faces) < 2:
-            return [self._face(single) for single in faces]
+            return [face(single) for single in faces]
         few = max(1, len(faces) // (4 * self.threads))
         parts = [faces[first : first + few] for first in range(0, len(faces), few)]
-        return [answer for answers in self._pool.map(lambda part: [self._face(single) for single in part], parts) for answer in answers]
+        return [answer for answers in self._pool.map(lambda part: [face(single) for single in part], parts) for answer in answers]
 
 
 def singles(pixels: UInt8) -> list[UInt8]:

@@ -34,6 +34,13 @@ class OnnxNetwork(FaceByFace):
     def _maps(self, single: UInt8) -> Float32:
         return np.asarray(self._session.run(["maps"], {"crops": single}, self._only)[0], np.float32)
 
+    def _face_and_features(self, single: UInt8) -> Float32:
+        return np.concatenate(self._session.run(["logits", "features"], {"crops": single}, self._only), axis=1, dtype=np.float32)
+
+    @property
+    def has_features(self) -> bool:
+        return self._has_features
+
     def _open(self) -> None:
         self._session = open_session(self.path, _PROVIDERS[self.runtime])
         given = {output.name: output.shape for output in self._session.get_outputs()}
@@ -45,6 +52,7 @@ class OnnxNetwork(FaceByFace):
             raise ModelFileError(
                 f"{self.path} gives {given['logits'][-1]} logits, its card names {len(self.card.attributes)} attributes. Export it again."
             )
+        self._has_features = "features" in given
         self._only = only_what_is_fetched()
 
 

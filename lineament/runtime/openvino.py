@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -41,11 +42,22 @@ class OpenVinoNetwork(FaceByFace):
     def _maps(self, single: UInt8) -> Float32:
         return _answer(self._lent_for_maps, single, "maps")
 
-    def _open(self) -> None:
-        def lent(output: str, most: int) -> ResourcePool[Any]:
-            return ResourcePool(lambda: open_request(self.path, self.precision, (1, 3, 218, 178), output), most)
+    def _face_and_features(self, single: UInt8) -> Float32:
+        with self._lent_with_features.one() as request:
+            request.infer({"crops": single}, share_inputs=True)
+            return np.concatenate([request.get_tensor(name).data for name in ("logits", "features")], axis=1, dtype=np.float32)
 
-        self._lent, self._lent_for_maps = lent("logits", self.threads), lent("maps", 1)
+    @cached_property
+    def has_features(self) -> bool:
+        """Whether the file gives `features`."""
+        return has_output(self.path, "features")
+
+    def _open(self) -> None:
+        def lent(most: int, *outputs: str) -> ResourcePool[Any]:
+            return ResourcePool(lambda: open_request(self.path, self.precision, (1, 3, 218, 178), outputs), most)
+
+        self._lent, self._lent_for_maps = lent(self.threads, "logits"), lent(1, "maps")
+        self._lent_with_features = lent(self.threads, "logits", "features")
         with self._lent.one():  # a damaged file is found now, not at the first photo
             pass
 
@@ -56,11 +68,16 @@ def _answer(lent: ResourcePool[Any], single: UInt8, output: str) -> Float32:
         return np.array(request.get_tensor(output).data, np.float32)
 
 
-def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = None, output: str | None = None) -> Any:
+def has_output(path: Path, name: str) -> bool:
+    """Return whether an ONNX file has an output of this name."""
+    return any(name in output.names for output in _core().read_model(str(path)).outputs)
+
+
+def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()) -> Any:
     """Compile an ONNX file with one input and return a request for it that computes on the calling thread.
 
     Args: precision: fp32, bf16 or int8 (what the file holds in 8 bits, the rest in bf16 where the processor has it, else in fp32); shape: of the
-    input, None for any; output: the only one wanted, so that nothing is computed for others; None for all.
+    input, None for any; outputs: the only ones wanted, so that nothing is computed for others; none for all.
     Raises: ModelFileError for a file that OpenVINO cannot read; MissingExtraError without OpenVINO.
     """
     core = _core()
@@ -68,8 +85,8 @@ def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = Non
         model = core.read_model(str(path))
         if shape is not None:
             model.reshape(list(shape))
-        if output is not None:
-            model = type(model)([model.output(output)], model.get_parameters())
+        if outputs:
+            model = type(model)([model.output(name) for name in outputs], model.get_parameters())
         return core.compile_model(model, "CPU", _hints(_hint(core, precision))).create_infer_request()
     except RuntimeError as error:
         raise ModelFileError(f"OpenVINO cannot load {path}: {str(error).splitlines()[-1]} Use --runtime onnx.") from error

@@ -57,6 +57,24 @@ def test_logits_are_what_numpy_says(path: Path, runtime: str) -> None:
     np.testing.assert_allclose(output.logits, oracle(path, batch.pixels), atol=1e-5)
 
 
+def test_features_come_where_they_are_asked_for_and_move_no_logit(path: Path, runtime: str) -> None:
+    batch, network = crops(5), load_network(path, runtime)
+    plain, asked = network(batch), network.with_features(batch)
+    assert plain.features is None
+    assert asked.logits.tobytes() == plain.logits.tobytes()
+    cells = (batch.pixels.astype(np.float64) / 255 - 0.5)[:, :, :216, :177].reshape(5, 3, 4, 54, 3, 59).mean((3, 5)).reshape(5, -1)
+    np.testing.assert_allclose(asked.features, cells, atol=1e-5)
+    assert network.with_features(part(batch, 0, 0)).logits.shape == (0, 40)
+
+
+def test_a_file_without_features_says_so(tmp_path: Path, runtime: str) -> None:
+    bare = onnx.load(write_toy_model(tmp_path / "bare.onnx"))
+    del bare.graph.output[1]
+    onnx.save(bare, tmp_path / "bare.onnx")
+    with pytest.raises(ModelFileError, match="gives no `features`"):
+        load_network(tmp_path / "bare.onnx", runtime).with_features(crops(1))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_face_answers_alike_alone_and_among_others(path: Path, runtime: str, threads: int) -> None:
     network, batch = load_network(path, runtime, threads=threads), crops(16)
