@@ -95,8 +95,19 @@ def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
     )
     if program is None:
         raise LineamentError("torch.onnx.export gave no program. Check the versions of torch and onnxscript.")
-    maps = getattr(network, "maps_of", None)
-    return program.model_proto, maps() if callable(maps) and "maps" in names else None
+    maps, proto = getattr(network, "maps_of", None), program.model_proto
+    forget_source(proto)
+    return proto, maps() if callable(maps) and "maps" in names else None
+
+
+def forget_source(proto: Any) -> None:
+    """Drop what the exporter notes of the Python behind each node, in place: stack traces with this machine's paths, a fortieth of the file."""
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info, *proto.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
 
 
 def halve(proto: Any) -> None:
