@@ -164,16 +164,20 @@ class Quality:
 
 @dataclass(frozen=True)
 class Answer:
-    """One attribute of one face: calibrated prob in 0..1, label "yes", "no" or "cannot_tell", and the rule that changed the label, if one did."""
+    """One attribute of one face: calibrated prob in 0..1, label "yes", "no" or "cannot_tell", the rule that changed the label, if one did, and
+    why nothing is told: "small" (too few pixels between the eyes), "blurred", or "near" (the probability lies too near the threshold)."""
 
     prob: float
     label: str
     changed_by: str | None = None
+    because: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         record: dict[str, Any] = {"prob": fixed(self.prob, PROB_DECIMALS), "label": self.label}
         if self.changed_by is not None:
             record["changed_by"] = self.changed_by
+        if self.because is not None:
+            record["because"] = self.because
         return record
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lineament.api import Model
     from lineament.inputs.expand import Reading
     from lineament.outputs.sinks import Sink
+    from lineament.pipeline.analyze import Settings
     from lineament.runs.run import Answers, Summary
     from lineament.types import Report
 
@@ -96,7 +97,7 @@ def command(
     if engine == "ray":
         _connect(tracks)
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say, rates=rates)
-    sinks = make_sinks({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet}, settings.visible(loaded.card.attributes), consistent)
+    sinks = make_sinks({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet}, loaded, settings)
     identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint}) | ({} if every == 1.0 else {"every": every})
     reading = Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None))
     with ExitStack() as cleanup:
@@ -191,24 +192,25 @@ def parse_keep(text: str) -> str | int:
     return int(text) if text.isdecimal() else text
 
 
-def make_sinks(paths: dict[str, str | None], attributes: tuple[str, ...], consistent: bool) -> list[Sink]:
+def make_sinks(paths: dict[str, str | None], model: Model, settings: Settings) -> list[Sink]:
     """Return the outputs asked for. Raises: UsageError where two want stdout or the same file."""
     from lineament.outputs.sinks import CsvSink, JsonlSink, JsonSink
 
+    attributes = settings.visible(model.card.attributes)
     wanted = {kind: path for kind, path in paths.items() if path is not None}
     if len(set(wanted.values())) < len(wanted):
         raise UsageError("Two outputs go to the same place. Give each its own file; only one can be - (stdout).")
     makers: dict[str, Callable[[str], Sink]] = {
-        "jsonl": JsonlSink, "json": JsonSink, "csv": lambda path: CsvSink(path, attributes, consistent=consistent),
-        "parquet": lambda path: _parquet_sink(path, attributes, consistent),
+        "jsonl": JsonlSink, "json": JsonSink, "csv": lambda path: CsvSink(path, attributes, consistent=settings.consistent, abstain=settings.abstain),
+        "parquet": lambda path: _parquet_sink(path, attributes, settings),
     }  # fmt: skip
     return [makers[kind](path) for kind, path in wanted.items()]
 
 
-def _parquet_sink(path: str, attributes: tuple[str, ...], consistent: bool) -> Sink:
+def _parquet_sink(path: str, attributes: tuple[str, ...], settings: Settings) -> Sink:
     from lineament.outputs.parquet_sink import ParquetSink
 
-    return ParquetSink(path, attributes, consistent=consistent)
+    return ParquetSink(path, attributes, consistent=settings.consistent, abstain=settings.abstain)
 
 
 @contextmanager

@@ -92,20 +92,31 @@ class Decision:
         p = np.asarray(probs, np.float64)
         out = np.where(p >= self.threshold_vector(attributes), "yes", "no").astype("<U11")
         if abstain:
-            bands = np.array([self.abstain.get(name, (1.0, 0.0)) for name in attributes]).reshape(-1, 2)
-            out[(p > bands[:, 0]) & (p < bands[:, 1]) | self.too_poor(len(p), attributes, eye_distance, sharpness)] = "cannot_tell"
+            out[self.reasons(p, attributes, eye_distance=eye_distance, sharpness=sharpness) != ""] = "cannot_tell"
+        return out
+
+    def reasons(
+        self, probs: npt.ArrayLike, attributes: tuple[str, ...], *, eye_distance: npt.ArrayLike | None = None, sharpness: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.str_]:
+        """Return why an answer is "cannot_tell", (N,A): "small", "blurred", "near" (the threshold), or "" where there is an answer.
+
+        Of several reasons the first in that order: a face too small is blurred too, and its probability means nothing.
+        """
+        p = np.asarray(probs, np.float64)
+        bands = np.array([self.abstain.get(name, (1.0, 0.0)) for name in attributes]).reshape(-1, 2)
+        out = np.where((p > bands[:, 0]) & (p < bands[:, 1]), "near", "").astype("<U7")
+        for reason, measured, least in (("blurred", sharpness, self.min_sharpness), ("small", eye_distance, self.min_eye_distance)):
+            if measured is not None:
+                limits = np.array([least.get(name, least.get("*", 0.0)) for name in attributes])
+                out[np.asarray(measured, np.float64)[:, None] < limits] = reason
         return out
 
     def too_poor(
         self, faces: int, attributes: tuple[str, ...], eye_distance: npt.ArrayLike | None = None, sharpness: npt.ArrayLike | None = None
     ) -> npt.NDArray[np.bool_]:
         """Return which answers (N,A) a face is too small or too blurred for. What was not measured (None, NaN) is never too poor."""
-        poor = np.zeros((faces, len(attributes)), bool)
-        for measured, least in ((eye_distance, self.min_eye_distance), (sharpness, self.min_sharpness)):
-            if measured is not None:
-                limits = np.array([least.get(name, least.get("*", 0.0)) for name in attributes])
-                poor |= np.asarray(measured, np.float64)[:, None] < limits
-        return poor
+        certain = np.ones((faces, len(attributes)))  # no band reaches 1, so that what is left is about the picture
+        return self.reasons(certain, attributes, eye_distance=eye_distance, sharpness=sharpness).astype(bool)
 
     def to_dict(self) -> dict[str, Any]:
         moved = {"log_odds_shift": dict(self.log_odds_shift), "rates_id": self.rates_id} if self.rates_id is not None else {}

@@ -25,11 +25,11 @@ _ROWS_PER_GROUP = 4096
 class ParquetSink:
     """A Parquet file of records. File names that are not text are stored with \\udcXX escapes spelled out (Parquet holds UTF-8 only)."""
 
-    def __init__(self, path: str, attributes: Sequence[str], *, consistent: bool = False) -> None:
+    def __init__(self, path: str, attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False) -> None:
         if path == STDOUT:
             raise UsageError("--parquet cannot write to stdout. Name a file.")
         arrow()
-        self.path, self._columns = path, columns(attributes, consistent=consistent)
+        self.path, self._columns = path, columns(attributes, consistent=consistent, abstain=abstain)
         self._journal = _RowJournal(path + ".journal")
         self._resume = False
 
@@ -125,7 +125,7 @@ class _RowJournal(JsonlSink):
 
 
 def _type(pa: Any, column: str) -> Any:
-    if column in TEXT_COLUMNS or column.startswith(("label_", "changed_by_")):
+    if column in TEXT_COLUMNS or column.startswith(("label_", "changed_by_", "because_")):
         return pa.string()
     return pa.int32() if column in COUNT_COLUMNS else pa.float64()
 

@@ -20,9 +20,12 @@ TEXT_COLUMNS = frozenset(PHOTO_COLUMNS) - {"width", "height"}
 COUNT_COLUMNS = frozenset({"width", "height", "face"})
 
 
-def columns(attributes: Sequence[str], *, consistent: bool = False) -> list[str]:
-    """Return the column names: photo, face, then prob_NAME and label_NAME (and changed_by_NAME with `consistent`) per attribute."""
-    per_attribute = ("prob", "label", "changed_by") if consistent else ("prob", "label")
+def columns(attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False) -> list[str]:
+    """Return the column names: photo, face, then per attribute prob_NAME and label_NAME.
+
+    With `consistent` also changed_by_NAME, with `abstain` because_NAME.
+    """
+    per_attribute = ("prob", "label", *(("changed_by",) if consistent else ()), *(("because",) if abstain else ()))
     return [*PHOTO_COLUMNS, *FACE_COLUMNS, *(f"{kind}_{name}" for name in attributes for kind in per_attribute)]
 
 

@@ -182,8 +182,8 @@ class JsonSink:
 class CsvSink:
     """One row per face, one row for a photo without faces; `rows.columns` names the columns."""
 
-    def __init__(self, path: str, attributes: Sequence[str], *, consistent: bool = False) -> None:
-        self.path, self._file, self._columns = path, LineFile(path), columns(attributes, consistent=consistent)
+    def __init__(self, path: str, attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False) -> None:
+        self.path, self._file, self._columns = path, LineFile(path), columns(attributes, consistent=consistent, abstain=abstain)
 
     def written(self) -> Iterator[Written]:
         return (Written(*(group[0][key] for key in ("source", "status", "model", "profile"))) for group in self._groups())

@@ -173,18 +173,22 @@ def decide(
     shown = np.round(probs[:, columns], PROB_DECIMALS)  # (N,V)
     sizes, sharp = ([one.to_dict()[key] for one in quality] for key in ("eye_distance", "sharpness"))  # as records show them
     labels = decision.labels(shown, visible, abstain=settings.abstain, eye_distance=sizes, sharpness=sharp)  # (N,V) str
+    reasons = decision.reasons(shown, visible, eye_distance=sizes, sharpness=sharp)  # (N,V) str, of those that cannot be told
     changed: Sequence[Mapping[str, str]] = [{}] * len(shown)
     if settings.consistent:
         yes, changed = decode_consistent(shown, decision.threshold_vector(visible), visible, precedence=decision.precedence)
         labels = np.where(labels == "cannot_tell", labels, np.where(yes, "yes", "no"))
-    return [_answers(visible, shown[i], labels[i], changed[i]) for i in range(len(shown))]
+    return [_answers(visible, shown[i], labels[i], changed[i], reasons[i]) for i in range(len(shown))]
 
 
-def _answers(visible: tuple[str, ...], probs: Float64, labels: npt.NDArray[np.str_], changed: Mapping[str, str]) -> dict[str, Answer]:
-    return {
-        name: Answer(float(prob), str(label), changed.get(name) if label != "cannot_tell" else None)
-        for name, prob, label in zip(visible, probs, labels, strict=True)
-    }
+def _answers(
+    visible: tuple[str, ...], probs: Float64, labels: npt.NDArray[np.str_], changed: Mapping[str, str], reasons: npt.NDArray[np.str_]
+) -> dict[str, Answer]:
+    answers = {}
+    for name, prob, label, reason in zip(visible, probs, labels, reasons, strict=True):
+        untold = label == "cannot_tell"
+        answers[name] = Answer(float(prob), str(label), None if untold else changed.get(name), str(reason) if untold else None)
+    return answers
 
 
 def _face(faces: Faces, index: int, quality: Quality, answers: Mapping[str, Answer]) -> FaceReport:

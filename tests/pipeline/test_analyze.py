@@ -119,6 +119,8 @@ def test_abstaining_needs_the_flag_and_follows_the_card(tmp_path: Path) -> None:
     unsure = model.analyze(photo(1), channels="RGB", abstain=True).faces[0].attributes
     assert "cannot_tell" not in {answer.label for answer in plain.values()}
     assert {name for name, answer in unsure.items() if answer.label == "cannot_tell"} == {"Smiling", "Bald"}
+    assert {name: answer.because for name, answer in unsure.items() if answer.because} == {"Smiling": "near", "Bald": "small"}
+    assert not any(answer.because for answer in plain.values())
     assert {name: answer.prob for name, answer in plain.items()} == {name: answer.prob for name, answer in unsure.items()}
     assert plain["Smiling"].label == ("yes" if plain["Smiling"].prob >= 0.3 else "no")
 

@@ -1,7 +1,7 @@
 // The panel: what is said of one face, or the honest reason why nothing is.
 
 import { $, el } from "./dom.js";
-import { LABELS, list, nameOf, partOf, percent, qualityOf, titleOf } from "./words.js";
+import { BECAUSE, LABELS, list, nameOf, partOf, percent, qualityOf, titleOf } from "./words.js";
 
 /** Show a photo's answers. `actions`: onFace(index), onLook(name or null, pinned), onRetry(). */
 export function show(photo, about, actions) {
@@ -67,19 +67,19 @@ function face(photo, one, about, actions) {
 }
 
 function row(photo, one, entry, about, actions) {
-  const { prob, label, changed_by: rule } = one.attributes[entry.name], threshold = about.decision.thresholds?.[entry.name] ?? 0.5;
+  const { prob, label, changed_by: rule, because } = one.attributes[entry.name], threshold = about.decision.thresholds?.[entry.name] ?? 0.5;
   const fill = el("i"), mark = el("b");
   fill.style.width = `${100 * prob}%`;
   mark.style.left = `${100 * threshold}%`;
   const pinned = photo.pinned === entry.name;
   const node = el("button", {
     type: "button", class: `row ${label}`, data: { name: entry.name },
-    aria: { pressed: String(pinned), label: `${nameOf(entry.name)}: ${LABELS[label]}, ${percent(prob)}${rule ? `, changed by a rule: ${rule}` : ""}` },
+    aria: { pressed: String(pinned), label: `${nameOf(entry.name)}: ${LABELS[label]}${because ? `, ${BECAUSE[because]}` : ""}, ${percent(prob)}${rule ? `, changed by a rule: ${rule}` : ""}` },
     onclick: () => actions.onLook(entry.name, true),
     onpointerenter: (event) => { if (event.pointerType !== "touch") actions.onLook(entry.name, false); },
     onpointerleave: () => actions.onLook(null, false), onfocus: () => actions.onLook(entry.name, false), onblur: () => actions.onLook(null, false),
   },
     el("span", { class: "name" }, nameOf(entry.name)),
-    el("span", { class: "meter" }, fill, mark), el("span", { class: "prob" }, percent(prob)), el("span", { class: "label" }, LABELS[label]));
+    el("span", { class: "meter" }, fill, mark), el("span", { class: "prob" }, percent(prob)), el("span", { class: "label", title: because ? "cannot tell" : "" }, because ? BECAUSE[because] : LABELS[label]));
   return el("li", {}, node);
 }
