@@ -150,7 +150,7 @@ class Model:
 
     def stream(
         self,
-        paths: Iterable[str | os.PathLike[str] | bytes],
+        paths: Iterable[str | os.PathLike[str] | bytes | Item],
         *,
         workers: int | None = None,
         find: FindFaces | None = None,
@@ -160,9 +160,9 @@ class Model:
     ) -> Iterator[Report]:
         """Yield one report per input, in order, in bounded memory; a photo that gives no pixels is a report with its error code.
 
-        Args: paths: files, folders, patterns, @LIST files, archives, as on the command line, or a picture's bytes (whose
-            source is "<bytes>"). workers: photos at once; None is the model's threads. find, decode, after: see `runs.stream.report_of`;
-            `after` sees each report with its pixels.
+        Args: paths: files, folders, patterns, @LIST files, archives, as on the command line, a picture's bytes (whose
+            source is "<bytes>"), or an `inputs.item.Item`. workers: photos at once; None is the model's threads. find, decode, after: see
+            `runs.stream.report_of`; `after` sees each report with its pixels.
 
         Raises: UsageError for a single input outside a list, and for anything that is neither a path nor bytes.
         """
@@ -181,9 +181,11 @@ class Model:
         return glancing(self.detector).detect(pixels)
 
 
-def _items(paths: Iterable[str | os.PathLike[str] | bytes]) -> Iterator[Item]:
+def _items(paths: Iterable[str | os.PathLike[str] | bytes | Item]) -> Iterator[Item]:
     for given in paths:
-        if isinstance(given, bytes):
+        if isinstance(given, Item):
+            yield given
+        elif isinstance(given, bytes):
             yield Item(_name_of(given), data=given)
         elif isinstance(given, (str, os.PathLike)):
             yield from items((given,))

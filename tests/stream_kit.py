@@ -11,7 +11,7 @@ from lineament.inputs.expand import items
 from lineament.inputs.item import Item
 from lineament.outputs.parquet_sink import ParquetSink
 from lineament.outputs.sinks import CsvSink, JsonlSink, JsonSink, Sink
-from lineament.runs.run import Summary, run
+from lineament.runs.run import Summary, in_threads, record
 from lineament.runs.stream import report_of
 
 ANSWERED: dict[Any, Any] = {}
@@ -28,7 +28,8 @@ def go(model: Model, inputs: list[Path], sinks: list[Sink], *, fresh: bool = Fal
             ANSWERED[key] = report_of(item, tools, model.settings)
         return ANSWERED[key]
 
-    return run(items(map(str, inputs)), work, sinks, identity, **options)
+    workers, stop = options.pop("workers", 1), options.get("stop")
+    return record(in_threads(items(map(str, inputs)), work, workers=workers, stop=stop), sinks, identity, **options)
 
 
 def sink_of(kind: str, folder: Path, model: Model) -> Sink:

@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "serve": "Serve the HTTP interface and its page.",
     "index": "Build a searchable index of the faces in a folder.",
     "search": "Search an index by attributes.",
+    "forget": "Take photos out of an index, and out of the bytes of its file.",
 }
 EXIT_FAILED_INPUTS = 3
 EXIT_USAGE = 2

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lineament.inputs.expand import Reading
     from lineament.outputs.sinks import Sink
     from lineament.pipeline.analyze import Settings
+    from lineament.runs.resume import MissingInputs
     from lineament.runs.run import Answers, Summary
     from lineament.types import Report
 
@@ -53,6 +54,7 @@ def command(
     boxes: Annotated[Path | None, typer.Option("--boxes", metavar="FILE", help="Faces found elsewhere: CSV, JSONL or Parquet.")] = None,
     rates: options.Rates = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what the output files hold already.")] = False,
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="With --resume: take out the records of inputs that are gone.")] = False,
     shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the inputs.")] = None,
     max_failed: Annotated[str, typer.Option("--max-failed", metavar="N|P%", help="More failed inputs than this: exit status 3.")] = "0",
     max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Larger photos are refused before decoding.")] = 64_000_000,
@@ -92,6 +94,7 @@ def command(
     live = any(is_camera(text) for text in inputs)
     if live and (resume or shard is not None or engine == "ray" or processes > 1):
         raise UsageError("A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray nor --processes.")
+    missing = _missing(drop_missing, resume)
     check_inputs(inputs)
     given = given_faces(boxes, faces)
     if engine == "ray":
@@ -113,7 +116,8 @@ def command(
         else:
             work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
             answers = in_threads(items(inputs, reading), work, workers=1 if live or _single(inputs) else loaded.threads, stop=stop)
-        summary = record(answers, sinks, identity, resume=resume, shard=part, stop=stop, seen=told)
+        summary = record(answers, sinks, identity, resume=resume, shard=part, stop=stop, seen=told, missing=missing)
+    _drop_pictures(missing, draw, crops)
     if followed is not None and tracks is not None:
         write_json(followed.to_dict(), tracks)
     _account(summary, inputs, quiet, bool(sinks))
@@ -131,6 +135,27 @@ def _check(engine: str, processes: int, every: float) -> None:
         raise UsageError("--processes is for one machine; --engine ray has one worker per processor of its cluster already.")
     if not every > 0:
         raise UsageError(f"--every must be more than 0 seconds, got {every:g}.")
+
+
+def _missing(drop: bool, resume: bool) -> MissingInputs | None:
+    """Return what finds inputs that are gone; None where they stay. Raises: UsageError without --resume."""
+    if not drop:
+        return None
+    if not resume:
+        raise UsageError("--drop-missing goes with --resume: without it an output is begun anew, and holds what is there now.")
+    from lineament.runs.resume import MissingInputs
+
+    return MissingInputs()
+
+
+def _drop_pictures(missing: MissingInputs | None, *folders: Path | None) -> None:
+    if missing is None or not missing.sources:
+        return
+    from lineament.outputs.pictures import remove_pictures
+
+    for folder in folders:
+        if folder is not None:
+            remove_pictures(folder, missing.sources)
 
 
 def _connect(tracks: Path | None) -> None:

@@ -3,13 +3,15 @@
     reports -> journal (JSONL beside the file) -> row groups -> file, at once
 
 Convention: a Parquet file cannot be read before it is whole, so until the run ends the records stand in FILE.journal; `kill -9` loses none of
-them, and --resume goes on from the file, the journal, or both.
+them, and --resume goes on from the file, the journal, or both. A resumed run moves the file's records into the journal first and notes there
+that it has them all, so that no record counts twice when that run is interrupted too.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from lineament.outputs.sinks import STDOUT, JsonlSink, Keep, Written
 from lineament.types import Report
 
 _ROWS_PER_GROUP = 4096
+_HAS_ALL = '{"has_all": true}\n'
 
 
 class ParquetSink:
@@ -43,18 +46,22 @@ class ParquetSink:
         """Move every kept record into the journal, so that the file can be written anew when the run ends."""
         import json
 
+        if not (Path(self.path).is_file() or Path(self._journal.path).is_file()):
+            return
         partial = Path(self._journal.path + ".old")
+        dropped = kept = False
         with partial.open("w", encoding="ascii") as file:
-            kept = False
-            for row in self._old_rows():
-                kept = keep(row["source"]) if row["face"] in (None, 0) else kept
-                if kept:
-                    file.write(json.dumps(row) + "\n")
-            for row in self._journal.rows():
+            file.write(_HAS_ALL)
+            for row in chain(self._old_rows(), self._journal.rows()):
                 kept = keep(row["source"]) if row.get("face") in (None, 0) else kept
+                dropped = dropped or not kept
                 if kept:
                     file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(self._journal.path)
+        if dropped:  # what goes out must not stay behind in the old file
+            Path(self.path).unlink(missing_ok=True)
 
     def open(self, *, resume: bool) -> None:
         self._journal.open(resume=resume)
@@ -79,7 +86,7 @@ class ParquetSink:
         partial.replace(self.path)
 
     def _old_rows(self) -> Iterator[dict[str, Any]]:
-        if not Path(self.path).is_file() or Path(self.path).stat().st_size == 0:
+        if not Path(self.path).is_file() or Path(self.path).stat().st_size == 0 or self._journal.has_all():
             return
         pa, pq = arrow()
         try:
@@ -101,6 +108,13 @@ class _RowJournal(JsonlSink):
 
         self._file.write(b"".join(json.dumps(row).encode("ascii") + b"\n" for row in rows(report)))
 
+    def has_all(self) -> bool:
+        """Return whether the journal holds the records of the file beside it too."""
+        if not Path(self.path).is_file():
+            return False
+        with Path(self.path).open("rb") as file:
+            return file.readline() == _HAS_ALL.encode()
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield every whole row, in order."""
         import json
@@ -113,7 +127,8 @@ class _RowJournal(JsonlSink):
                     row = json.loads(line)
                 except ValueError:
                     continue
-                yield row
+                if "source" in row:
+                    yield row
 
     def written(self) -> Iterator[Written]:
         last: Written | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -43,6 +44,14 @@ class CropFolder:
             return
         for index, crop in enumerate(report.crops()):
             _save(Image.fromarray(crop.transpose(1, 2, 0).copy()), self._folder / f"{name_of(report.source)}-{index}.png")
+
+
+def remove_pictures(folder: Path, sources: Iterable[str]) -> None:
+    """Remove the annotated photos and crops that a run left of some sources."""
+    for source in sources:
+        name = name_of(source)
+        for path in (folder / f"{name}.jpg", *folder.glob(f"{name}-*.png")):
+            path.unlink(missing_ok=True)
 
 
 def made(folder: Path) -> Path:

@@ -9,6 +9,7 @@ its record is.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lineament.errors import ResumeError
-from lineament.inputs.item import Item, in_shard, source_hash
+from lineament.inputs.item import CAMERA, SEPARATOR, Item, in_shard, source_hash
 from lineament.outputs.sinks import Keep, LineFile, Sink, Written, is_plain
 
 RETRIED = frozenset({"timed_out", "permission", "not_found"})
@@ -80,11 +81,32 @@ def check_same_run(output: str, before: Mapping[str, Any] | None, now: Mapping[s
         raise ResumeError(f"--resume cannot continue {output}: {named}. Use the same settings, or write to another file.")
 
 
-def recover(sinks: Sequence[Sink], settings: Mapping[str, Any]) -> Counter[bytes]:
+class MissingInputs:
+    """Which recorded inputs are gone: asked source by source, remembers those (`sources`). For `--drop-missing`.
+
+    Convention: gone is a local file (of FILE::MEMBER the FILE) that does not exist any more. Addresses in object stores, standard input and
+    cameras are never taken to be gone.
+    """
+
+    def __init__(self) -> None:
+        self.sources: set[str] = set()
+
+    def __call__(self, source: str) -> bool:
+        if source in self.sources:
+            return True
+        file = source.partition(SEPARATOR)[0]
+        if source == "-" or "\0" in source or file.startswith(CAMERA) or "://" in file or os.path.lexists(source) or os.path.lexists(file):
+            return False
+        self.sources.add(source)
+        return True
+
+
+def recover(sinks: Sequence[Sink], settings: Mapping[str, Any], missing: MissingInputs | None = None) -> Counter[bytes]:
     """Repair what an earlier run left and return how often each source (by short hash) is done.
 
     Convention: done is what *every* output holds whole, unchanged on disk since, and not failed for a passing cause. All else is dropped
     from the outputs and done again.
+    Args: missing: which inputs are gone and their records to be dropped; None keeps them.
     Raises: ResumeError where an output was made with other settings or is not ours.
     """
     run = RunFile(sinks[0].path)
@@ -92,7 +114,9 @@ def recover(sinks: Sequence[Sink], settings: Mapping[str, Any]) -> Counter[bytes
     known = run.fingerprints()
     done: Counter[bytes] | None = None
     for sink in sinks:
-        found = Counter(short_hash(one.source) for one in _checked(sink, settings) if not _stale(one, known))
+        found = Counter(
+            short_hash(one.source) for one in _checked(sink, settings) if not (_stale(one, known) or (missing is not None and missing(one.source)))
+        )
         done = found if done is None else done & found
     done = done or Counter()
     for sink in sinks:

@@ -15,7 +15,7 @@ from typing import Any
 from lineament.errors import UsageError
 from lineament.inputs.item import Item
 from lineament.outputs.sinks import Sink, is_plain
-from lineament.runs.resume import RunFile, Wanted, recover, resumable, short_hash
+from lineament.runs.resume import MissingInputs, RunFile, Wanted, recover, resumable, short_hash
 from lineament.runs.stream import is_failure, stream
 from lineament.types import Report
 
@@ -28,6 +28,7 @@ class Summary:
     faces: int = 0
     failed: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     skipped: int = 0
+    dropped: int = 0
     interrupted: bool = False
 
     @property
@@ -49,6 +50,8 @@ class Summary:
         """Return the summary as text: counts, then each photo that was not answered under its cause."""
         found = f"{self.statuses['ok']} with faces ({self.faces} faces), {self.statuses['no_face']} without"
         out = [f"{self.inputs} inputs: {found}, {self.failures} failed" + (f"; {self.skipped} done before" if self.skipped else "")]
+        if self.dropped:
+            out.append(f"{self.dropped} inputs are gone: their records were taken out")
         for status in sorted(self.failed):
             out.append(f"{status} ({len(self.failed[status])}):")
             out += [f"  {source}: {message}" for source, message in self.failed[status]]
@@ -117,13 +120,15 @@ def record(
     shard: tuple[int, int] | None = None,
     stop: Event | None = None,
     seen: Callable[[Report], None] | None = None,
+    missing: MissingInputs | None = None,
 ) -> Summary:
-    """Write what an engine answers to every sink; see `run`."""
+    """Write what an engine answers to every sink; see `run`. missing: with `resume`, takes out the records of inputs that are gone."""
     summary, done = Summary(), Counter[bytes]()
     if resume:
         if not resumable(sinks):
             raise UsageError("--resume needs an output file to go on from: give --jsonl, --csv, --json or --parquet a file name.")
-        done = recover(sinks, settings)
+        done = recover(sinks, settings, missing)
+        summary.dropped = 0 if missing is None else len(missing.sources)
         summary.skipped = sum(done.values())
     with ExitStack() as open_files:
         for sink in sinks:

@@ -5,13 +5,14 @@
 A photo is unchanged when size and modification time are (with `verify`, when its bytes are); a photo whose bytes the index already knows
 (renamed, copied, touched) keeps its answers without running the network. A photo's rows are replaced in one transaction, so killing the
 process at any moment leaves whole photos, and the next run goes on from there. The index holds every attribute, whatever the profile.
+Photos that are gone leave no byte behind: the file is written anew without them (`search/erase.py`).
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,8 +21,11 @@ import numpy as np
 
 from lineament.detection.eyes import EyeLids
 from lineament.errors import UsageError
+from lineament.inputs.item import Item
+from lineament.search.begin import folder_id, open_index
 from lineament.search.bursts import difference_hash
-from lineament.search.database import Meta, OtherSchemaError, connect, create, read_meta
+from lineament.search.database import connect
+from lineament.search.erase import clear_rest, is_marked, rewrite
 from lineament.search.photo_list import Listing, PhotoFile, list_photos, readable, sha256_of_photo
 from lineament.search.write import PhotoFindings, Writer
 from lineament.types import Float32, Report, UInt8
@@ -41,6 +45,10 @@ ReadEyes = Callable[[UInt8, Float32], Float32]
 """(pixels (H,W,3), keypoints (N,5,2)) -> how far each face's right and left eye are open (N,2): `detection.eyes.EyeLids.ratios`."""
 
 
+Answers = Callable[[Iterable[Item]], Iterable[tuple[Report, PhotoFindings]]]
+"""Photos -> the report of each, and what bursts need of its pixels."""
+
+
 class IndexModel(Protocol):
     """What an index needs of a model; `lineament.load(..., profile="all")` gives one."""
 
@@ -48,7 +56,7 @@ class IndexModel(Protocol):
     def id(self) -> str: ...
     @property
     def card(self) -> Card: ...
-    def stream(self, sources: Iterable[str], /, *, after: Callable[[Report], None]) -> Iterable[Report]: ...
+    def stream(self, sources: Iterable[str | Item], /, *, after: Callable[[Report], None]) -> Iterable[Report]: ...
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class _Known:
 def build_index(
     folder: str | Path, db: str | Path, model: IndexModel, *, rebuild: bool = False, verify: bool = False, retry_failed: bool = False,
     prune: bool = False, batch: int = BATCH, threads: int | None = None, progress: Progress | None = None, read_eyes: ReadEyes | None = None,
+    answers: Answers | None = None,
 ) -> IndexSummary:  # fmt: skip
     """Index the photos of a folder, or bring its index up to date.
 
@@ -89,57 +98,51 @@ def build_index(
     Args: model: loaded with profile "all". rebuild: start over when the index was made with another model. verify: compare bytes, not
         only size and time. retry_failed: try photos again that gave no answer. prune: allow forgetting every photo of a folder.
         batch: photos per transaction. progress: called with (photos done, photos to do). read_eyes: None is the bundled `EyeLids`.
+        answers: who answers photos, in place of this process (`InThreads`).
     Raises: UsageError naming the fix for another model, a folder inside an indexed one, a folder now empty, or an index in use.
     """
     root = Path(folder).resolve()
     if not root.is_dir():
         raise UsageError(f"{folder} is not a folder. `lineament index` takes a folder of photos.")
-    con = connect(Path(db), read_only=False, threads=threads)
-    try:
-        meta = _open(con, Path(db), model, rebuild)
-        root_id = _root_id(con, root)
+    answer = answers or InThreads(model, read_eyes)
+    with writing(Path(db), threads) as con:
+        meta = open_index(con, Path(db), model.id, model.card, model.card.attributes, rebuild)
+        root_id = folder_id(con, root)
         writer = Writer(con, root_id=root_id, model=meta.model, attributes=meta.attributes, size=batch)
-        look = _Looker(read_eyes or EyeLids().ratios)
-        return _Run(con, root_id, writer, model, look, verify, retry_failed).update(list_photos(root), prune, progress)
+        run = _Run(con, root_id, writer, answer, verify, retry_failed)
+        listing = list_photos(root)
+        gone, todo = run.update(listing, prune, progress)
+        due = is_marked(con)
+    if gone or due:
+        rewrite(Path(db), without=gone)
+    with writing(Path(db), threads) as con:
+        return run.summary(con, listing, todo, len(gone))
+
+
+@contextmanager
+def writing(db: Path, threads: int | None) -> Iterator[DuckDBPyConnection]:
+    """Yield an index opened to write, and close it; what a killed run left beside it goes first."""
+    con = connect(db, read_only=False, threads=threads)
+    try:
+        clear_rest(db)
+        yield con
     finally:
         con.close()
 
 
-def _open(con: DuckDBPyConnection, db: Path, model: IndexModel, rebuild: bool) -> Meta:
-    """Return the index's meta, making the tables where there are none, or where another model or version may start over."""
-    try:
-        meta = read_meta(con, db)
-    except OtherSchemaError:
-        if not rebuild:
-            raise
-        meta = None
-    if meta is not None and meta.model == model.id:
-        return meta
-    if meta is not None and not rebuild:
-        raise UsageError(
-            f"{db} was made with {meta.model}, and answers of {model.id} do not mix with them. Use --rebuild to start over, --model to "
-            "name the old model, or another --db."
-        )
-    con.begin()
-    create(con, model=model.id, attributes=model.card.attributes, card_json=model.card.to_json())
-    con.commit()
-    return Meta(model.id, model.card.attributes, model.card.document)
+class InThreads:
+    """Answers photos in this process: each report, and what bursts need of its pixels. read_eyes: None is the bundled `EyeLids`."""
+
+    def __init__(self, model: IndexModel, read_eyes: ReadEyes | None = None) -> None:
+        self._model, self._look = model, Looker(read_eyes or EyeLids().ratios)
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[tuple[Report, PhotoFindings]]:
+        given = (item if item.path is None else item.source for item in items)
+        for report in self._model.stream(given, after=self._look):
+            yield report, self._look.taken(report.source)
 
 
-def _root_id(con: DuckDBPyConnection, root: Path) -> int:
-    """Return the number of an indexed folder, adding it when new; folders may not lie in each other."""
-    known = {Path(os.fsdecode(path)): int(number) for number, path in con.execute("SELECT root_id, path FROM roots").fetchall()}
-    if root in known:
-        return known[root]
-    for other in known:
-        if root.is_relative_to(other) or other.is_relative_to(root):
-            raise UsageError(f"{root} and the already indexed {other} lie in each other, so photos would come twice. Index {other} instead.")
-    number = max(known.values(), default=-1) + 1
-    con.execute("INSERT INTO roots VALUES (?, ?)", [number, os.fsencode(root)])
-    return number
-
-
-class _Looker:
+class Looker:
     """Reads what bursts need from a photo while its pixels are there; called from the model's workers, once per photo."""
 
     def __init__(self, read_eyes: ReadEyes) -> None:
@@ -160,10 +163,8 @@ class _Looker:
 class _Run:
     """One run of `build_index` over one folder."""
 
-    def __init__(
-        self, con: DuckDBPyConnection, root_id: int, writer: Writer, model: IndexModel, look: _Looker, verify: bool, retry_failed: bool
-    ) -> None:
-        self.con, self.root_id, self.writer, self.model, self.look, self.verify = con, root_id, writer, model, look, verify
+    def __init__(self, con: DuckDBPyConnection, root_id: int, writer: Writer, answers: Answers, verify: bool, retry_failed: bool) -> None:
+        self.root_id, self.writer, self.answers, self.verify = root_id, writer, answers, verify
         self.final = _ANSWERED if retry_failed else None
         rows = con.execute("SELECT path, root_id, file_id, size, mtime_ns, status, sha256 FROM files").fetchall()
         self.known = {bytes(row[0]): _Known(*row[2:6]) for row in rows if row[1] == root_id}
@@ -175,8 +176,8 @@ class _Run:
     def _is_final(self, status: str) -> bool:
         return status not in _TRY_AGAIN if self.final is None else status in self.final
 
-    def update(self, listing: Listing, prune: bool, progress: Progress | None) -> IndexSummary:
-        """Bring the folder's rows up to date; nothing is forgotten before everything else is done."""
+    def update(self, listing: Listing, prune: bool, progress: Progress | None) -> tuple[list[int], list[PhotoFile]]:
+        """Bring the folder's rows up to date; return the files that are gone, which the caller takes out, and the photos there was work on."""
         gone = self._gone(listing)
         if self.known and len(gone) == len(self.known) and not prune:
             raise UsageError(
@@ -189,8 +190,7 @@ class _Run:
                     progress(done, len(todo))
         finally:  # an interrupt keeps what is answered
             self.writer.flush()
-        self.writer.remove(gone)
-        return self._summary(listing, todo, len(gone))
+        return gone, todo
 
     def _gone(self, listing: Listing) -> list[int]:
         present = {photo.relative for photo in listing.photos}
@@ -207,18 +207,18 @@ class _Run:
         """Yield once per photo, after its rows are in the writer's hands; photos whose known bytes were replaced meanwhile come last."""
         while todo:
             again: list[PhotoFile] = []
-            for report in self.model.stream(self._to_analyze(todo), after=self.look):
+            for report, look in self.answers(self._to_analyze(todo)):
                 yield from self._settle(again)
                 if (asked := self.asked.pop(report.source, None)) is None:  # the path became a folder meanwhile: the next run sees it
                     continue
-                self.writer.report(*asked, report, look=self.look.taken(report.source), replaces=self._replaced(asked[0]))
+                self.writer.report(*asked, report, look=look, replaces=self._replaced(asked[0]))
                 yield None
             yield from self._settle(again)
             self.by_hash = {sha256: number for sha256, number in self.by_hash.items() if number not in self.writer.dead}
             todo = again
 
-    def _to_analyze(self, todo: list[PhotoFile]) -> Iterator[str]:
-        """Yield the paths that need the network. The model may pull from another thread, so this touches files, never the database."""
+    def _to_analyze(self, todo: list[PhotoFile]) -> Iterator[Item]:
+        """Yield the photos that need the network. The model may pull from another thread, so this touches files, never the database."""
         for photo in todo:
             try:
                 sha256 = sha256_of_photo(photo.path)
@@ -229,7 +229,7 @@ class _Run:
                 self.settled.append((photo, source))
             else:
                 self.asked[photo.path] = (photo, sha256)
-                yield photo.path
+                yield Item(photo.path, Path(photo.path))
 
     def _settle(self, again: list[PhotoFile]) -> Iterator[None]:
         """Write the photos that need no network: known bytes (their file id) and unreadable ones."""
@@ -250,14 +250,21 @@ class _Run:
         known = self.known.get(photo.relative)
         return None if known is None else known.file_id
 
-    def _summary(self, listing: Listing, todo: list[PhotoFile], removed: int) -> IndexSummary:
-        failed, faces = self.con.execute(
-            "SELECT (SELECT count(*) FROM files WHERE root_id = ? AND status NOT IN ('ok', 'no_face')),"
-            " (SELECT count(*) FROM faces SEMI JOIN files ON files.file_id = faces.file_id AND files.root_id = ?)",
-            [self.root_id, self.root_id],
-        ).fetchall()[0]
+    def summary(self, con: DuckDBPyConnection, listing: Listing, todo: list[PhotoFile], removed: int) -> IndexSummary:
+        """Return the account of the run, from the index as it is now."""
+        failed, faces = counts(con, self.root_id)
         new = sum(photo.relative not in self.known for photo in todo)
         return IndexSummary(
             added=new, changed=len(todo) - new, known=self.copied, unchanged=len(listing.photos) - len(todo), removed=removed,
-            failed=int(failed), faces=int(faces), unreadable_folders=tuple(readable(folder) for folder in listing.unreadable),
+            failed=failed, faces=faces, unreadable_folders=tuple(readable(folder) for folder in listing.unreadable),
         )  # fmt: skip
+
+
+def counts(con: DuckDBPyConnection, root_id: int) -> tuple[int, int]:
+    """Return how many photos of a root have no answer, and how many faces there are."""
+    failed, faces = con.execute(
+        "SELECT (SELECT count(*) FROM files WHERE root_id = ? AND status NOT IN ('ok', 'no_face')),"
+        " (SELECT count(*) FROM faces SEMI JOIN files ON files.file_id = faces.file_id AND files.root_id = ?)",
+        [root_id, root_id],
+    ).fetchall()[0]
+    return int(failed), int(faces)

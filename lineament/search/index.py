@@ -7,7 +7,6 @@ Attributes outside the profile are neither searched nor returned. Nothing here c
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from lineament.errors import DataError, UsageError
 from lineament.schema import in_profile
 from lineament.search.bursts import RankedShot, Shot, bursts, rank_burst
 from lineament.search.database import connect, read_meta
+from lineament.search.paths import full_path
 from lineament.search.query import parse, parse_change
 from lineament.search.query_tree import names_in, unparse
 from lineament.search.sql import Sql, change_sql, column, order_sql, score_sql, where_sql
@@ -185,16 +185,12 @@ class Index:
         return SearchResult(query, mentioned, profile, self.meta.model, hits, matched, photos, faces)
 
 
-def _join_path(root: bytes, relative: bytes) -> str:
-    return os.path.join(os.fsdecode(root), *os.fsdecode(relative).split("/"))  # noqa: PTH118 - Path would drop nothing, but costs more
-
-
 def _shot(row: tuple[Any, ...]) -> Shot:
     file_id, root, relative, scene, taken, smiling, eye_distances, right, left = row
     eyes_open = tuple(open_prob(*ratios) for ratios in zip(right, left, strict=True))
-    return Shot(file_id, _join_path(root, relative), scene, taken, tuple(smiling), tuple(eye_distances), eyes_open)
+    return Shot(file_id, full_path(root, relative), scene, taken, tuple(smiling), tuple(eye_distances), eyes_open)
 
 
 def _hit(row: tuple[Any, ...], score: float, shown: Sequence[str]) -> Hit:
     root, relative, face, x1, y1, x2, y2, eye_distance, size, mtime_ns, *probs = row
-    return Hit(_join_path(root, relative), face, (x1, y1, x2, y2), score, eye_distance, dict(zip(shown, probs, strict=True)), size, mtime_ns)
+    return Hit(full_path(root, relative), face, (x1, y1, x2, y2), score, eye_distance, dict(zip(shown, probs, strict=True)), size, mtime_ns)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lineament.errors import UsageError
 from lineament.search.bursts import when_taken
 from lineament.search.database import FACE_COLUMNS
+from lineament.search.erase import mark
 from lineament.search.photo_list import PhotoFile, readable
 from lineament.search.sql import column
 from lineament.types import FaceReport, Report
@@ -27,12 +28,13 @@ UNKNOWN_EYES: Eyes = (float("nan"), float("nan"))
 
 @dataclass
 class _Batch:
-    """What the next transaction writes, in this order: copies, removals, files, faces."""
+    """What the next transaction writes, in this order: copies, removals, files, faces, keys."""
 
     copies: list[tuple[int, int, PhotoFile]] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     files: list[list[Any]] = field(default_factory=list)
     faces: list[FaceRow] = field(default_factory=list)
+    keys: list[list[Any]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.copies) + len(self.files)
@@ -46,6 +48,15 @@ class PhotoFindings:
     eyes: tuple[Eyes, ...] = ()
 
 
+@dataclass(frozen=True)
+class Keys:
+    """What came with a photo from a table or a record: its id, its columns as JSON, the hash of the record it was taken from."""
+
+    id: str | None = None
+    columns: str | None = None
+    record: str | None = None
+
+
 class Writer:
     """Writes photos of one indexed folder, `size` of them per transaction."""
 
@@ -55,25 +66,33 @@ class Writer:
         self.next_id = int(highest[0] if highest else -1) + 1
         self.batch, self.dead = _Batch(), set[int]()
 
-    def report(self, photo: PhotoFile, sha256: str, report: Report, *, look: PhotoFindings, replaces: int | None) -> None:
-        """Add a photo's answers. Raises: UsageError where they lack attributes (a model loaded with a narrower profile)."""
+    def report(
+        self, photo: PhotoFile, sha256: str | None, report: Report, *, look: PhotoFindings, replaces: int | None, keys: Keys | None = None, local: bool = True
+    ) -> None:
+        """Add a photo's answers. local: it is a file here, which may say when it was taken.
+
+        Raises: UsageError where they lack attributes (a model loaded with a narrower profile).
+        """
         for face in report.faces:
             if not set(self.attributes) <= set(face.attributes):
                 raise UsageError("The index holds every attribute: load its model with profile='all'.")
         number = self._begin(replaces)
-        taken = when_taken(photo.path) if report.faces else None
+        taken = when_taken(photo.path) if local and report.faces else None
         error = None if report.error is None else report.error[1].encode("utf-8", "backslashreplace").decode()
         self.batch.files.append(
             [number, *self._place(photo), sha256, report.status, error, report.width, report.height, self.model, look.scene, taken]
         )
         self.batch.faces += [(number, i, face, look.eyes[i] if look.eyes else UNKNOWN_EYES) for i, face in enumerate(report.faces)]
+        self._keep(number, keys)
         self._flush_full()
 
-    def copy(self, photo: PhotoFile, source: int, *, replaces: int | None) -> bool:
+    def copy(self, photo: PhotoFile, source: int, *, replaces: int | None, keys: Keys | None = None) -> bool:
         """Give a photo the rows of a file with the same bytes; False if those rows have been replaced meanwhile."""
         if source in self.dead:
             return False
-        self.batch.copies.append((self._begin(replaces), source, photo))
+        number = self._begin(replaces)
+        self.batch.copies.append((number, source, photo))
+        self._keep(number, keys)
         self._flush_full()
         return True
 
@@ -83,15 +102,10 @@ class Writer:
         self.batch.files.append([number, *self._place(photo), None, status, message, None, None, self.model, None, None])
         self._flush_full()
 
-    def remove(self, file_ids: list[int]) -> None:
-        """Forget files and their faces."""
-        self.batch.removed += file_ids
-        self.flush()
-
     def flush(self) -> None:
         """Write the batch in one transaction."""
         batch, self.batch = self.batch, _Batch()
-        if not batch and not batch.removed:
+        if not batch:
             return
         self.con.begin()
         try:
@@ -106,6 +120,10 @@ class Writer:
         if len(self.batch) >= self.size:
             self.flush()
 
+    def _keep(self, number: int, keys: Keys | None) -> None:
+        if keys is not None:
+            self.batch.keys.append([number, keys.id, keys.columns, keys.record])
+
     def _begin(self, replaces: int | None) -> int:
         if replaces is not None:
             self.batch.removed.append(replaces)
@@ -119,13 +137,17 @@ class Writer:
         if batch.copies:
             self._copy(batch.copies)
         if batch.removed:
-            for table in ("faces", "files"):
+            mark(self.con)
+            for table in ("keys", "faces", "files"):
                 self.con.execute(f"DELETE FROM {table} WHERE file_id IN (SELECT unnest(CAST(? AS BIGINT[])))", [batch.removed])
         if batch.files:
             text, values = _values(batch.files)
             self.con.execute(f"INSERT INTO files {text}", values)
         if batch.faces:
             insert_faces(self.con, face_columns(batch.faces, self.attributes))
+        if batch.keys:
+            text, values = _values(batch.keys)
+            self.con.execute(f"INSERT INTO keys {text}", values)
 
     def _copy(self, copies: list[tuple[int, int, PhotoFile]]) -> None:
         text, values = _values([[number, source, *self._place(photo)] for number, source, photo in copies])
