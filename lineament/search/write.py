@@ -67,8 +67,9 @@ class Writer:
         self.batch, self.dead = _Batch(), set[int]()
 
     def report(
-        self, photo: PhotoFile, sha256: str | None, report: Report, *, look: PhotoFindings, replaces: int | None, keys: Keys | None = None, local: bool = True
-    ) -> None:
+        self, photo: PhotoFile, sha256: str | None, report: Report, *, look: PhotoFindings, replaces: int | None, keys: Keys | None = None,
+        local: bool = True,
+    ) -> None:  # fmt: skip
         """Add a photo's answers. local: it is a file here, which may say when it was taken.
 
         Raises: UsageError where they lack attributes (a model loaded with a narrower profile).
