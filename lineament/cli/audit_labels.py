@@ -61,7 +61,7 @@ def command(
 
 
 def _sheet(table: dict[str, list[Any]], images: Path, where: Path) -> None:
-    from lineament.report.sheet import Tile, contact_sheet
+    from lineament.visual.contact_sheet import Tile, contact_sheet
 
     pictures: dict[str, Path | bytes] = {str(file): images / str(file) for file in table["file"]}
     if images.is_file() or any(images.glob("*.parquet")):
@@ -72,4 +72,5 @@ def _sheet(table: dict[str, list[Any]], images: Path, where: Path) -> None:
         pictures = {file: shards.read_bytes(rows[file]) for file in sorted(pictures, key=lambda name: rows.get(name, -1)) if file in rows}
     cells = zip(table["file"], table["attribute"], table["label"], table["prob"], strict=True)
     tiles = [Tile(pictures.get(str(file), b""), f"{name}\nlabel {label}, prob {prob:.2f}") for file, name, label, prob in cells]
-    contact_sheet(tiles).save(where)
+    facts = ["Look before changing any: a model can be wrong with confidence."]
+    contact_sheet(tiles, title=f"The {len(tiles)} most suspicious labels", facts=facts, size=(112, 137), columns=10).save(where)

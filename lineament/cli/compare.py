@@ -42,11 +42,13 @@ def command(
 
         html.write_text(comparison_page(document), encoding="utf-8")
     if sheet is not None and images is not None:
-        from lineament.report.sheet import Tile, contact_sheet
+        from lineament.visual.contact_sheet import Tile, contact_sheet
 
         tiles = [
             Tile(images / row["file"], f"{row['attribute']}\nA {row['a']:.2f}  B {row['b']:.2f}  label {row['target']}")
             for row in document["flips"]["largest"][:100]
         ]
-        contact_sheet(tiles).save(sheet)
+        facts = [f"{document['images']} faces, {document['labels']} labels; largest change of probability first."]
+        title = f"Flips from {document['a']} to {document['b']}"
+        contact_sheet(tiles, title=title, facts=facts, size=(112, 137), columns=10).save(sheet)
     show(comparison_table(document), comparison_lines(document), to_stderr=str(json_file) == "-", quiet=quiet)

@@ -59,7 +59,7 @@ def command(
 
 def summary_lines(summary: IndexSummary) -> list[str]:
     """Return what a run did, in words."""
-    from lineament.search.thumbnails import visible
+    from lineament.visual.contact_sheet import visible
 
     lines = [
         f"{summary.added} added, {summary.changed} changed, {summary.unchanged} unchanged, {summary.removed} removed; "

@@ -99,9 +99,9 @@ def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str
 
 def _write_found(found: SearchResult, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool) -> None:
     from lineament.search.gallery import hits_page
-    from lineament.search.thumbnails import hit_captions, table
+    from lineament.search.thumbnails import hits_sheet, table
 
-    _write_files(found.to_dict(), json_file, html, sheet, lambda: hits_page(found), lambda: hit_captions(found))
+    _write_files(found.to_dict(), json_file, html, sheet, lambda: hits_page(found), lambda: hits_sheet(found))
     if json_file is None or str(json_file) != "-":
         _print(table(found) if found.hits else "No face matches. Fewer terms, or --loose to rank every face.")
     if not quiet:
@@ -115,22 +115,20 @@ def _write_bursts(
     groups: Sequence[Sequence[RankedShot]], total: int, index: Index, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool
 ) -> None:
     from lineament.search.gallery import bursts_page
-    from lineament.search.thumbnails import burst_captions, burst_table
+    from lineament.search.thumbnails import burst_table, bursts_sheet
 
     record = {
         "schema_version": 1, "model": index.meta.model, "bursts": [[entry.to_dict() for entry in group] for group in groups],
     }  # fmt: skip
-    _write_files(record, json_file, html, sheet, lambda: bursts_page(groups, index.meta.model), lambda: burst_captions(groups))
+    _write_files(record, json_file, html, sheet, lambda: bursts_page(groups, index.meta.model), lambda: bursts_sheet(groups, index.meta.model))
     if json_file is None or str(json_file) != "-":
         _print(burst_table(groups) if groups else "No bursts: no two photos look like one moment.")
     if not quiet:
         typer.echo(f"{total} {'burst' if total == 1 else 'bursts'} found, {len(groups)} shown.", err=True)
 
 
-def _write_files(record: dict[str, Any], json_file: Path | None, html: Path | None, sheet: Path | None, page: Any, captions: Any) -> None:
+def _write_files(record: dict[str, Any], json_file: Path | None, html: Path | None, sheet: Path | None, page: Any, picture: Any) -> None:
     """Write the files asked for; pages and sheets are made only then, since they read the photos."""
-    from lineament.search.thumbnails import contact_sheet
-
     if json_file is not None:  # names that are no text stay escapes: \udcff is JSON, and survives the round trip
         data = (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
         if str(json_file) == "-":
@@ -141,7 +139,7 @@ def _write_files(record: dict[str, Any], json_file: Path | None, html: Path | No
     if html is not None:
         html.write_text(page(), encoding="utf-8")
     if sheet is not None:
-        contact_sheet(captions()).save(sheet, "PNG")
+        picture().save(sheet, "PNG")
 
 
 def _print(what: Any) -> None:

@@ -29,10 +29,11 @@ from lineament.report import figures
 from lineament.report.audit_tables import audit_sentence
 from lineament.report.overlays import Overlays
 from lineament.report.pages import audit_tables, chart, facts, page, paragraphs, table
-from lineament.report.sheet import thumbnail
 from lineament.report.tables import AGREEMENT, marked, percent, scorecard_lines
 from lineament.types import Float64
+from lineament.visual.contact_sheet import fitted
 
+THUMBNAIL = (178, 218)
 COVERAGES = np.array([1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5])
 
 
@@ -199,7 +200,7 @@ def _examples(main: Predictions, more: Extras) -> str:
             sure = main.shipped[:, a] if said else 1 - main.shipped[:, a]
             rows = np.flatnonzero(wrong[:, a] & (main.targets[:, a] != said))
             for row in rows[np.argsort(-sure[rows], kind="stable")][: more.examples]:
-                tiles.append(_tile(thumbnail(folder / main.files[row]), f"{main.files[row]}: {words}, prob {main.shipped[row, a]:.2f}"))
+                tiles.append(_tile(fitted(folder / main.files[row], THUMBNAIL), f"{main.files[row]}: {words}, prob {main.shipped[row, a]:.2f}"))
         blocks.append(f'<details><summary>{escape(marked(name))}</summary><div class="tiles">{"".join(tiles)}</div></details>')
     return paragraphs(["The most confident wrong answers. Some of the labels are wrong instead."]) + "".join(blocks)
 

@@ -11,8 +11,9 @@ import numpy as np
 from lineament.report import figures
 from lineament.report.audit_tables import audit_lines, audit_sentence, gap_rows, lead_heads, lead_rows, leading_rate, short_rate, shown_rates
 from lineament.report.comparison_tables import comparison_lines
-from lineament.report.style import SORT, STYLE
+from lineament.report.style import SORT
 from lineament.report.tables import AGREEMENT, marked, percent
+from lineament.visual.stylesheet import BRAND, base_css
 
 
 class Html(str):
@@ -31,8 +32,8 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str, str]]) -> str
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-        f'<a class="skip" href="#main">Skip to the content</a><header><h1>{escape(title)}</h1><p class="quiet">{escape(lead)}</p>'
+        f'<title>{escape(title)}</title><style>{base_css()}</style></head><body class="doc">'
+        f'<a class="skip" href="#main">Skip to the content</a><header>{BRAND}<h1>{escape(title)}</h1><p class="quiet">{escape(lead)}</p>'
         f'<nav aria-label="Sections"><ul>{links}</ul></nav></header><main id="main">{body}</main>'
         f'<footer><p class="quiet">Made by Lineament. This file is complete: it loads nothing.</p></footer><script>{SORT}</script></body></html>\n'
     )

@@ -1,4 +1,4 @@
-"""Results for people: face thumbnails, a table for the terminal, a contact sheet as one PNG.
+"""Results for people: face thumbnails, a table for the terminal, contact sheets.
 
 Convention: whatever comes from outside (file names above all) goes through `visible` first, so that no name can move the cursor, forge a
 line, turn text around or hide; HTML escapes on top of that (`search/gallery.py`).
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lineament.errors import ImageError
 from lineament.search.bursts import RankedShot
 from lineament.search.index import Hit, SearchResult
+from lineament.visual.contact_sheet import Thumbnail, Tile, contact_sheet, photo_of, visible
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 
 MARGIN = 0.35
 """How much of the face's size a thumbnail shows around it, on each side."""
-CAPTION = 20
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A picture of a face, or the reason why there is none."""
-
-    image: Image | None
-    note: str | None = None
-
-
-def visible(text: str) -> str:
-    """Return text in which every unprintable character (control, direction mark, lone surrogate) is a backslash escape.
-
-    >>> visible("a\\x1b[31m\\u202egpj.exe\\udcff é")
-    'a\\\\x1b[31m\\\\u202egpj.exe\\\\udcff é'
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text)
 
 
 def thumbnail(hit: Hit, size: int) -> Thumbnail:
@@ -62,17 +44,14 @@ def photo_thumbnail(path: str, size: int) -> Thumbnail:
 
 
 def _photo(path: str, size: int | None = None, mtime_ns: int | None = None, max_side: int | None = None) -> tuple[Image | None, str | None]:
-    from PIL import Image
-
-    from lineament.images import load_image
-
     try:
         seen = os.stat(path)  # noqa: PTH116
-        if size is not None and (seen.st_size, seen.st_mtime_ns) != (size, mtime_ns):
-            return None, "changed since it was indexed"
-        return Image.fromarray(load_image(path, max_side=max_side).pixels), None
-    except (ImageError, OSError):
+    except OSError:
         return None, "the file is gone or cannot be read"
+    if size is not None and (seen.st_size, seen.st_mtime_ns) != (size, mtime_ns):
+        return None, "changed since it was indexed"
+    found = photo_of(path, max_side=max_side)
+    return found.image, found.note
 
 
 def table(found: SearchResult, *, columns: int = 6) -> Table:
@@ -113,33 +92,22 @@ def _shown(found: SearchResult) -> frozenset[str]:
     return frozenset(found.hits[0].attributes) if found.hits else frozenset()
 
 
-def contact_sheet(captioned: Sequence[tuple[str, Thumbnail]], *, size: int = 160, columns: int = 8) -> Image:
-    """Return thumbnails on one picture, in rows, each with its caption under it; a note stands where a photo cannot be shown."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    columns = max(1, min(columns, len(captioned)))
-    lines = max(1, -(-len(captioned) // columns))
-    sheet = Image.new("RGB", (columns * size, lines * (size + CAPTION)), "#202020")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for i, (caption, thumb) in enumerate(captioned):
-        x, y = i % columns * size, i // columns * (size + CAPTION)
-        if thumb.image is None:
-            draw.multiline_text((x + 6, y + size // 2 - 14), (thumb.note or "").replace(" ", "\n", 1), fill="#b0b0b0", font=font)
-        else:
-            sheet.paste(thumb.image, (x + (size - thumb.image.width) // 2, y + (size - thumb.image.height) // 2))
-        draw.text((x + 4, y + size + 2), caption, fill="#f0f0f0", font=font)
-    return sheet
+def hits_sheet(found: SearchResult, *, size: int = 160) -> Image:
+    """Return hits as a contact sheet: the query, the index and the date on top, rank and score under each face."""
+    tiles = [Tile(thumbnail(hit, size), f"{rank}   {hit.score:.3f}\n{Path(hit.path).name}") for rank, hit in enumerate(found.hits, 1)]
+    facts = [
+        f"{found.matched} faces in {found.photos} photos match, {len(found.hits)} shown, best first. Index of {found.indexed_faces} faces.",
+        f"Model {found.model}, profile {found.profile}.",
+    ]
+    return contact_sheet(tiles, title=f"Search: {found.query or 'every face'}", facts=facts, size=(size, size))
 
 
-def hit_captions(found: SearchResult, *, size: int = 160) -> list[tuple[str, Thumbnail]]:
-    """Return what a contact sheet of hits shows: rank and score under each face."""
-    return [(f"{rank}   {hit.score:.3f}", thumbnail(hit, size)) for rank, hit in enumerate(found.hits, 1)]
-
-
-def burst_captions(groups: Iterable[Sequence[RankedShot]], *, size: int = 160) -> list[tuple[str, Thumbnail]]:
-    """Return what a contact sheet of bursts shows: burst, place and score under each photo."""
-    return [
-        (f"{number}.{place}   {entry.score:.3f}", photo_thumbnail(entry.shot.path, size))
+def bursts_sheet(groups: Sequence[Sequence[RankedShot]], model: str, *, size: int = 160) -> Image:
+    """Return bursts as a contact sheet: burst, place and score under each photo."""
+    tiles = [
+        Tile(photo_thumbnail(entry.shot.path, size), f"{number}.{place}   {entry.score:.3f}\n{Path(entry.shot.path).name}")
         for number, group in enumerate(groups, 1)
         for place, entry in enumerate(group, 1)
     ]
+    fact = f"{len(groups)} bursts; the photo where everyone most likely smiles with open eyes stands first in each. Model {model}."
+    return contact_sheet(tiles, title="Best shots", facts=[fact], size=(size, size))

@@ -1,6 +1,6 @@
 """The page's files: read once at the start, served from memory by exact name. No request ever becomes a path.
 
-/ -> index.html    /static/NAME -> NAME    /example -> the bundled portrait
+/ -> index.html    /static/NAME -> NAME    /static/base.css -> visual/base.css    /example -> the bundled portrait
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from importlib.resources import files
 
 from starlette.requests import Request
 from starlette.responses import Response
+
+from lineament.visual.stylesheet import base_css
 
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
@@ -35,12 +37,13 @@ class Asset:
 
 
 def load_assets(package: str = "lineament.serve", folder: str = "static") -> dict[str, Asset]:
-    """Return the page's files by name."""
+    """Return the page's files by name, and the style sheet that all pages of the package share."""
     found = {}
     for entry in files(package).joinpath(folder).iterdir():
         media_type = _MEDIA_TYPES.get(_suffix(entry.name))
         if entry.is_file() and media_type is not None:
             found[entry.name] = _asset(entry.read_bytes(), media_type)
+    found["base.css"] = _asset(base_css().encode("utf-8"), _MEDIA_TYPES[".css"])
     return found
 
 

@@ -14,7 +14,6 @@ from lineament.evaluation.compare import compare
 from lineament.report.html import Extras, report_page
 from lineament.report.overlays import energy, expected_region, overlay, overlays_of, share_inside
 from lineament.report.pages import comparison_page, table
-from lineament.report.sheet import TILE, Tile, contact_sheet
 from lineament.schema import CELEBA_40
 from lineament.types import Crops, ModelOutput
 
@@ -136,16 +135,6 @@ def test_looking_only_counts_faces_that_are_answered_yes():
     assert found.examples == 2
     assert found.share == 1.0
     assert 0 < found.chance < 0.5
-
-
-def test_sheets_hold_every_tile_and_survive_what_cannot_be_read(tmp_path):
-    Image.new("RGB", (50, 80), "red").save(tmp_path / "a.png")
-    tiles = [Tile(tmp_path / "a.png", "one"), Tile(b"no picture", "two"), Tile(tmp_path / "none.png", "three")]
-    sheet = contact_sheet(tiles, columns=2)
-    assert sheet.width > 2 * TILE[0]
-    assert sheet.height > 2 * TILE[1]
-    assert sheet.getpixel((6 + TILE[0] // 2, 6 + TILE[1] // 2))[0] > 200
-    assert contact_sheet([]).height > TILE[1]
 
 
 @pytest.mark.slow

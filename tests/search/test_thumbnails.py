@@ -20,8 +20,9 @@ from lineament.schema import CELEBA_40, in_profile
 from lineament.search.build import build_index
 from lineament.search.bursts import Shot, bursts, difference_hash, rank_burst
 from lineament.search.index import Hit, Index, SearchResult
-from lineament.search.thumbnails import Thumbnail, contact_sheet, table, visible
+from lineament.search.thumbnails import table
 from lineament.types import Report
+from lineament.visual.contact_sheet import visible
 from tests.search_toys import ToyModel, face, photo
 
 # --- bursts -------------------------------------------------------------------------------------------------------------------
@@ -202,12 +203,3 @@ def test_the_terminal_table_shows_names_as_they_are(tmp_path: Path) -> None:
     text = console.export_text()
     assert "[bold]x[/bold].jpg" in text
     assert "c\\x1b[2Jd.jpg" in text
-
-
-def test_contact_sheet_lays_out_rows() -> None:
-    red = Thumbnail(Image.new("RGB", (40, 40), "red"))
-    sheet = contact_sheet([("1", red)] * 5 + [("6", Thumbnail(None, "gone"))], size=40, columns=4)
-    assert sheet.size == (160, 120)
-    assert sheet.getpixel((20, 20)) == (255, 0, 0)
-    assert sheet.getpixel((20, 80)) == (255, 0, 0)
-    assert contact_sheet([]).size[0] > 0
