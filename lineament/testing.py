@@ -101,12 +101,14 @@ def _check_output(output: TorchOutput, n: int, attributes: int) -> None:
 
 
 def check_gradients(make_model: Factory) -> None:
-    """Every trainable parameter gets a finite, nonzero gradient from logits and landmarks; no other gets one."""
+    """Every trainable parameter gets a finite, nonzero gradient from logits, landmarks and embeddings; no other gets one."""
     network = _built(make_model).train()
     output = _run(network, _crops(4))
     loss = bce(output.logits, (torch.arange(output.logits.numel()).reshape(output.logits.shape) % 3 == 0).float()).mean()
     if output.landmarks is not None:
         loss = loss + (output.landmarks**2).mean()
+    if output.embedding is not None:
+        loss = loss + (output.embedding**2).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:

@@ -20,6 +20,7 @@ NETWORKS: Mapping[str, str] = {
     "far-amtn": "lineament.models.far_amtn:FarAmtn",
     "dmm-cnn": "lineament.models.dmm_cnn:DmmCnn",
     "transfa": "lineament.models.transfa:TransFA",
+    "mgrr": "lineament.models.mgrr:MGRR",
     "branched": "lineament.models.branched:Branched",
 }
 

@@ -213,9 +213,11 @@ class DmmCnn(nn.Module):
         answers, seen = zip(*(branch(features[-self.reads[name] :]) for name, branch in self.branches.items()), strict=True)
         logits = torch.cat(answers, dim=1).index_select(1, self.order).float()  # (N,A)
         maps = None if self.training else torch.stack(seen, dim=1)  # (N,2,h/32,w/32)
-        if self.landmark_head is None:
-            return TorchOutput(logits, maps)
-        return TorchOutput(logits, maps, self.landmark_head(features[self.landmark_stage]).float().reshape(-1, self.landmarks, 2))
+        pooled = None if self.training else features[-1].mean((2, 3)).float()  # (N,C5)
+        landmarks = None
+        if self.landmark_head is not None:
+            landmarks = self.landmark_head(features[self.landmark_stage]).float().reshape(-1, self.landmarks, 2)
+        return TorchOutput(logits, maps, landmarks, features=pooled)
 
     def maps_of(self) -> dict[str, object]:
         """Return what the maps are, for the card."""

@@ -219,7 +219,10 @@ class FarAmtn(nn.Module):
         v, maps = self.attend(feature)  # (N,K,C), (N,K,h/32,w/32)
         u = self.dropout(v if self.fusion is None else self.fusion(v))  # (N,K,D)
         logits = torch.cat([head(u[:, g]) for g, head in enumerate(self.heads)], dim=1)  # (N,A) in group order
-        return TorchOutput(logits.index_select(1, self.order).float(), region=None if self.training else maps)  # (N,A)
+        logits = logits.index_select(1, self.order).float()  # (N,A)
+        if self.training:
+            return TorchOutput(logits)
+        return TorchOutput(logits, maps, features=v.mean(1).float())  # what the groups pooled, on average (N,C)
 
     def maps_of(self) -> dict[str, object]:
         """Return what the maps are, for the card."""

@@ -20,6 +20,7 @@ class TorchOutput:
 
     branches (B,N,A): in training, the logits that each learn by themselves where `logits` is their mean; None where `logits` learns.
     features (N,D): in eval mode, what the trunk pooled of each face, for linear heads of other attributes; None where a network pools nothing.
+    embedding (N,E,D): in training, features by which the identity-centred loss tells people apart (`objectives/identity.py`).
     """
 
     logits: Tensor
@@ -27,6 +28,7 @@ class TorchOutput:
     landmarks: Tensor | None = None
     branches: Tensor | None = None
     features: Tensor | None = None
+    embedding: Tensor | None = None
 
 
 def taps(size: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:

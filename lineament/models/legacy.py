@@ -17,6 +17,7 @@ FORMAT = 2
 _BEFORE: Mapping[str, Mapping[str, Any]] = {
     "mgmtn": {"mask_resize": "bilinear", "floor": 0.0, "open_object": True},
     "dmm-cnn": {"judging": "deep", "judging_stages": 1, "landmark_grid": 1, "landmark_stage": 5},
+    "transfa": {"reads": "pooled"},
     "far-amtn": {"learned_skip": False, "linear": False, "fusion_tokens": "plain"},
 }
 """What format 1 did where its config is silent."""

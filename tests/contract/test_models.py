@@ -28,7 +28,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mgmtn": ("mgmtn", MGMTN_TOY),
     "far-amtn": ("far-amtn", {"dropout": 0.0, "fusion_size": 16, "reduction": 2}),
     "dmm-cnn": ("dmm-cnn", {"inner": 16, "hidden": 32, "dropout": 0.0}),
-    "transfa": ("transfa", {"widths": (32, 16), "dropout": 0.0}),
+    "transfa": ("transfa", {"widths": (32, 16), "size": 32, "heads": 2, "identity": 8, "dropout": 0.0}),
+    "mgrr": ("mgrr", {"size": 32, "heads": 2, "dropout": 0.0}),
     "branched": ("branched", BRANCHES),
 }
 SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -51,6 +52,9 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "dmm-stages": ("dmm-cnn", {"inner": 16, "hidden": 32, "stages": 3, "pool": "mean"}),
     "dmm-68": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 68}),
     "dmm-no-landmarks": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 0}),
+    "transfa-pooled": ("transfa", {"reads": "pooled", "widths": (32, 16)}),
+    "transfa-anonymous": ("transfa", {"widths": (32, 16), "size": 32, "identity": 0}),
+    "mgrr-no-graph": ("mgrr", {"size": 32, "heads": 2, "use_graph": False}),
     "branched-dmm": ("branched", {"branches": [{"name": "dmm-cnn", "options": {"inner": 16, "hidden": 32}}, {"name": "baseline"}]}),
     "branched-far": ("branched", {"branches": [{"name": "baseline"}, {"name": "far-amtn", "options": {"fusion": "none", "reduction": 2}}]}),
     "dmm-one-branch": ("dmm-cnn", {"inner": 16, "hidden": 32, "split": False}),
@@ -160,6 +164,7 @@ def test_check_model_runs_all_and_names_unknown_checks() -> None:
         ("dmm-cnn", {"stages": 4}),
         ("dmm-cnn", {"pool": "x"}),
         ("dmm-cnn", {"judging": "x"}),
+        ("transfa", {"reads": "x"}),
         ("dmm-cnn", {"judging_stages": 0}),
         ("dmm-cnn", {"landmark_stage": 2}),
     ],
