@@ -40,7 +40,7 @@ class Attention(nn.Module):
         return self.out(answer), weights.mean(1)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
 
 class Layer(nn.Module):

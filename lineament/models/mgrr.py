@@ -115,8 +115,8 @@ class MGRR(nn.Module):
         asked = self.norm(asked)
         if self.between_attributes is None or self.gate is None:
             return asked
-        told, _ = self.between_attributes(asked, asked, self.graph)
-        kept = torch.sigmoid(self.gate(torch.cat([asked, told], 2)))
+        told: Tensor = self.between_attributes(asked, asked, self.graph)[0]
+        kept: Tensor = torch.sigmoid(self.gate(torch.cat([asked, told], 2)))
         return kept * asked + (1 - kept) * told
 
     def maps_of(self) -> dict[str, object]:

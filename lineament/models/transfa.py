@@ -73,7 +73,7 @@ class Locations(nn.Module):
             memory, _ = layer(memory)
         asked, weights = self.asking(self.query.to(memory.dtype).repeat(memory.shape[0], 1, 1), memory)
         h, w = int(features[0].shape[2]), int(features[0].shape[3])
-        return self.norm(asked), weights[:, :, : h * w].unflatten(2, (h, w))
+        return self.norm(asked), weights[:, :, : h * w].reshape(asked.shape[0], asked.shape[1], h, w)
 
 
 class TransFA(nn.Module):

@@ -44,7 +44,7 @@ class IdentityCentres(nn.Module):
         scores = torch.einsum("bed,qed->beq", unit[told], against) / self.temperature
         terms = F.cross_entropy(scores.flatten(0, 1), place.repeat_interleave(scores.shape[1]), reduction="none")
         out = torch.zeros(len(person), dtype=terms.dtype, device=terms.device)
-        return out.masked_scatter(told, terms.unflatten(0, (-1, scores.shape[1])).mean(1))
+        return out.masked_scatter(told, terms.reshape(-1, scores.shape[1]).mean(1))
 
     @torch.no_grad()
     def update(self, embedding: Tensor, person: Tensor) -> None:
