@@ -26,6 +26,7 @@ def command(
             "--align", metavar="stored|detect", help="Stored: the image is the crop (default for official, parquet). Detect: find the face."
         ),
     ] = None,
+    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images, where it is not beside DATA.")] = None,
     predictions: Annotated[Path | None, typer.Option("--predictions", metavar="FILE", help="Write the prediction file (.parquet or .csv).")] = None,
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Take a table without attribute columns, for its predictions.")] = False,
     rates: options.Rates = None,
@@ -46,6 +47,8 @@ def command(
         raise UsageError(f"Unknown --align {align!r}. Use stored or detect.")
     if unlabelled and predictions is None:
         raise UsageError("--unlabelled needs --predictions FILE: without labels there is nothing to score.")
+    if images is not None and not images.exists():
+        raise UsageError(f"--images {images}: there is no such folder.")
     if layout == "predictions":
         found, about = _from_file(data, split)
         found = found if rates is None else _moved(found, rates)
@@ -58,7 +61,8 @@ def command(
             from lineament.decision.rates import read_rates
 
             network.card = network.card.under_rates(read_rates(rates, network.card.attributes))
-        source = open_source(str(data), layout, split, attributes=network.card.attributes, labels=not unlabelled)
+        beside = None if images is None else str(images)
+        source = open_source(str(data), layout, split, attributes=network.card.attributes, labels=not unlabelled, images=beside)
         how = align or ("detect" if layout in ("table", "lfwa") else "stored")
         found, about = _from_model(source, network, how, threads, quiet)
         about |= {"data": f"{layout}/{split}@{found.fingerprint()}"}
@@ -75,6 +79,9 @@ def command(
 
 
 def _from_file(path: Path, split: str) -> tuple[Predictions, dict[str, Any]]:
+    import numpy as np
+
+    from lineament.data.labelled import split_named
     from lineament.errors import DataError
     from lineament.evaluation.predictions import load
 
@@ -82,9 +89,12 @@ def _from_file(path: Path, split: str) -> tuple[Predictions, dict[str, Any]]:
     if split != "all":
         if found.split is None:
             raise DataError(f"{path} has no `split` column, so the split {split!r} is unknown. Use --split all.")
-        found = found.take(found.split == split)
+        there = sorted(set(found.split.tolist()))
+        found = found.take(np.array([split in (part, split_named(part)) for part in found.split], bool))
+        if len(found) == 0:
+            raise DataError(f"{path} holds no row of the split {split!r}. Its splits: {', '.join(there)}.")
     if len(found) == 0:
-        raise DataError(f"{path} holds no row{'' if split == 'all' else f' of the split {split}'}.")
+        raise DataError(f"{path} holds no row.")
     keys = ("missing", "unreadable", "protocol", "fitted_on")
     about = {key: found.meta[key] for key in keys if key in found.meta}
     return found, {"model": found.meta.get("model"), "data": f"predictions/{split}@{found.fingerprint()}", **about}

@@ -8,15 +8,18 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
+from lineament.data.picture_column import cell_values
+from lineament.data.unicode import codec_of
 from lineament.errors import DataError, MissingExtraError
 
 META_KEY = b"lineament"
@@ -100,27 +103,45 @@ def _read_parquet(path: Path, is_number: Callable[[str], bool]) -> Table:
     pa, pq = _arrow()
     try:
         table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is not a whole Parquet file ({error}). Write it again.") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise DataError(f"{path} is not a whole Parquet file ({said}). Write it again.") from error
+    _refuse_repeated(table.column_names, str(path))
     numbers, text = {}, {}
     for name in table.column_names:
         column = table.column(name)
         if not is_number(name):
-            text[name] = [None if value is None else str(value) for value in column.to_pylist()]
+            text[name] = [None if value is None else str(value) for value in cell_values(column)]
             continue
         given = np.ones(len(column), bool) if column.null_count == 0 else np.asarray(column.is_valid().to_numpy())
         try:
             values = np.zeros(len(column))
             values[given] = column.drop_null().cast(pa.float64() if not pa.types.is_boolean(column.type) else pa.int8()).to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except (pa.ArrowException, ValueError, TypeError) as error:
             raise DataError(f"{path}: column {name} holds something that is not a number ({error}).") from error
         numbers[name] = Column(values, given)
-    meta = json.loads((table.schema.metadata or {}).get(META_KEY, b"{}"))
-    return Table(table.num_rows, tuple(table.column_names), numbers, text, meta)
+    return Table(table.num_rows, tuple(table.column_names), numbers, text, _meta(table.schema.metadata or {}))
+
+
+def _meta(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Return what the writer said of itself, {} where it is not ours to read."""
+    try:
+        meta = json.loads(metadata.get(META_KEY, b"{}"))
+    except ValueError:
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
+def _refuse_repeated(names: Sequence[str], origin: str) -> None:
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+    if repeated:
+        raise DataError(f"{origin}: the columns {repeated} stand twice in the header.")
 
 
 def _read_csv(path: Path, is_number: Callable[[str], bool]) -> Table:
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+    with path.open("rb") as raw:
+        encoding, errors = codec_of(raw.read(1 << 16))
+    with path.open(newline="", encoding=encoding, errors=errors) as file:
         try:
             return _parse_csv(file, str(path), is_number)
         except csv.Error as error:
@@ -128,13 +149,13 @@ def _read_csv(path: Path, is_number: Callable[[str], bool]) -> Table:
 
 
 def _parse_csv(file: TextIO, origin: str, is_number: Callable[[str], bool]) -> Table:
-    reader = csv.reader(file)
+    first = file.readline()
+    between = next((mark for mark in ",;\t" if mark in first), ",")  # as spreadsheets write them, by country and by format
+    reader = csv.reader(chain((first,), file), delimiter=between)
     header = next(reader, [])
     if not header:
         raise DataError(f"{origin} is empty. A table needs a header line and one line per image.")
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise DataError(f"{origin}: the columns {repeated} stand twice in the header.")
+    _refuse_repeated(header, origin)
     text: dict[str, list[str | None]] = {name: [] for name in header if not is_number(name)}
     parts: dict[str, list[Column]] = {name: [] for name in header if is_number(name)}
     rows = 0
@@ -147,6 +168,14 @@ def _parse_csv(file: TextIO, origin: str, is_number: Callable[[str], bool]) -> T
         rows += len(block)
     numbers = {name: _joined(found) for name, found in parts.items()}
     return Table(rows, tuple(header), numbers, text)
+
+
+def whole_numbers(column: Column, name: str, origin: str, absent: int = -1) -> npt.NDArray[np.int64]:
+    """Return a column as whole numbers (N,), `absent` where not given. Raises: DataError for what is none, or too large to be one."""
+    values = np.where(column.given, column.values, absent)
+    if not (np.abs(values) < 2.0**53).all() or (values != np.rint(values)).any():
+        raise DataError(f"{origin}: column {name} holds something that is not a whole number.")
+    return values.astype(np.int64)
 
 
 def _joined(parts: list[Column]) -> Column:

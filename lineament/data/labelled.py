@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lineament.errors import DataError
+from lineament.errors import DataError, ImageError, UnreadableError
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,27 @@ def yes_no(values: npt.NDArray[np.float64], given: npt.NDArray[np.bool_], name: 
     return np.asarray((values == 1) & given, np.int8)
 
 
+SPLITS = ("train", "val", "test")
+_OTHER_WORDS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "eval": "val", "testing": "test"}
+
+
+def split_named(word: str) -> str:
+    """Return the split that a word means, in this package's word for it: train, val, test; any other word as it is.
+
+    >>> split_named("Validation"), split_named("fold3")
+    ('val', 'fold3')
+    """
+    lower = word.strip().lower()
+    return lower if lower in SPLITS else _OTHER_WORDS.get(lower, word)
+
+
+def unknown_split(word: str, known: Sequence[str]) -> DataError:
+    """Return the error of a split that does not exist, naming the one that was meant, or those there are."""
+    meant = split_named(word)
+    help_ = f"Here it is called {meant}: use --split {meant}." if meant in known else f"Use one of: {', '.join(known)}."
+    return DataError(f"Unknown split {word!r}. {help_}")
+
+
 class Source(Protocol):
     """A data set: its table, and the encoded image of row i."""
 
@@ -83,6 +104,16 @@ class Source(Protocol):
     def table(self) -> LabelledFiles: ...
 
     def read_bytes(self, row: int) -> bytes: ...
+
+
+def read_or_error(source: Source, row: int) -> bytes | ImageError:
+    """Return the encoded image of a row, or why it cannot be read: a run never ends for one photo."""
+    try:
+        return source.read_bytes(row)
+    except ImageError as error:
+        return error
+    except (OSError, ValueError) as error:  # a file that is gone or may not be read, a name that no file can have
+        return UnreadableError(f"{source.table.files[row]} cannot be read: {getattr(error, 'strerror', None) or error}.")
 
 
 class Subset:

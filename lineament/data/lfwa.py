@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.data.labelled import LabelledFiles
+from lineament.data.unicode import decode_text
 from lineament.errors import DataError, MissingExtraError
 
 TRAIN_ROWS, ALL_ROWS = 6_263, 13_143
@@ -43,7 +44,7 @@ class LFWA:
         labels = _label_file(Path(root))
         attributes, names, values = read_mat(labels) if labels.suffix == ".mat" else read_text(labels)
         if split not in ("train", "test", "all"):
-            raise DataError(f"LFWA has the splits train and test (or all), not {split!r}.")
+            raise DataError(f"LFWA has the splits train and test (or all), not {split!r}. Use --split test, or --split all.")
         if not np.isin(values, (-1, 0, 1)).all():
             raise DataError(f"{labels}: labels must be 1 and 0 (or 1 and -1).")
         self._root = _image_folder(labels.parent, names) if images is None else Path(images)
@@ -77,7 +78,7 @@ def _image_folder(beside: Path, names: list[str]) -> Path:
 
 def read_text(path: Path) -> Labels:
     """Return (attributes, names, values (N,A)) of a list in CelebA's layout. Raises: DataError naming the line."""
-    lines = path.read_text("utf-8").splitlines()
+    lines = decode_text(path.read_bytes()).splitlines()
     if len(lines) < 3 or not lines[0].strip().isdigit():
         raise DataError(f"{path} line 1: expected the number of images, then a line of attribute names.")
     attributes, names, rows = tuple(lines[1].split()), [], []

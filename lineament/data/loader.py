@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lineament.data.labelled import LabelledFiles, Source
+from lineament.data.labelled import LabelledFiles, Source, read_or_error
 from lineament.errors import DataError, ImageError
 from lineament.geometry import CROP_SIZE
 from lineament.images import load_image
@@ -34,10 +34,12 @@ def decode_crop(data: bytes) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def decode_each(encoded: Sequence[bytes], decode: CropDecoder, pool: Executor) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
+def decode_each(encoded: Sequence[bytes | ImageError], decode: CropDecoder, pool: Executor) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
     """Return the crops (N,3,218,178) of encoded images, black where one gives no pixels, and of those place -> why."""
 
-    def attempt(data: bytes) -> npt.NDArray[np.uint8] | ImageError:
+    def attempt(data: bytes | ImageError) -> npt.NDArray[np.uint8] | ImageError:
+        if isinstance(data, ImageError):
+            return data
         try:
             return decode(data)
         except ImageError as error:
@@ -78,7 +80,7 @@ class CropCache:
             raise DataError("The training data hold no image. Check data.path, data.split and data.exclude in the config.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         crops, damaged = np.memmap(self.path, np.uint8, "w+", shape=shape), dict[str, str]()
-        encoded = (source.read_bytes(row) for row in range(shape[0]))
+        encoded = (read_or_error(source, row) for row in range(shape[0]))
         with ThreadPoolExecutor(2) as pool:
             for first in range(0, shape[0], 1024):
                 block = [data for _, data in zip(range(min(1024, shape[0] - first)), encoded, strict=False)]

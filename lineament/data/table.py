@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from lineament.data import columns
-from lineament.data.labelled import LabelledFiles, yes_no
+from lineament.data.labelled import LabelledFiles, split_named, yes_no
 from lineament.errors import DataError
 from lineament.schema import CELEBA_40
 
-_TEXT = ("file", "split")
+_FILE, _SPLIT, _PERSON = ("file", "image_id", "filename", "file_name"), ("split",), ("identity",)
+"""Columns by their names, in any case; of several, the first. `image_id` is what the well-known CSV copies of CelebA call it."""
 
 
 class LabelTable:
@@ -47,6 +48,12 @@ class LabelTable:
         """Return the encoded image of row `row`."""
         return (self._root / self.table.files[row]).read_bytes()
 
+    def _is_there(self, file: str) -> bool:
+        try:
+            return file != "" and (self._root / file).is_file()
+        except (OSError, ValueError):  # a name that no file can have
+            return False
+
     def _columns_of(self, found: Iterable[str], canonical: Mapping[str, str], path: Path) -> dict[str, str]:
         """Return attribute name -> column. Raises: DataError for an attribute with two columns, or a wanted one without any."""
         if len(canonical) < len(self._wanted):
@@ -65,25 +72,28 @@ class LabelTable:
 
     def _read_table(self, path: Path, split: str) -> LabelledFiles:
         canonical = {name.lower(): name for name in self._wanted}
-        read = columns.read(path, lambda name: name.lower() in canonical or name == "identity")
+        read = columns.read(path, lambda name: name.lower() in canonical or name.lower() == "identity")
         names = self._columns_of(read.numbers, canonical, path)
         order = tuple(name for name in self._wanted if name in names)
-        if "file" not in read.text or (self._labels and not order):
+        spelled = {name.lower(): name for name in read.order}
+        file, split_column, person = (next((spelled[key] for key in keys if key in spelled), "") for keys in (_FILE, _SPLIT, _PERSON))
+        if file not in read.text or (self._labels and not order):
             raise DataError(f"{path} needs a `file` column and columns named after attributes; it has {', '.join(read.order[:6])} ...")
-        if split != "all" and "split" not in read.text:
+        if split != "all" and split_column not in read.text:
             raise DataError(f"{path} has no `split` column, so the split {split!r} is unknown. Use --split all.")
-        files = [name or "" for name in read.text["file"]]
-        chosen = [row for row in range(read.rows) if split == "all" or read.text["split"][row] == split]
-        rows = np.array([row for row in chosen if (self._root / files[row]).is_file()], np.intp)
+        parts = [part or "" for part in read.text.get(split_column, [])]
+        files = [name or "" for name in read.text[file]]
+        chosen = [row for row in range(read.rows) if split == "all" or split in (parts[row], split_named(parts[row]))]
+        rows = np.array([row for row in chosen if self._is_there(files[row])], np.intp)
         labels = [(names[name], read.numbers[names[name]]) for name in order]
         shape = (len(order), read.rows)
-        identity = read.numbers.get("identity")
+        identity = read.numbers.get(person)
         return LabelledFiles(
             tuple(files[row] for row in rows),
             order,
             np.array([yes_no(column.values, column.given, name, str(path)) for name, column in labels], np.int8).reshape(shape).T[rows],
             np.array([column.given for _, column in labels], bool).reshape(shape).T[rows],
-            None if identity is None else np.where(identity.given, identity.values, -1).astype(np.int64)[rows],
-            np.array([read.text["split"][row] or "" for row in rows]) if "split" in read.text else None,
+            None if identity is None else columns.whole_numbers(identity, person, str(path))[rows],
+            np.array([parts[row] for row in rows], np.str_) if parts else None,
             missing=len(chosen) - len(rows),
         )

@@ -52,6 +52,18 @@ def decode_text(data: bytes) -> str:
     return data[mark:].decode(str(encoding), "replace")
 
 
+def codec_of(head: bytes) -> tuple[str, str]:
+    """Return (encoding, errors) with which to open a text file that begins with `head`, its byte-order mark left out.
+
+    >>> codec_of("file,Smiling".encode("utf-16"))
+    ('utf-16', 'replace')
+    """
+    encoding, mark = encoding_of(head)
+    if encoding is None or encoding == "utf-8":
+        return "utf-8-sig", "surrogateescape"
+    return (encoding.rpartition("-")[0] if mark else encoding), "replace"
+
+
 def _decodes(data: bytes, encoding: str) -> bool:
     """Return whether the beginning of a text decodes, to characters of which none is NUL (which would separate names, in another encoding)."""
     width = 4 if encoding.startswith("utf-32") else 2

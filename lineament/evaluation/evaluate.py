@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from lineament import geometry
-from lineament.data.labelled import LabelledFiles, Source, Subset
+from lineament.data.labelled import SPLITS as _NAMED
+from lineament.data.labelled import LabelledFiles, Source, Subset, read_or_error, unknown_split
 from lineament.data.reserved import reserved
 from lineament.decision.layer import Decision, sigmoid
 from lineament.errors import DataError, ImageError
@@ -24,7 +25,7 @@ from lineament.pipeline.quality import eye_distances, sharpness
 from lineament.types import Crops, Faces, ModelOutput, UInt8
 
 LAYOUTS = ("official", "parquet", "lfwa", "table", "predictions")
-SPLITS = ("train", "val", "test", "all", "reserved")
+SPLITS = (*_NAMED, "all", "reserved")
 _AT_ONCE = 256
 
 
@@ -43,18 +44,21 @@ class Outcome:
     resized: int
 
 
-def open_source(path: str, layout: str, split: str, *, attributes: tuple[str, ...] | None = None, labels: bool = True) -> Source:
+def open_source(
+    path: str, layout: str, split: str, *, attributes: tuple[str, ...] | None = None, labels: bool = True, images: str | None = None
+) -> Source:
     """Return the labelled images of a data set in one of `LAYOUTS` (not predictions).
 
     Args: split: one of `SPLITS`; `reserved` are the people of train whom no training sees (data/reserved.py).
         attributes: names to look for in a table or in shards, by default CelebA's; labels: refuse a table without attribute columns; False takes it,
-        for predictions only.
+        for predictions only. images: the folder of the images, where it is not beside the labels.
     Raises: DataError naming what is wrong.
     """
     if split not in SPLITS:
-        raise DataError(f"Unknown split {split!r}. Use one of: {', '.join(SPLITS)}.")
+        raise unknown_split(split, SPLITS)
     if split == "reserved":
-        whole = open_source(path, layout, "train" if layout == "official" else "all", attributes=attributes, labels=labels)
+        part = "train" if layout == "official" else "all"
+        whole = open_source(path, layout, part, attributes=attributes, labels=labels, images=images)
         rows = np.flatnonzero(reserved(whole.table.identity, len(whole.table)))
         if not len(rows):
             raise DataError(f"{path} shows none of the people reserved from training (data/reserved.py), or does not say who is who.")
@@ -62,19 +66,19 @@ def open_source(path: str, layout: str, split: str, *, attributes: tuple[str, ..
     if layout == "official":
         from lineament.data.celeba import Official
 
-        return Official(path, split)
+        return Official(path, split, images)
     if layout == "parquet":
         from lineament.data.hub_parquet import HubParquet
 
-        return HubParquet(path, attributes, split, partly=True)
+        return HubParquet(path, attributes, split, partly=True, images=images)
     if layout == "lfwa":
         from lineament.data.lfwa import LFWA
 
-        return LFWA(path, split)
+        return LFWA(path, split, images)
     if layout == "table":
         from lineament.data.table import LabelTable
 
-        return LabelTable(path, split=split, attributes=attributes, labels=labels, partly=True)
+        return LabelTable(path, images, split=split, attributes=attributes, labels=labels, partly=True)
     raise DataError(f"Unknown layout {layout!r}. Use one of: {', '.join(LAYOUTS)}.")
 
 
@@ -99,8 +103,10 @@ class _Answer:
     sharpness: float = float("nan")
 
 
-def _one(encoded: bytes, network: Answering, find: Callable[[UInt8], Faces] | None) -> _Answer | ImageError:
+def _one(encoded: bytes | ImageError, network: Answering, find: Callable[[UInt8], Faces] | None) -> _Answer | ImageError:
     """Return the answer on one image, or the error of an image that gives no pixels."""
+    if isinstance(encoded, ImageError):
+        return encoded
     try:
         pixels = load_image(encoded).pixels
     except ImageError as error:
@@ -121,7 +127,7 @@ def _answers(source: Source, network: Answering, find: Callable[[UInt8], Faces] 
     """Yield one answer per row, in order. Bytes are read by one thread, since archives and shards are read in sequence."""
     with ThreadPoolExecutor(threads, "evaluate") as pool:
         for start in range(0, len(source.table), _AT_ONCE):
-            encoded = [source.read_bytes(row) for row in range(start, min(start + _AT_ONCE, len(source.table)))]
+            encoded = [read_or_error(source, row) for row in range(start, min(start + _AT_ONCE, len(source.table)))]
             yield from pool.map(lambda one: _one(one, network, find), encoded)
 
 

@@ -110,8 +110,11 @@ def _attribute_columns(table: Table, origin: str) -> dict[str, dict[str, str]]:
     for column in table.order:
         for prefix, names in found.items():
             if column.startswith(prefix):
-                name = column.removeprefix(prefix)
-                names[_CANONICAL.get(name.lower(), name)] = column
+                spelled = column.removeprefix(prefix)
+                name = _CANONICAL.get(spelled.lower(), spelled)
+                if name in names:
+                    raise DataError(f"{origin} has two columns for {prefix}{name}: {names[name]} and {column}. Keep one.")
+                names[name] = column
     shown = f"Its columns: {', '.join(table.order[:6])} ..."
     if "file" not in table.order:
         raise DataError(f"{origin} has no column `file`. {shown}")
@@ -161,10 +164,7 @@ def _probabilities(table: Table, names: Mapping[str, str], order: Sequence[str],
 def _integers(table: Table, name: str, origin: str, absent: int) -> npt.NDArray[np.int64] | None:
     if name not in table.numbers:
         return None
-    column = _refuse_nan(table.numbers[name], name, origin)
-    if (column.values != np.rint(column.values)).any():
-        raise DataError(f"{origin}: column {name} holds something that is not a whole number.")
-    return np.where(column.given, column.values, absent).astype(np.int64)
+    return columns.whole_numbers(_refuse_nan(table.numbers[name], name, origin), name, origin, absent)
 
 
 def _measured(table: Table, name: str, origin: str) -> Float64 | None:

@@ -1,4 +1,4 @@
-"""Photos in Parquet tables (`[parquet]`): a column of bytes, or of structs as dataset hubs write them.
+"""Photos in Parquet tables (`[parquet]`): bytes, structs as dataset hubs write them, lists of either, or the names of files.
 
     table.parquet -> rows -> items "table.parquet::row"
 
@@ -11,34 +11,53 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lineament.errors import MissingExtraError, UnreadableError
+from lineament.data.picture_column import NAMES, Picture, cell_values, column_of, located, pictures_of
+from lineament.errors import ImageError, MissingExtraError, UnreadableError
 from lineament.inputs.item import SEPARATOR, Item, of_os_error
 
-_IMAGE_COLUMNS = ("image", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
+_ROWS_AT_ONCE = 32
 
 
 def parquet_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
-    """Yield the pictures of a Parquet file: a column of bytes, or of {"bytes", "path"} as the Hugging Face hub stores them.
+    """Yield the pictures of a Parquet file's picture column (`data.picture_column`); files that it names are read beside it.
 
-    The source is NAME::ROW, rows counted from 0.
+    The source is NAME::ROW, rows counted from 0, and NAME::ROW.PLACE for each of several pictures in a row.
     """
     pyarrow, parquet = arrow()
     try:
         table = parquet.ParquetFile(file)
-        column = _image_column(table.schema_arrow)
+        column = column_of(table.schema_arrow)
         if column is None:
-            yield Item(name, error=UnreadableError(f"No column of pictures: one of {', '.join(_IMAGE_COLUMNS)} must hold bytes."))
+            shown = ", ".join(table.schema_arrow.names[:6])
+            message = f"No column of pictures: one named {', '.join(NAMES[:4])} ... must hold bytes, or name files. The columns: {shown} ..."
+            yield Item(name, error=UnreadableError(message))
             return
         row = 0
-        for batch in table.iter_batches(32, columns=[column]):
-            for value in batch.column(0).to_pylist():
-                data = value.get("bytes") if isinstance(value, dict) else value
-                yield Item(f"{name}{SEPARATOR}{row}", data=data, error=None if data is not None else UnreadableError("The row holds no picture."))
+        for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+            for cell in cell_values(batch.column(0)):
+                pictures = pictures_of(cell)
+                for place, picture in enumerate(pictures):
+                    source = f"{name}{SEPARATOR}{row}" + (f".{place}" if len(pictures) > 1 else "")
+                    yield _item(source, picture, file.parent if isinstance(file, Path) else None)
                 row += 1
     except pyarrow.ArrowException as error:
-        yield Item(name, error=UnreadableError(f"Not a Parquet file, or damaged: {error}"))
+        yield Item(name, error=UnreadableError(f"Not a Parquet file, or damaged: {first_line(error)}"))
     except OSError as error:
         yield Item(name, error=of_os_error(name, error))
+
+
+def _item(source: str, picture: Picture, folder: Path | None) -> Item:
+    if picture.path is None:
+        return Item(source, data=picture.data, error=picture.error)
+    try:
+        return Item(source, located(picture.path, folder))
+    except ImageError as error:
+        return Item(source, error=error)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what Arrow says of an error in one line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def arrow() -> tuple[Any, Any]:
@@ -49,14 +68,3 @@ def arrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtraError("PyArrow", "parquet") from error
     return pyarrow, pyarrow.parquet
-
-
-def _image_column(schema: Any) -> str | None:
-    import pyarrow
-
-    for name in _IMAGE_COLUMNS:
-        if name in schema.names:
-            kind = schema.field(name).type
-            if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind) or pyarrow.types.is_struct(kind):
-                return name
-    return None

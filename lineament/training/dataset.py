@@ -19,7 +19,7 @@ from torch import Tensor
 from lineament.config import DataConfig, LossConfig, TrainConfig, expand
 from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
-from lineament.data.labelled import Chosen, LabelledFiles, Source, Subset, blocks_of
+from lineament.data.labelled import Chosen, LabelledFiles, Source, Subset, blocks_of, read_or_error
 from lineament.data.lfwa import LFWA
 from lineament.data.loader import CropCache, CropDecoder, decode_crop, decode_each
 from lineament.data.mirror import MIRROR
@@ -61,7 +61,7 @@ class Stream:
     def __getitem__(self, rows: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
         chosen = np.arange(len(self))[rows]
         # Bytes are read by this thread in order, since shards are read in sequence; only decoding is shared.
-        encoded = [self._source.read_bytes(int(row)) for row in chosen]
+        encoded = [read_or_error(self._source, int(row)) for row in chosen]
         crops, damaged = decode_each(encoded, self._decode, self._pool)
         for place, why in damaged.items():
             self.table.known[chosen[place]] = False

@@ -93,3 +93,32 @@ def test_rows_without_an_identity_are_not_one_person() -> None:
         assert 4 <= len(held) <= 8, "single images, or the one person of five"
         assert len(train) + len(held) == 25
         assert len({7} & set(identity[train]) & set(identity[held])) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_tables_as_spreadsheets_write_them(tmp_path: Path, encoding: str, between: str) -> None:
+    (tmp_path / "лицо.png").write_bytes(b"x")
+    text = "file,Smiling,identity\r\nлицо.png,1,7\r\ngone.png,0,\r\n".replace(",", between)
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    table = LabelTable(tmp_path / "labels.csv").table
+    assert (table.files, table.missing, table.targets.tolist()) == (("лицо.png",), 1, [[1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,Smiling,identity\na.png,1,inf\n", "whole number"), ("file,Smiling,identity\na.png,1,0.5\n", "whole number"),
+        ("file,Smiling,identity\na.png,1,1e300\n", "whole number"), ("file,Smiling\na.png,nan\n", "holds"), ("", "is empty"),
+        ("file,file\na,b\n", "stand twice"), ("file,Smiling\na.png\n", "1 cells where the header has 2"),
+    ],
+)  # fmt: skip
+def test_tables_that_are_none_are_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        LabelTable(tmp_path / "labels.csv")
+
+
+def test_file_names_that_no_file_can_have_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(f"file,Smiling\n{'x' * 5000}.png,1\n,0\n")
+    assert LabelTable(tmp_path / "labels.csv").table.missing == 2
