@@ -203,7 +203,8 @@ class FaceReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything said about one input: the record of `docs/reference/interface.md`, typed. `error` is (code, message) or None.
+    """Everything said about one input: the record of `docs/reference/interface.md`, typed. `error` is (code, message) or None; `keys` what came with
+    the input from a table ("id", "columns").
 
     `pixels` (H,W,3) uint8 RGB, those that were answered, are kept by `Model.analyze` so that `.draw()` and `.crops()` work, and dropped in
     streams (bounded memory). Of a huge JPEG they may be a half, quarter or eighth of `width` x `height`; `whole` then decodes all of it.
@@ -219,6 +220,7 @@ class Report:
     height: int | None = None
     note: str | None = None
     rates: str | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)
     pixels: UInt8 | None = field(default=None, repr=False, compare=False)
     whole: Callable[[], DecodedImage] | None = field(default=None, repr=False, compare=False)
 
@@ -227,6 +229,7 @@ class Report:
         return {
             "schema_version": SCHEMA_VERSION,
             "source": self.source,
+            **self.keys,
             "status": self.status,
             "error": None if self.error is None else {"code": self.error[0], "message": self.error[1]},
             "image": {"width": self.width, "height": self.height, "note": self.note},
@@ -251,7 +254,10 @@ class Report:
             for face in record["faces"]
         )
         named = {key: record[key] for key in ("source", "status", "model", "profile")}
-        return Report(**named, rates=record.get("rates"), faces=faces, error=None if error is None else (error["code"], error["message"]), **image)
+        keys = {key: record[key] for key in ("id", "columns") if key in record}
+        return Report(
+            **named, rates=record.get("rates"), keys=keys, faces=faces, error=None if error is None else (error["code"], error["message"]), **image
+        )
 
     def draw(self) -> PILImage:
         """Return the photo with boxes, keypoints and the positive answers drawn on it.

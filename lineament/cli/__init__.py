@@ -6,15 +6,17 @@ To add a command: add a line to `COMMANDS` and a module `lineament/cli/<command>
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from lineament.errors import LineamentError
+from lineament.errors import LineamentError, UsageError
 
 COMMANDS: dict[str, str] = {
     "analyze": "Answer the attributes of every face in photos, folders or lists.",
@@ -70,10 +72,21 @@ class LazyGroup(TyperGroup):
             raise typer.Exit(1) from error
 
 
+class LocalPaths(TyperCommand):
+    """A command that refuses an address where it takes a local file: `s3://bucket/x` would become a folder called `s3:`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for value in ctx.params.values():
+            for one in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(one, Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(/|$)", str(one)) and not one.exists():
+                    raise UsageError(f"{one} is an address, and this takes a local file or folder. Name one, and copy it there or from there.")
+        return super().invoke(ctx)
+
+
 def _load(name: str) -> Any:
     module = import_module(f"lineament.cli.{name.replace('-', '_')}")
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    single.command(name)(module.command)
+    single.command(name, cls=LocalPaths)(module.command)
     return typer.main.get_command(single)
 
 

@@ -20,6 +20,7 @@ from lineament.errors import UsageError
 if TYPE_CHECKING:
     from lineament.api import Model
     from lineament.inputs.expand import Reading
+    from lineament.inputs.tables import TableColumns
     from lineament.outputs.sinks import Sink
     from lineament.pipeline.analyze import Settings
     from lineament.runs.resume import MissingInputs
@@ -53,6 +54,9 @@ def command(
     faces: Annotated[str, typer.Option("--faces", metavar="detect|aligned", help="aligned: the inputs are crops in CelebA's layout.")] = "detect",
     boxes: Annotated[Path | None, typer.Option("--boxes", metavar="FILE", help="Faces found elsewhere: CSV, JSONL or Parquet.")] = None,
     rates: options.Rates = None,
+    id_column: options.IdColumn = None,
+    keep_columns: options.KeepColumns = None,
+    path_column: options.PathColumn = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what the output files hold already.")] = False,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="With --resume: take out the records of inputs that are gone.")] = False,
     shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the inputs.")] = None,
@@ -76,8 +80,9 @@ def command(
     """
     from lineament.api import load, make_settings
     from lineament.cli.output import write_json
-    from lineament.inputs.expand import Reading, check_inputs, is_camera, items
+    from lineament.inputs.expand import Reading, check_inputs, items
     from lineament.inputs.item import parse_shard
+    from lineament.outputs.places import OutputPlaces
     from lineament.pipeline.analyze import Settings
     from lineament.runs.run import in_threads, parse_max_failed, record
 
@@ -91,19 +96,20 @@ def command(
     settings = make_settings(Settings(), asked)
     if model == "default":  # its names are known before it is loaded; others have their own
         settings.visible()
-    live = any(is_camera(text) for text in inputs)
-    if live and (resume or shard is not None or engine == "ray" or processes > 1):
-        raise UsageError("A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray nor --processes.")
-    missing = _missing(drop_missing, resume)
-    check_inputs(inputs)
+    live = _live(inputs, resume or shard is not None or engine == "ray" or processes > 1)
+    missing, table = _missing(drop_missing, resume), table_columns(path_column, id_column, keep_columns)
+    check_inputs(inputs, table)
+    places = OutputPlaces({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet})
     given = given_faces(boxes, faces)
     if engine == "ray":
         _connect(tracks)
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say, rates=rates)
-    sinks = make_sinks({"jsonl": jsonl, "json": json_file, "csv": csv, "parquet": parquet}, loaded, settings)
     identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint}) | ({} if every == 1.0 else {"every": every})
-    reading = Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None))
+    identity |= table.identity()
+    reading = Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None), table=table)
     with ExitStack() as cleanup:
+        cleanup.callback(places.put)
+        sinks = make_sinks(places.local(resume=resume), loaded, settings, table)
         stop = cleanup.enter_context(_stop_on_signal())
         seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
         followed = _followed(tracks, loaded, resume)
@@ -135,6 +141,23 @@ def _check(engine: str, processes: int, every: float) -> None:
         raise UsageError("--processes is for one machine; --engine ray has one worker per processor of its cluster already.")
     if not every > 0:
         raise UsageError(f"--every must be more than 0 seconds, got {every:g}.")
+
+
+def _live(inputs: list[str], again: bool) -> bool:
+    """Return whether a camera is among the inputs. Raises: UsageError where they would have to be read more than once."""
+    from lineament.inputs.expand import is_camera
+
+    live = any(is_camera(text) for text in inputs)
+    if live and again:
+        raise UsageError("A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray nor --processes.")
+    return live
+
+
+def table_columns(path: str | None, id_column: str | None, keep: str | None) -> TableColumns:
+    """Return what the columns of input tables mean. Raises: UsageError for an empty list."""
+    from lineament.inputs.tables import TableColumns
+
+    return TableColumns(path, id_column, parse_list(keep, "--keep-columns", "column") or ())
 
 
 def _missing(drop: bool, resume: bool) -> MissingInputs | None:
@@ -202,13 +225,13 @@ def _both(first: Callable[[Report], None] | None, second: Callable[[Report], Non
     return tell
 
 
-def parse_list(text: str | None) -> tuple[str, ...] | None:
+def parse_list(text: str | None, option: str = "--attributes", what: str = "attribute") -> tuple[str, ...] | None:
     """Return the names of a comma-separated list; None for none."""
     if text is None:
         return None
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise UsageError("--attributes is empty. Name at least one attribute, or leave it out.")
+        raise UsageError(f"{option} is empty. Name at least one {what}, or leave it out.")
     return names
 
 
@@ -217,25 +240,28 @@ def parse_keep(text: str) -> str | int:
     return int(text) if text.isdecimal() else text
 
 
-def make_sinks(paths: dict[str, str | None], model: Model, settings: Settings) -> list[Sink]:
+def make_sinks(paths: dict[str, str], model: Model, settings: Settings, table: TableColumns) -> list[Sink]:
     """Return the outputs asked for. Raises: UsageError where two want stdout or the same file."""
+    from lineament.outputs.rows import key_columns
     from lineament.outputs.sinks import CsvSink, JsonlSink, JsonSink
 
     attributes = settings.visible(model.card.attributes)
-    wanted = {kind: path for kind, path in paths.items() if path is not None}
-    if len(set(wanted.values())) < len(wanted):
+    keys = key_columns(table.id, table.keep, attributes)
+    if len(set(paths.values())) < len(paths):
         raise UsageError("Two outputs go to the same place. Give each its own file; only one can be - (stdout).")
     makers: dict[str, Callable[[str], Sink]] = {
-        "jsonl": JsonlSink, "json": JsonSink, "csv": lambda path: CsvSink(path, attributes, consistent=settings.consistent, abstain=settings.abstain),
-        "parquet": lambda path: _parquet_sink(path, attributes, settings),
+        "jsonl": JsonlSink, "json": JsonSink, "csv": lambda path: CsvSink(
+            path, attributes, consistent=settings.consistent, abstain=settings.abstain, keys=keys
+        ),
+        "parquet": lambda path: _parquet_sink(path, attributes, settings, keys),
     }  # fmt: skip
-    return [makers[kind](path) for kind, path in wanted.items()]
+    return [makers[kind](path) for kind, path in paths.items()]
 
 
-def _parquet_sink(path: str, attributes: tuple[str, ...], settings: Settings) -> Sink:
+def _parquet_sink(path: str, attributes: tuple[str, ...], settings: Settings, keys: dict[str, str]) -> Sink:
     from lineament.outputs.parquet_sink import ParquetSink
 
-    return ParquetSink(path, attributes, consistent=settings.consistent, abstain=settings.abstain)
+    return ParquetSink(path, attributes, consistent=settings.consistent, abstain=settings.abstain, keys=keys)
 
 
 @contextmanager

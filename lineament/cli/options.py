@@ -15,6 +15,14 @@ Runtime = Annotated[str, typer.Option("--runtime", metavar="NAME", help="onnx, o
 Precision = Annotated[str | None, typer.Option("--precision", metavar="NAME", help="fp32 (default), bf16 or int8; never changes by itself.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use; by default the CPUs this process may use.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress or summary on stderr; errors still are.")]
+IdColumn = Annotated[str | None, typer.Option("--id", metavar="COL", help="A column of the input table: each record's key, as id.")]
+KeepColumns = Annotated[
+    str | None, typer.Option("--keep-columns", metavar="LIST", help="Columns of the input table that come along into every output.")
+]
+PathColumn = Annotated[
+    str | None,
+    typer.Option("--path-column", metavar="COL", help="Column of the input tables with paths or s3://... addresses of photos."),
+]
 Profile = Annotated[str, typer.Option("--profile", metavar="default|all", help="default leaves out attributes that judge or profile.")]
 Abstain = Annotated[bool, typer.Option("--abstain", help='Answer "cannot_tell" where the card says the model is unsure.')]
 Rates = Annotated[

@@ -12,16 +12,17 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lineament.errors import NotFoundError, PermissionDeniedError, UnreadableError
 from lineament.inputs.item import CAMERA, CONTAINER_SUFFIXES, SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, ZIP_SUFFIX, Item, passed_over
 from lineament.inputs.lists import listed, read_list, stdin_items
+from lineament.inputs.tables import TableColumns, check_table, is_table, table_items
 
 
-def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise what would stop a run halfway, before any output is touched: a list that cannot be read, a missing extra."""
+def check_inputs(inputs: Iterable[str | os.PathLike[str]], table: TableColumns | None = None) -> None:
+    """Raise what would stop a run halfway, before any output is touched: a list that cannot be read, a missing extra, a missing column."""
     for given in inputs:
         text = os.fsdecode(given)
         if text.startswith("@") and not os.path.lexists(text):
@@ -34,6 +35,8 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
             from lineament.inputs.parquet import arrow
 
             arrow()
+        if not is_uri(text):
+            check_table(text, table or TableColumns())
         if is_camera(text):
             from lineament.inputs.video import device_of
 
@@ -47,11 +50,13 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]]) -> None:
 @dataclass(frozen=True)
 class Reading:
     """How inputs are read. every: seconds between a video's frames; without: real paths of folders to leave out (the run's own outputs);
-    expand: False leaves archives, tables, videos and object-store files closed, so that another process may open them."""
+    expand: False leaves archives, tables, videos and object-store files closed, so that another process may open them. table: what the columns
+    of tables mean."""
 
     every: float = 1.0
     without: frozenset[str] = frozenset()
     expand: bool = True
+    table: TableColumns = field(default_factory=TableColumns)
 
 
 def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = None) -> Iterator[Item]:
@@ -69,12 +74,14 @@ def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = No
         elif text.startswith("@") and not os.path.lexists(text):
             yield from listed(read_list(text[1:]))
         else:
-            for item in _named(text, reading.without):
-                yield from opened(item, reading.every) if item.closed and reading.expand else (item,)
+            for item in _named(text, reading):
+                yield from opened(item, reading) if item.closed and reading.expand else (item,)
 
 
-def opened(item: Item, every: float = 1.0) -> Iterator[Item]:
+def opened(item: Item, reading: Reading | None = None) -> Iterator[Item]:
     """Yield the photos in a closed item, in their order."""
+    reading = reading or Reading()
+    every, table = reading.every, reading.table
     name, lower = item.source, item.source.lower()
     if is_camera(name):
         from lineament.inputs.video import camera_items
@@ -83,7 +90,7 @@ def opened(item: Item, every: float = 1.0) -> Iterator[Item]:
     elif item.path is None:
         from lineament.inputs.object_store import remote_items
 
-        yield from remote_items(name)
+        yield from remote_items(name, table)
     elif lower.endswith(TAR_SUFFIXES):
         from lineament.inputs.archives import tar_items
 
@@ -92,6 +99,8 @@ def opened(item: Item, every: float = 1.0) -> Iterator[Item]:
         from lineament.inputs.archives import zip_items
 
         yield from zip_items(item.path, name)
+    elif is_table(name, table):
+        yield from table_items(item.path, name, table)
     elif lower.endswith(".parquet"):
         from lineament.inputs.parquet import parquet_items
 
@@ -116,7 +125,7 @@ def is_camera(text: str) -> bool:
     return text.startswith(CAMERA) and len(text) > len(CAMERA) and not os.path.lexists(text)
 
 
-def _named(text: str, without: frozenset[str]) -> Iterator[Item]:
+def _named(text: str, reading: Reading) -> Iterator[Item]:
     if is_uri(text):
         from lineament.inputs.object_store import remote_names
 
@@ -129,11 +138,11 @@ def _named(text: str, without: frozenset[str]) -> Iterator[Item]:
             yield Item(text, error=NotFoundError(f"No file matches the pattern {text}."))
         for name in found:
             if not _meets_hidden(name, text):
-                yield from _named(name, without)
+                yield from _named(name, reading)
     elif Path(text).is_dir():
-        yield from _folder(text, without)
+        yield from _folder(text, reading.without)
     else:
-        yield Item(text, Path(text), closed=text.lower().endswith(CONTAINER_SUFFIXES))
+        yield Item(text, Path(text), closed=text.lower().endswith(CONTAINER_SUFFIXES) or is_table(text, reading.table))
 
 
 def _meets_hidden(name: str, pattern: str) -> bool:

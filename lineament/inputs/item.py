@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ SUFFIXES = frozenset(
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 ZIP_SUFFIX = ".zip"
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
-CONTAINER_SUFFIXES = (*TAR_SUFFIXES, ZIP_SUFFIX, ".parquet", *VIDEO_SUFFIXES)
+TABLE_SUFFIXES = (".arrow", ".feather", ".ipc", ".arrows")
+CONTAINER_SUFFIXES = (*TAR_SUFFIXES, ZIP_SUFFIX, ".parquet", *TABLE_SUFFIXES, *VIDEO_SUFFIXES)
 """What a file's name must end in for the photos in it to be taken one by one."""
 
 PASSED_OVER = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"})
@@ -36,7 +38,8 @@ SEPARATOR = "::"
 class Item:
     """One input. source: what its record shows; path: the file; data: bytes or array where it is not a file of its own; error: why not.
 
-    closed: it is an archive, table, video or object-store file whose photos `opened` gives; only with `Reading.expand` False.
+    closed: it is an archive, table, video or object-store file whose photos `opened` gives; only with `Reading.expand` False. keys: what came
+    with it from a table ("id", "columns"), for its record.
     """
 
     source: str
@@ -44,6 +47,7 @@ class Item:
     data: Any = None
     error: ImageError | None = None
     closed: bool = False
+    keys: Mapping[str, Any] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Return what changes when the photo does: size and modification time of a file, the hash of bytes, "-" where there is nothing."""

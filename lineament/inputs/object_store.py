@@ -9,6 +9,7 @@ as a stream, so an archive of any size takes the memory of one photo.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,6 +17,7 @@ from lineament.errors import ImageError, NotFoundError, UnreadableError, UsageEr
 from lineament.inputs.archives import tar_items, zip_items
 from lineament.inputs.item import SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, ZIP_SUFFIX, Item, of_os_error, passed_over
 from lineament.inputs.parquet import arrow, parquet_items
+from lineament.inputs.tables import TableColumns, is_table, table_items
 
 
 def remote_names(uri: str) -> Iterator[Item]:
@@ -33,7 +35,7 @@ def remote_names(uri: str) -> Iterator[Item]:
         yield Item(uri, error=_of(uri, error))
 
 
-def remote_items(uri: str) -> Iterator[Item]:
+def remote_items(uri: str, table: TableColumns | None = None) -> Iterator[Item]:
     """Yield the photos of one file in an object store: itself, or those in it where it is an archive or a table."""
     lower = uri.lower()
     if lower.endswith(VIDEO_SUFFIXES):
@@ -46,6 +48,8 @@ def remote_items(uri: str) -> Iterator[Item]:
                 yield from tar_items(file, uri)
             elif lower.endswith(ZIP_SUFFIX):
                 yield from zip_items(file, uri)
+            elif table is not None and is_table(uri, table):
+                yield from table_items(file, uri, table)
             elif lower.endswith(".parquet"):
                 yield from parquet_items(file, uri)
             else:
@@ -64,13 +68,25 @@ def _below(store: Any, path: str, uri: str) -> list[str]:
     return sorted(f"{uri.rstrip('/')}/{name}" for name in below if not passed_over(name))
 
 
+@lru_cache(maxsize=64)
+def _store(uri: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+
+    store, path = FileSystem.from_uri(uri)
+    return store, path
+
+
 def store_of(uri: str) -> tuple[Any, str]:
     """Return the store of an address and the path in it. Raises: UsageError for a kind of store that PyArrow does not open."""
     pyarrow, _ = arrow()
-    from pyarrow.fs import FileSystem
 
     try:
-        store, path = FileSystem.from_uri(uri)
+        _, slash, below = uri.partition("://")[2].partition("/")
+        if not slash or "?" in uri or uri.startswith("file:"):
+            store, path = _store(uri)
+        else:  # a store's connections serve every file of a bucket
+            store, path = _store(uri[: len(uri) - len(below)])
+            path = f"{path.rstrip('/')}/{below}"
     except pyarrow.ArrowException as error:
         raise UsageError(f"{uri} cannot be opened ({str(error).splitlines()[0]}). Known: s3://, gs://, abfss://, hdfs://, file:///.") from error
     return store, path

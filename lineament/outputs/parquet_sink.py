@@ -10,7 +10,7 @@ that it has them all, so that no record counts twice when that run is interrupte
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ _HAS_ALL = '{"has_all": true}\n'
 class ParquetSink:
     """A Parquet file of records. File names that are not text are stored with \\udcXX escapes spelled out (Parquet holds UTF-8 only)."""
 
-    def __init__(self, path: str, attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False) -> None:
+    def __init__(
+        self, path: str, attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False, keys: Mapping[str, str] | None = None
+    ) -> None:
         if path == STDOUT:
             raise UsageError("--parquet cannot write to stdout. Name a file.")
         arrow()
-        self.path, self._columns = path, columns(attributes, consistent=consistent, abstain=abstain)
-        self._journal = _RowJournal(path + ".journal")
-        self._resume = False
+        self.path, self._keys = path, keys or {}
+        self._columns = columns(attributes, consistent=consistent, abstain=abstain, keys=tuple(self._keys))
+        self._journal = _RowJournal(path + ".journal", self._keys)
 
     def written(self) -> Iterator[Written]:
         for row in self._old_rows():
@@ -77,12 +79,13 @@ class ParquetSink:
 
     def _convert(self) -> None:
         pa, pq = arrow()
-        schema = pa.schema([(name, _type(pa, name)) for name in self._columns])
+        found = _types(pa, self._journal.rows(), self._keys)
+        schema = pa.schema([(name, found.get(name) or _type(pa, name)) for name in self._columns])
         partial = Path(self.path + ".part")
         with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             source = self._journal.rows()
             while batch := list(islice(source, _ROWS_PER_GROUP)):
-                writer.write_table(pa.Table.from_pylist([_text(row) for row in batch], schema=schema))
+                writer.write_table(pa.Table.from_pylist([_text(row, self._keys, schema) for row in batch], schema=schema))
         partial.replace(self.path)
 
     def _old_rows(self) -> Iterator[dict[str, Any]]:
@@ -103,10 +106,14 @@ class ParquetSink:
 class _RowJournal(JsonlSink):
     """Rows instead of records, so that old Parquet rows and new reports share one journal. The last input may be torn and is done again."""
 
+    def __init__(self, path: str, keys: Mapping[str, str]) -> None:
+        super().__init__(path)
+        self._keys = keys
+
     def write(self, report: Report) -> None:
         import json
 
-        self._file.write(b"".join(json.dumps(row).encode("ascii") + b"\n" for row in rows(report)))
+        self._file.write(b"".join(json.dumps(row).encode("ascii") + b"\n" for row in rows(report, self._keys)))
 
     def has_all(self) -> bool:
         """Return whether the journal holds the records of the file beside it too."""
@@ -139,14 +146,34 @@ class _RowJournal(JsonlSink):
                 last = Written(row["source"], row["status"], row["model"], row["profile"])
 
 
+def _types(pa: Any, every: Iterator[dict[str, Any]], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the type of each key's column: that of its values where they are of one kind, else text. Reads all rows once."""
+    kinds: dict[str, set[type]] = {name: set() for name in keys}
+    for row in every if kinds else ():
+        for name, seen in kinds.items():
+            if row.get(name) is not None:
+                seen.add(type(row[name]))
+    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    numbers = {name: {float} if seen == {int, float} else seen for name, seen in kinds.items()}
+    return {name: types.get(next(iter(seen)), pa.string()) if len(seen) == 1 else pa.string() for name, seen in numbers.items()}
+
+
 def _type(pa: Any, column: str) -> Any:
     if column in TEXT_COLUMNS or column.startswith(("label_", "changed_by_", "because_")):
         return pa.string()
     return pa.int32() if column in COUNT_COLUMNS else pa.float64()
 
 
-def _text(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"source": row["source"].encode("utf-8", "backslashreplace").decode("utf-8")}
+def _text(row: dict[str, Any], keys: Iterable[str], schema: Any) -> dict[str, Any]:
+    spelled = {name: _spelled(row[name]) for name in keys if row.get(name) is not None and str(schema.field(name).type) == "string"}
+    return row | spelled | {"source": row["source"].encode("utf-8", "backslashreplace").decode("utf-8")}
+
+
+def _spelled(value: Any) -> str:
+    """Return a key's value as text: JSON where it is none."""
+    import json
+
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else json.dumps(value)
 
 
 def _untext(source: str) -> str:

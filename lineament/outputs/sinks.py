@@ -16,7 +16,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -180,10 +180,13 @@ class JsonSink:
 
 
 class CsvSink:
-    """One row per face, one row for a photo without faces; `rows.columns` names the columns."""
+    """One row per face, one row for a photo without faces; `rows.columns` names the columns. keys: as `rows.key_columns` gives them."""
 
-    def __init__(self, path: str, attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False) -> None:
-        self.path, self._file, self._columns = path, LineFile(path), columns(attributes, consistent=consistent, abstain=abstain)
+    def __init__(
+        self, path: str, attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False, keys: Mapping[str, str] | None = None
+    ) -> None:
+        self.path, self._file, self._keys = path, LineFile(path), keys or {}
+        self._columns = columns(attributes, consistent=consistent, abstain=abstain, keys=tuple(self._keys))
 
     def written(self) -> Iterator[Written]:
         return (Written(*(group[0][key] for key in ("source", "status", "model", "profile"))) for group in self._groups())
@@ -198,7 +201,7 @@ class CsvSink:
             self._file.write(self._header())
 
     def write(self, report: Report) -> None:
-        self._file.write(self._lines(rows(report)))
+        self._file.write(self._lines(rows(report, self._keys)))
 
     def close(self, *, complete: bool) -> None:
         self._file.close()

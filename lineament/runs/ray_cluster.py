@@ -68,7 +68,7 @@ class Cluster:
         size = self._actors(ray)
         answered = (
             ray.data.from_items(rows, override_num_blocks=min(blocks, len(rows)))
-            .flat_map(_open, fn_args=(ray.put(wanted), self.reading.every, stand), num_cpus=0, compute=ray.data.TaskPoolStrategy(size=size))
+            .flat_map(_open, fn_args=(ray.put(wanted), self.reading, stand), num_cpus=0, compute=ray.data.TaskPoolStrategy(size=size))
             .map_batches(
                 _Actor, fn_constructor_args=(self.make_work, self.cpus, stand, losses, MOST_TRIES), batch_size=16, batch_format="pyarrow",
                 num_cpus=self.cpus, compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
@@ -166,6 +166,7 @@ def to_row(item: Item) -> Row:
         "message": "" if item.error is None else str(item.error).encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
         "closed": item.closed,
         "times": 1,
+        "keys": json.dumps(dict(item.keys)),
     }
 
 
@@ -176,7 +177,7 @@ def from_row(row: Mapping[str, Any]) -> Item:
         data = np.frombuffer(row["data"], np.uint8).reshape([int(side) for side in row["shape"].split("x")])
     path = Path(os.fsdecode(row["path"])) if row["path"] else None
     error = image_error(row["code"], row["message"]) if row["code"] else None
-    return Item(os.fsdecode(row["source"]), path, data, error, row["closed"])
+    return Item(os.fsdecode(row["source"]), path, data, error, row["closed"], json.loads(row["keys"]))
 
 
 def _stand(folder: str, needed: bool) -> None:
@@ -188,7 +189,7 @@ def _stand(folder: str, needed: bool) -> None:
             raise DataError(f"A worker has no folder {folder}. Every machine must see the photos under the same paths.") from error
 
 
-def _open(row: Row, wanted: Any, every: float, stand: tuple[str, bool]) -> Iterator[Row]:
+def _open(row: Row, wanted: Any, reading: Reading, stand: tuple[str, bool]) -> Iterator[Row]:
     """Yield a photo's row itself, or a row for each wanted photo of an archive, table or video."""
     if not row["closed"]:
         yield row
@@ -197,7 +198,7 @@ def _open(row: Row, wanted: Any, every: float, stand: tuple[str, bool]) -> Itera
 
     _stand(*stand)
     item = from_row(row)
-    inside = (found for _ in range(row["times"]) for found in opened(item, every))
+    inside = (found for _ in range(row["times"]) for found in opened(item, reading))
     yield from map(to_row, ray.get(wanted).of(inside))
 
 

@@ -76,18 +76,20 @@ def report_of(
         holds its pixels (to draw it, to save crops).
     """
     try:
-        report = _answered(item, tools, settings, decode)
-    except LineamentError as error:
-        return failed(item.source, error, tools.model, settings.profile, tools.decision.rates_id)
-    except MemoryError:
-        memory = TooLargeError("Not enough memory for this photo. Lower --max-pixels or --threads.")
-        return failed(item.source, memory, tools.model, settings.profile, tools.decision.rates_id)
-    except OSError as error:
-        reading = UnreadableError(f"Reading failed: {error.strerror or error}.")
-        return failed(item.source, reading, tools.model, settings.profile, tools.decision.rates_id)
+        report = replace(_answered(item, tools, settings, decode), keys=item.keys)
+    except (LineamentError, MemoryError, OSError) as error:
+        return replace(failed(item.source, _told(error), tools.model, settings.profile, tools.decision.rates_id), keys=item.keys)
     if after is not None:
         after(report)
     return report if keep_pixels else replace(report, pixels=None, whole=None)
+
+
+def _told(error: LineamentError | MemoryError | OSError) -> LineamentError:
+    if isinstance(error, LineamentError):
+        return error
+    if isinstance(error, MemoryError):
+        return TooLargeError("Not enough memory for this photo. Lower --max-pixels or --threads.")
+    return UnreadableError(f"Reading failed: {error.strerror or error}.")
 
 
 def failed(source: str, error: LineamentError, model: str, profile: str, rates: str | None = None) -> Report:
