@@ -100,7 +100,10 @@ def glancing(detector: Detector) -> Detector:
 
 @dataclass(frozen=True)
 class Model:
-    """A network, a detector and settings: photos in, reports out. Safe to use from many threads."""
+    """A network, a detector and settings: photos in, reports out. Safe to use from many threads.
+
+    It goes to other processes by its recipe: `pickle`, `copy.deepcopy` and a spawn pool open the same file with the same settings there.
+    """
 
     network: Network
     detector: Detector

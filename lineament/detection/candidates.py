@@ -79,25 +79,33 @@ def nms(boxes: Float32, probs: Float32, max_iou: float) -> npt.NDArray[np.intp]:
     return np.array(kept, np.intp)
 
 
-def cpu_session(path: str | Path, threads: int | None) -> Any:
-    """Return an ONNX Runtime session on the CPU that gives the same numbers each run.
+class CpuSession:
+    """An ONNX Runtime session on the CPU that gives the same numbers each run; pickled and copied by what it was opened from.
 
     Raises: ModelFileError if the file is missing or no ONNX model.
     """
-    import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not Path(path).is_file():
-        raise ModelFileError(f"No detector at {path}. Give the path of an ONNX file.")
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (onnxruntime.capi.onnxruntime_pybind11_state.Fail, onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf) as error:
-        raise ModelFileError(f"{path} cannot be opened as an ONNX model ({error}).") from error
+    def __init__(self, path: str | Path, threads: int | None) -> None:
+        import onnxruntime
+
+        self._path, self._threads = Path(path).absolute(), threads
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not self._path.is_file():
+            raise ModelFileError(f"No detector at {path}. Give the path of an ONNX file.")
+        state = onnxruntime.capi.onnxruntime_pybind11_state
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except (state.Fail, state.InvalidProtobuf) as error:
+            raise ModelFileError(f"{path} cannot be opened as an ONNX model ({error}).") from error
+        self.run, self.get_inputs, self.get_outputs = self._session.run, self._session.get_inputs, self._session.get_outputs
+
+    def __reduce__(self) -> tuple[type[CpuSession], tuple[Path, int | None]]:
+        return CpuSession, (self._path, self._threads)
 
 
 def moved(found: Candidates, matrix: npt.NDArray[np.float64]) -> Candidates:

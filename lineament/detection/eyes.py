@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lineament.detection.candidates import cpu_session
+from lineament.detection.candidates import CpuSession
 from lineament.errors import UsageError
 from lineament.geometry import Real, umeyama, warp
 from lineament.types import Float32, UInt8
@@ -38,7 +38,7 @@ class EyeLids:
     """Reads the lids of faces. Safe to use from many threads. Args: threads for ONNX Runtime; weights another file with the same contract."""
 
     def __init__(self, *, threads: int | None = 1, weights: str | Path = WEIGHTS) -> None:
-        self._session = cpu_session(weights, threads)
+        self._session = CpuSession(weights, threads)
 
     def ratios(self, pixels: UInt8, keypoints: Real) -> Float32:
         """Return how far each eye is open, lid opening over eye width: about 0 closed, 0.3 usual.

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from lineament.detection.candidates import (
     Candidates,
+    CpuSession,
     anchors,
     bordered,
     check_pixels,
-    cpu_session,
     decode,
     distinct,
     merge,
@@ -101,7 +101,7 @@ class RetinaFace:
         weights: str | Path = WEIGHTS,
         session: Session | None = None,
     ) -> None:
-        self._session = session or cpu_session(weights, threads)
+        self._session = session or CpuSession(weights, threads)
         self.id = f"retinaface@{sha256(Path(weights).read_bytes()).hexdigest()[:8]}"
         self.min_prob, self.min_face, self.rescue, self.second_look = min_prob, min_face, rescue, second_look
         self.most_faces = most_faces

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lineament.detection.candidates import STRIDES, Candidates, check_pixels, cpu_session, nms, resized, to_32, to_faces
+from lineament.detection.candidates import STRIDES, Candidates, CpuSession, check_pixels, nms, resized, to_32, to_faces
 from lineament.errors import ModelFileError
 from lineament.types import Faces, Float32, UInt8
 
@@ -31,7 +31,7 @@ class YuNet:
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None, min_prob: float = 0.7, min_face: float = 12.0) -> None:
-        self._session = cpu_session(path, threads)
+        self._session = CpuSession(path, threads)
         self.min_prob, self.min_face = min_prob, min_face
         self.id = f"yunet@{sha256(Path(path).read_bytes()).hexdigest()[:8]}"
         names = {output.name for output in self._session.get_outputs()}

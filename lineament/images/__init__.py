@@ -39,6 +39,8 @@ def load_image(
 
     Convention: the format is told by content, never by name. EXIF orientation is applied, alpha laid over white, an embedded colour profile
         converted to sRGB; of an animation or a TIFF of many pages the first picture is taken. `note` says what was done, None if nothing.
+        A Pillow image that is the result of another call, such as `transpose`, keeps the EXIF tag whether or not it was turned: it is taken
+        as it stands, and the note says so.
     Args:
         source: a path (str or Path), the file's bytes, a binary file object (read from where it stands), a Pillow image, or a uint8 array
             (H,W,3), or (H,W) with channels="L".
@@ -121,12 +123,21 @@ def _from_array(array: np.ndarray[Any, Any], channels: str | None, max_pixels: i
 
 
 def _from_pillow(image: Image.Image, max_pixels: int) -> DecodedImage:
+    """Return the pixels of a Pillow image. Raises: UsageError for one that is closed, or whose file is; as `load_image`."""
     check_size(image.size, max_pixels)
     try:
         image.load()
+        image.getpixel((0, 0))
     except FAILURES as error:
+        if isinstance(error, ValueError) and "closed" in str(error):
+            what = "The Pillow image is closed, or the file that it reads from is"
+            raise UsageError(f"{what}. Pass it while both are open (or call its load() while they are), or pass the path.") from error
         raise as_image_error(error) from error
-    return _finish(image, [], None)
+    if image.format is not None or _orientation(image) not in _TURNS:
+        return _finish(image, [], None)
+    derived = image.copy()
+    derived.info.pop("exif", None)
+    return _finish(derived, ["Pillow image taken as it stands: changed after it was opened, so its EXIF orientation was not applied"], None)
 
 
 def _finish(image: Image.Image, notes: list[str], size: tuple[int, int] | None) -> DecodedImage:

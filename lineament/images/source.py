@@ -114,12 +114,16 @@ def read_stream(stream: Reader, size: int) -> bytes:
 
     Raises: UsageError for a text stream or one that is closed; UnreadableError where reading fails.
     """
+    if getattr(stream, "closed", False) is True:
+        raise UsageError("The file object is closed. Pass it while it is open, or pass the path.")
+    data: object = None
     try:
         data = stream.read(size)
-    except OSError as error:
-        raise UnreadableError(f"The file object could not be read: {error.strerror or type(error).__name__}.") from error
-    except ValueError as error:
-        raise UsageError("The file object is closed. Pass it while it is open, or pass the path.") from error
+    except UnicodeDecodeError:
+        data = ""  # a text stream, met at bytes that are no text
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreadableError(f"The file object could not be read: {reason}.") from error
     if not isinstance(data, bytes):
         raise UsageError(f"The file object gave {type(data).__name__}, not bytes. Open the file in binary mode: open(path, 'rb').")
     return data

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -54,7 +54,8 @@ class FaceByFace(ABC):
     """What the runtimes share: one face per run and one thread per run, `threads` runs at once, and a fresh start after a fork.
 
     Convention: safe to call from many threads. A face never shares a batch, so its logits cannot depend on its neighbours. In a forked child the
-    model is opened anew, with one thread, because its siblings want the other CPUs.
+    model is opened anew, with one thread, because its siblings want the other CPUs. Pickled and copied by its recipe (path, runtime, precision,
+    threads): the other process opens the same file.
     """
 
     def __init__(self, path: Path, runtime: str, precision: str, threads: int | None) -> None:
@@ -64,6 +65,15 @@ class FaceByFace(ABC):
         self.threads = default_threads() if threads is None else threads
         self._lock = Lock()
         self._start()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path.absolute(), "runtime": self.runtime, "precision": self.precision, "threads": self.threads, "id": self.id}
+
+    def __setstate__(self, recipe: dict[str, Any]) -> None:
+        """Load the same file anew: what `pickle` and `copy` do. Raises: ModelFileError where it is another file now."""
+        FaceByFace.__init__(self, recipe["path"], recipe["runtime"], recipe["precision"], recipe["threads"])
+        if self.id != recipe["id"]:
+            raise ModelFileError(f"{self.path} holds {self.id} now, not {recipe['id']}. Load the model anew in this process.")
 
     @abstractmethod
     def _open(self) -> None:

@@ -8,6 +8,7 @@ leaves in floating point (everything up to the first convolution, matrix product
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -56,10 +57,19 @@ class OpenVinoNetwork(FaceByFace):
         def lent(most: int, *outputs: str) -> ResourcePool[Any]:
             return ResourcePool(lambda: open_request(self.path, self.precision, (1, 3, 218, 178), outputs), most)
 
+        never_end([getattr(self, name, None) for name in ("_lent", "_lent_for_maps", "_lent_with_features")])
         self._lent, self._lent_for_maps = lent(self.threads, "logits"), lent(1, "maps")
         self._lent_with_features = lent(self.threads, "logits", "features")
         with self._lent.one():  # a damaged file is found now, not at the first photo
             pass
+
+
+def never_end(compiled: object) -> None:
+    """Keep something alive for ever: what was compiled before a fork belongs to threads that the child has not, and ending it ends the child.
+
+    A reference is counted that nobody holds, so that the end of the interpreter does not free it either.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(compiled))
 
 
 def _answer(lent: ResourcePool[Any], single: UInt8, output: str) -> Float32:
@@ -132,6 +142,12 @@ class OpenVinoSession:
         with self._lent.one() as requests:  # a damaged file is found now
             requests.of((0, 0))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name in ("path", "precision", "threads", "fixed", "small")}
+
+    def __setstate__(self, recipe: dict[str, Any]) -> None:
+        OpenVinoSession.__init__(self, **recipe)
+
     def run(self, names: None, feeds: dict[str, Any]) -> list[Any]:
         """Return all outputs in the file's order, as arrays of the caller's own."""
         if os.getpid() != self._pid:
@@ -145,6 +161,7 @@ class OpenVinoSession:
             return [np.array(output.data) for output in request.output_tensors]
 
     def _open(self) -> None:
+        never_end(getattr(self, "_lent", None))
         self._lent = ResourcePool(lambda: _Requests(self), self.threads)
         self._pid = os.getpid()
 

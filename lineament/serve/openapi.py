@@ -107,6 +107,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
             responses={200: success, **{status: _refusal(status) for status in statuses}},
             openapi_extra=_BODY if method == "POST" else None,
         )  # fmt: skip
+        if method == "GET":
+            _add_head(app, path, endpoint)
     if service.desk is not None:
         _add_search(app, service.desk)
     for path, endpoint in (
@@ -116,7 +118,13 @@ def add_routes(app: FastAPI, service: Service) -> None:
         ("/example", service.example_photo),
     ):
         app.add_api_route(path, endpoint, methods=["GET"], include_in_schema=False, response_model=None)
+        _add_head(app, path, endpoint)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+
+
+def _add_head(app: FastAPI, path: str, endpoint: Any) -> None:
+    """Answer HEAD as GET without its body, which the server leaves out: what probes of containers and load balancers ask."""
+    app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None)
 
 
 def _add_search(app: FastAPI, desk: SearchDesk) -> None:

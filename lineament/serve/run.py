@@ -103,6 +103,7 @@ def run(app: FastAPI, host: str, port: int, limits: Limits, *, quiet: bool = Fal
         proxy_headers=trusted_proxy is not None, forwarded_allow_ips=trusted_proxy, backlog=min(2048, limits.connections),
     )  # fmt: skip
     with _listening(host, port) as listener:
+        listener.listen(config.backlog)  # from now on clients wait; uvicorn takes them when it has started
         asyncio.run(_serve(app, _Server(config), listener))
 
 

@@ -200,7 +200,7 @@ def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_the_file_carries_its_contract() -> None:
-    session = candidates.cpu_session(WEIGHTS, 1)
+    session = candidates.CpuSession(WEIGHTS, 1)._session
     contract = json.loads(session.get_modelmeta().custom_metadata_map["lineament_detector"])
     assert contract["anchors"] == {"strides": list(candidates.STRIDES), "sizes": [list(pair) for pair in candidates.ANCHOR_SIZES]}
     assert contract["licence"] == "MIT"

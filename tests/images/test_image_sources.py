@@ -149,10 +149,3 @@ def test_pillow_told_to_accept_cut_files_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(UsageError, match="LOAD_TRUNCATED_IMAGES"):
         load_image(parts.encode()[:-500])
-
-
-def test_a_closed_pillow_image_is_unreadable() -> None:
-    image = Image.open(io.BytesIO(parts.encode()))
-    image.close()
-    with pytest.raises(UnreadableError):
-        load_image(image)

@@ -10,12 +10,14 @@ import numpy as np
 import odd_parts as parts
 import pytest
 from odd_files import BYTES, Odd, table
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from lineament.errors import (
     ImageError,
     TruncatedError,
+    UnreadableError,
     UnsupportedError,
+    UsageError,
 )
 from lineament.images import load_image
 from lineament.images.colour import ALPHA, FLOATS, PROFILE, SIXTEEN
@@ -85,6 +87,47 @@ def test_orientation_of_a_pillow_image_is_applied_once(photo: Any) -> None:
         data = parts.encode(None, format, **options)
         np.testing.assert_array_equal(load_image(Image.open(io.BytesIO(data))).pixels, load_image(data).pixels)
     assert load_image(Image.fromarray(photo)).pixels.shape == photo.shape
+
+
+@pytest.mark.parametrize("turn", list(Image.Transpose))
+def test_a_pillow_image_that_was_turned_is_taken_as_it_stands(turn: Image.Transpose, photo: Any) -> None:
+    """Pillow keeps the tag in what its calls return, so it says nothing about them; `ImageOps.exif_transpose` takes it away."""
+    data = parts.encode(None, "JPEG", exif=parts.exif(6))
+    turned = Image.open(io.BytesIO(data)).transpose(turn)
+    found = load_image(turned)
+    np.testing.assert_array_equal(found.pixels, np.asarray(turned))
+    assert "as it stands" in str(found.note)
+    upright = load_image(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(upright.pixels, load_image(data).pixels)
+    assert upright.note is None
+    assert load_image(Image.fromarray(photo).transpose(turn)).note is None
+
+
+def test_what_is_closed_is_called_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(parts.encode(None, "JPEG"))
+    with path.open("rb") as file:
+        unread, image = Image.open(file), Image.open(path)
+    loaded = Image.open(path)
+    loaded.load()
+    for picture in (image, loaded):
+        picture.close()
+    for source in (file, unread, image, loaded):
+        with pytest.raises(UsageError, match="closed"):
+            load_image(source)
+
+
+def test_what_a_reader_complains_of_is_told(tmp_path: Path) -> None:
+    class Refusing:
+        def read(self, size: int) -> bytes:
+            raise ValueError("my own reason")
+
+    with pytest.raises(UnreadableError, match="my own reason"):
+        load_image(Refusing())
+    path = tmp_path / "a.jpg"
+    path.write_bytes(parts.encode(None, "JPEG"))
+    with path.open(encoding="utf-8") as text, pytest.raises(UsageError, match="binary mode"):
+        load_image(text)
 
 
 def over_white(rgb: Any, alpha: Any) -> Any:

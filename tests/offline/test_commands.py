@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -42,7 +41,7 @@ SLOW: dict[str, tuple[str, ...]] = {
     "calibrate": ("calibrate", "--predictions", "p.csv", *TOY, "--out", "fitted.onnx"),
     "compare": ("compare", "p.csv", "p.csv", "--json", "c.json"),
     "audit": ("audit", "p.csv", "--by", "Eyeglasses", "--json", "a.json"),
-    "audit-labels": ("audit-labels", "p.csv", "--json", "l.json"),
+    "audit-labels": ("audit-labels", "p.csv", "--out", "suspects"),
 }
 RAY = ("analyze", "in", *TOY, "--engine", "ray", "--jsonl", "y.jsonl")
 
@@ -53,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, astronaut: object) -> Path:
     folder = tmp_path_factory.mktemp("quiet")
     (folder / "in").mkdir()
     Image.fromarray(astronaut).resize((256, 256)).save(folder / "in" / "portrait.jpg", quality=95)
-    write_toy_model(folder / "toy.onnx")
+    write_toy_model(folder / "toy.onnx", LABELS)
     with (folder / "p.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "identity", *(f"{kind}_{name}" for name in LABELS for kind in ("raw", "target"))])
@@ -111,15 +110,15 @@ def test_home_stays_empty_beside_a_cluster(place: Path) -> None:
 
 
 def asked(trace: Path) -> list[str]:
-    """Return the lines of a trace that connect or send to another host, or ask for a name (port 53, the name service's socket)."""
+    """Return the lines of a trace that connect or send to another host, or ask for a name (port 53, systemd's resolver). Accounts are asked of nscd.."""
     lines = trace.read_text("utf-8", "replace").splitlines()
-    out = re.compile(r"(connect|sendto|sendmsg|sendmmsg)\(.*(AF_INET6?|nscd|resolve|systemd)")
+    out = re.compile(r"(connect|sendto|sendmsg|sendmmsg)\(.*(AF_INET6?|resolve)")
     loopback = re.compile(r'inet_addr\("127\.|"::1"|::ffff:127\.')
     return [line for line in lines if out.search(line) and not loopback.search(line)]
 
 
 def traced(place: Path) -> tuple[str, ...]:
-    return (needed("strace"), "-f", "-qq", "-o", str(place / "trace.txt"), "-e", "trace=network")
+    return (needed("strace"), "-f", "--seccomp-bpf", "-qq", "-o", str(place / "trace.txt"), "-e", "trace=network")
 
 
 def test_the_trace_would_show_a_look_up(place: Path) -> None:
@@ -169,7 +168,6 @@ def test_a_server_asks_nobody(place: Path) -> None:
         children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
         for pid in children:
             os.kill(int(pid), signal.SIGTERM)
-        time.sleep(0)
         child.wait(60)
     assert left_in(home) == []
     assert asked(place / "trace.txt") == []

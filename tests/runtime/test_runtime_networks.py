@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy, deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -129,8 +131,11 @@ def test_runtimes_agree(path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_answers_too(path: Path) -> None:
-    network, batch = load_network(path, "onnx", threads=2), crops(4)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_forked_child_answers_too(path: Path, runtime: str) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+    network, batch = load_network(path, runtime, threads=2), crops(4)
     want = network(batch).logits.tobytes()
     reading, writing = os.pipe()
     child = os.fork()
@@ -186,3 +191,20 @@ def test_a_card_that_names_other_columns_is_refused(tmp_path: Path) -> None:
     wrong = write_toy_model(tmp_path / "wrong.onnx", CELEBA_40, card=toy_card(CELEBA_40[:39]))
     with pytest.raises(ModelFileError, match="39"):
         load_network(wrong)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_network_goes_elsewhere_by_its_recipe(path: Path, runtime: str) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
+    network, batch = load_network(path, runtime, threads=2), crops(3)
+    for twin in (pickle.loads(pickle.dumps(network)), deepcopy(network), copy(network)):
+        assert (twin.id, twin.runtime, twin.precision, twin.threads) == (network.id, runtime, "fp32", 2)
+        assert twin(batch).logits.tobytes() == network(batch).logits.tobytes()
+
+
+def test_a_recipe_whose_file_has_changed_is_refused(tmp_path: Path) -> None:
+    packed = pickle.dumps(load_network(write_toy_model(tmp_path / "toy.onnx"), threads=1))
+    write_toy_model(tmp_path / "toy.onnx", seed=1)
+    with pytest.raises(ModelFileError, match="Load the model anew"):
+        pickle.loads(packed)

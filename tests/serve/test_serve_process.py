@@ -36,6 +36,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.process.wait()
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/metrics", "/v1/schema", "/v1/model", "/v1/attributes", "/v1/service", "/example"])
+def test_head_is_get_without_a_body(server: Server, path: str) -> None:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        head, full = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    differing = {"date"} | ({"content-length"} if path == "/metrics" else set())
+    assert {n: v for n, v in head.headers.items() if n not in differing} == {n: v for n, v in full.headers.items() if n not in differing}
+
+
 def answer_of(connection: socket.socket) -> tuple[int, dict]:
     """Return status and body of the response on a connection, read until it closes or the body is whole."""
     data = b""

@@ -17,7 +17,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from lineament.data.regions import GROUPS, region_from_landmarks
-from lineament.detection.candidates import cpu_session
+from lineament.detection.candidates import CpuSession
 from lineament.models.region_unet import RegionUNet
 from lineament.types import Faces
 
@@ -65,7 +65,7 @@ class MeshPoints:
     """Reads the 468 points of MediaPipe's face mesh from aligned crops (`scripts/convert_eyes.py --network mesh` makes its ONNX file)."""
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = 1) -> None:
-        self._session = cpu_session(Path(path), threads)
+        self._session = CpuSession(Path(path), threads)
 
     def __call__(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the points (468,2) of a crop (3,218,178), in its pixels."""
