@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import griffe
@@ -39,7 +40,7 @@ def _block(part: str) -> str:
     if not starts:
         return part
     cuts = [0, *starts, len(part)]
-    pieces = [part[a:b].strip() for a, b in zip(cuts, cuts[1:], strict=False) if part[a:b].strip()]
+    pieces = [part[a:b].strip() for a, b in pairwise(cuts) if part[a:b].strip()]
     return "\n\n".join(_piece(piece) for piece in pieces)
 
 

@@ -110,7 +110,7 @@ def test_home_stays_empty_beside_a_cluster(place: Path) -> None:
 
 
 def asked(trace: Path) -> list[str]:
-    """Return the lines of a trace that connect or send to another host, or ask for a name (port 53, systemd's resolver). Accounts are asked of nscd.."""
+    """Return the lines of a trace that speak to another host, or ask for a name (port 53, systemd's resolver); nscd is asked about accounts."""
     lines = trace.read_text("utf-8", "replace").splitlines()
     out = re.compile(r"(connect|sendto|sendmsg|sendmmsg)\(.*(AF_INET6?|resolve)")
     loopback = re.compile(r'inet_addr\("127\.|"::1"|::ffff:127\.')
