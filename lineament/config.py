@@ -145,6 +145,8 @@ class LossConfig(Checked):
     """name: bce, weighted_bce, focal, logit_adjusted or squared_error; options by keyword; landmark: weight of the landmark term.
 
     landmark_form: `squared` error in 0..1 of the crop, or `nme`, the distance over the eye distance (objectives/landmarks.py).
+    identity: weight of the identity-centred term (objectives/identity.py). thresholds: `half`, or `adaptive`, moved at every look at the
+    held-out slice and written into the card.
 
     distill: d in targets (1 - d) * label + d * teacher; teacher: an array of probabilities from scripts/cache_teacher.py ({fingerprint} is the
     data's); teacher_fills_unknown: where a label is unknown the teacher's probability is the target, else it stays unknown.
@@ -154,6 +156,8 @@ class LossConfig(Checked):
     options: Mapping[str, Any] = field(default_factory=dict)
     landmark: float = _bounded(0.5, least=0.0)
     landmark_form: str = _bounded("squared", among=("squared", "nme"))
+    identity: float = _bounded(0.0, least=0.0)
+    thresholds: str = _bounded("half", among=("half", "adaptive"))
     distill: float = _bounded(0.0, least=0.0, most=1.0)
     teacher: str | None = None
     teacher_fills_unknown: bool = False
@@ -210,6 +214,8 @@ class TrainConfig(Checked):
         super().__post_init__()
         if self.optimiser.patience is not None and not self.data.holdout:
             raise ConfigError("optimiser.patience watches the held-out slice of train: set data.holdout above 0.")
+        if self.loss.thresholds == "adaptive" and not self.data.holdout:
+            raise ConfigError("loss.thresholds: adaptive learns from the held-out slice of train: set data.holdout above 0.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as YAML and JSON hold them."""

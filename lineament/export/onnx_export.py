@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lineament.config import TrainConfig
 from lineament.errors import LineamentError, MissingExtraError, ModelFileError
 from lineament.export.card_update import write_card_beside
-from lineament.models.checkpoint import load_network_file
+from lineament.models.checkpoint import load_network_file, read_header
 from lineament.models.layers import Preprocess, TorchOutput
 from lineament.runtime.card import CARD_KEY, CARD_VERSION, INPUT_CONTRACT, Card, sha256_of
 
@@ -66,7 +66,9 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: st
     target.parent.mkdir(parents=True, exist_ok=True)
     proto, maps = to_onnx(network)
     halve(proto)
-    card = Card(describe(network, config, maps, name or config.name) | {"trained_file_sha256": sha256_of(source)})
+    document = describe(network, config, maps, name or config.name) | {"trained_file_sha256": sha256_of(source)}
+    document["decision"] |= {"thresholds": read_header(source).get("thresholds", {})}  # those that the training fitted as it went, if it did
+    card = Card(document)
     entry = proto.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()
     aside = target.with_name(target.name + ".part")

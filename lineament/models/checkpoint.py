@@ -33,7 +33,10 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], he
 
 def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote. Raises: ModelFileError if the file is missing, damaged or of another program."""
-    file = Path(path)
+    return _open(Path(path), tensors=True)
+
+
+def _open(file: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not file.is_file():
         raise ModelFileError(f"No checkpoint at {file}.")
     if file.suffix == ".onnx":
@@ -41,18 +44,29 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     try:
         with safe_open(file, framework="pt") as opened:
             header = json.loads((opened.metadata() or {}).get("lineament", "null"))
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
+            found = {name: opened.get_tensor(name) for name in opened.keys()} if tensors else {}  # noqa: SIM118  (not a mapping)
     except SafetensorError as error:
         raise ModelFileError(f"{file} is damaged ({error}). Take an earlier copy or train again.") from error
     if not isinstance(header, dict):
         raise ModelFileError(f"{file} was not written by Lineament: its header lacks the entry `lineament`.")
-    return tensors, header
+    return found, header
 
 
-def save_network(path: str | os.PathLike[str], network: nn.Module, config: TrainConfig, *, half: bool = True) -> None:
-    """Write a trained network with its config and attribute names; floats as fp16 unless half is False."""
+def save_network(
+    path: str | os.PathLike[str], network: nn.Module, config: TrainConfig, *, half: bool = True, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Write a trained network with its config and attribute names; floats as fp16 unless half is False.
+
+    Args: facts: what else the header says, e.g. `thresholds` that were fitted while training.
+    """
     tensors = {name: t.half() if half and t.is_floating_point() else t for name, t in network.state_dict().items()}
-    save_tensors(path, tensors, {"format": FORMAT, "config": config.to_dict(), "attributes": list(network.attributes)})  # type: ignore[arg-type]
+    header = {"format": FORMAT, "config": config.to_dict(), "attributes": list(network.attributes)}  # type: ignore[arg-type]
+    save_tensors(path, tensors, header | dict(facts or {}))
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a trained file says of itself, without its tensors. Raises: ModelFileError if it is missing, damaged or of another program."""
+    return _open(Path(path), tensors=False)[1]
 
 
 def load_network_file(path: str | os.PathLike[str]) -> tuple[nn.Module, TrainConfig]:

@@ -1,6 +1,6 @@
 """The state of a training as a checkpoint holds it: plain tensors by name, and a few numbers.
 
-network.* average.* weighting.* optimiser.NUMBER.* window_losses      position, seconds, best, waited, best_epoch
+network.* average.* weighting.* side.* optimiser.NUMBER.* window_losses      position, seconds, best, waited, best_epoch
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Resumable(Protocol):
     network: nn.Module
     average: Any
     weighting: Any
+    side: Any
     window: Any
     optimiser: torch.optim.Optimizer
     patience: Any
@@ -48,6 +49,7 @@ def gather(trainer: Resumable) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors = {f"network.{name}": tensor for name, tensor in trainer.network.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in trainer.average.tensors.items()}
     tensors |= {f"weighting.{name}": tensor for name, tensor in trainer.weighting.state_dict().items()}
+    tensors |= {f"side.{name}": tensor for name, tensor in trainer.side.state_dict().items()}
     tensors["window_losses"] = trainer.window.table
     for number, state in trainer.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items() if value is not None}
@@ -63,6 +65,9 @@ def restore(trainer: Resumable, tensors: Mapping[str, Tensor], numbers: Mapping[
     weighting = dict(_under("weighting.", tensors))
     if weighting:
         trainer.weighting.load_state_dict(weighting)
+    side = dict(_under("side.", tensors))
+    if side:
+        trainer.side.load_state_dict(side)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under("optimiser.", tensors):
         number, _, key = name.partition(".")

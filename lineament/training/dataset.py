@@ -34,7 +34,8 @@ _SYNTHETIC_FACES = 512
 
 @dataclass(frozen=True)
 class Batch:
-    """crops (B,3,218,178) uint8; targets (B,A) float32; known (B,A) bool; region (B,K,h,w), landmarks (B,L,2) in 0..1, teacher (B,A) or None."""
+    """crops (B,3,218,178) uint8; targets (B,A) float32; known (B,A) bool; region (B,K,h,w), landmarks (B,L,2) in 0..1, teacher (B,A),
+    identity (B,) int64, or None."""
 
     crops: Tensor
     targets: Tensor
@@ -42,6 +43,7 @@ class Batch:
     region: Tensor | None = None
     landmarks: Tensor | None = None
     teacher: Tensor | None = None
+    identity: Tensor | None = None
 
 
 class Stream:
@@ -105,20 +107,22 @@ class Material:
             region,
             landmarks,
             teacher,
+            None if self.table.identity is None else torch.from_numpy(self.table.identity[rows]),
         )
 
 
 def open_training_source(data: DataConfig) -> Source:
     """Open the data set a config names. Raises: ConfigError for an unknown layout; DataError from the reader."""
+    if data.layout == "synthetic":  # drawn, not read: it needs no path
+        drawn = SyntheticSource(data.limit or _SYNTHETIC_FACES, split=data.split)
+        return drawn if data.attributes is None else Chosen(drawn, data.attributes)
     path = expand(data.path)
     if data.layout == "table":
         return LabelTable(path, None if data.images is None else expand(data.images), data.split, attributes=data.attributes)
     if data.layout == "parquet":
         return HubParquet(path, data.attributes, data.split)
     source: Source
-    if data.layout == "synthetic":
-        source = SyntheticSource(data.limit or _SYNTHETIC_FACES, split=data.split)
-    elif data.layout == "official":
+    if data.layout == "official":
         source = Official(path, data.split)
     elif data.layout == "lfwa":
         source = LFWA(path, data.split, None if data.images is None else expand(data.images))

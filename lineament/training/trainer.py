@@ -31,7 +31,6 @@ from lineament.models.build import build_network
 from lineament.models.checkpoint import begin, save_network
 from lineament.models.layers import TorchOutput
 from lineament.objectives.distill import taught
-from lineament.objectives.landmarks import landmark_loss
 from lineament.objectives.losses import create_loss, masked_terms, per_attribute, positive_rates, reduce
 from lineament.objectives.weighting import create_weighting
 from lineament.training.checkpoint_state import facts_of, gather, restore
@@ -40,6 +39,7 @@ from lineament.training.distributed import join
 from lineament.training.heldout import HeldOut, Patience, WindowLosses, measure_held_out
 from lineament.training.optimise import Average, create_optimiser, descend, learning_rate
 from lineament.training.run_folder import CHECKPOINT, Journal
+from lineament.training.side_terms import SideTerms
 
 Rows = npt.NDArray[np.intp]
 _STEP_SEEDS = 1_000_003  # a prime, so that (seed, step) pairs do not meet
@@ -90,6 +90,7 @@ class Trainer:
         known = torch.from_numpy(table.known[self.train_rows])
         rates = positive_rates(torch.from_numpy(table.targets[self.train_rows].astype(np.float32)), known)
         self.loss = create_loss(config.loss.name, rates, **config.loss.options)
+        self.side = SideTerms(config.loss, table, self.network, self.team)
         self.optimiser = create_optimiser(self.network, self.weighting, settings)
         self.average = Average(self.network, settings.ema)
         self.parallel_network = self.team.wrap(self.network)
@@ -138,7 +139,7 @@ class Trainer:
         region = None if frame.region is None else frame.region.to(self.device)
         with self._precision():
             output: TorchOutput = self.parallel_network(x, region=region)
-        return self._objective(output, batch, frame.landmarks)
+        return self._objective(output, batch, frame)
 
     def stop(self) -> None:
         """Ask `run` to end after the step it is in: everything is saved then, and a resumed run goes on as if nothing had been."""
@@ -211,7 +212,7 @@ class Trainer:
     def _to_network(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last).to(self.device)
 
-    def _objective(self, output: TorchOutput, batch: Batch, landmarks: Tensor | None) -> Tensor:
+    def _objective(self, output: TorchOutput, batch: Batch, frame: Frame) -> Tensor:
         targets, known = taught(batch.targets, batch.known, batch.teacher, self.config.loss.distill, self.config.loss.teacher_fills_unknown)
         targets, known = targets.to(self.device), known.to(self.device)
         answers = [output.logits] if output.branches is None else list(output.branches)
@@ -219,9 +220,7 @@ class Trainer:
         self.window.add(terms.detach(), known)
         self.weighting.update(per_attribute(terms.detach(), known))
         loss = reduce(terms, known, self.weighting.weights().to(self.device)) + self.weighting.penalty()
-        if output.landmarks is not None and landmarks is not None:
-            loss = loss + self.config.loss.landmark * landmark_loss(output.landmarks.float(), landmarks.to(self.device))
-        return loss
+        return loss + self.side(output, batch, frame)  # type: ignore[no-any-return]
 
     # ---- looking ------------------------------------------------------------------------------------------------------------------
 
@@ -241,7 +240,9 @@ class Trainer:
         """Look at the slice of train that is held out; None where nothing is."""
         if not len(self.holdout_rows):
             return None
-        return measure_held_out(self.loss, self.predict(self.holdout_rows), self.material.table, self.holdout_rows, self.team)
+        table, rows, logits = self.material.table, self.holdout_rows, self.predict(self.holdout_rows)
+        self.side.look(logits, torch.from_numpy(table.targets[rows]), torch.from_numpy(table.known[rows]))
+        return measure_held_out(self.loss, logits, table, rows, self.team)
 
     def _end_epoch(self, epoch: int) -> None:
         """Look, weigh, log, save; then stop where that was asked for in its last step."""
@@ -250,7 +251,7 @@ class Trainer:
         self._log(epoch, **({} if seen is None else {"holdout_loss": seen.loss, "holdout_accuracy": seen.accuracy}))
         if self.team.leads:
             with self.average.inside(self.network) as network:
-                save_network(self.out / f"epoch_{epoch + 1}.safetensors", network, self.config)
+                save_network(self.out / f"epoch_{epoch + 1}.safetensors", network, self.config, facts=self.side.facts(self.material.table))
         self.patience.see(math.inf if seen is None else seen.loss, epoch + 1)
         self.save_checkpoint()
         if self.team.any(self.stopping) and epoch + 1 < self.config.optimiser.epochs and not self.patience.ended:
@@ -289,5 +290,5 @@ class Trainer:
             shutil.copyfile(self.out / f"epoch_{best}.safetensors", path)
         elif self.team.leads:
             with self.average.inside(self.network) as network:
-                save_network(path, network, self.config)
+                save_network(path, network, self.config, facts=self.side.facts(self.material.table))
         return path
