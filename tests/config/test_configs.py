@@ -27,7 +27,7 @@ NAMES = {path: name for name, path in list_configs().items()}
 CONFIGS = sorted(NAMES)
 TRAINING = [path for path in CONFIGS if "regions" not in path.stem]
 FACES = 16
-SMALL_OPTIONS = {"region_scale": "toy", "width": 16, "hidden": 32, "inner": 16, "widths": [32, 16], "fusion_size": 16}
+SMALL_OPTIONS = {"region_scale": "toy", "width": 16, "hidden": 32, "inner": 16, "widths": [32, 16], "fusion_size": 16, "size": 16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +43,14 @@ class Files:
 def shrunk(config: TrainConfig, files: Files) -> TrainConfig:
     """The same system, loss, weighting and optimiser with a toy trunk, 16 drawn faces and one epoch."""
     options = {key: SMALL_OPTIONS.get(key, value) for key, value in config.model.options.items()}
+    if options.get("landmarks"):
+        options["landmarks"] = 5  # those of the drawn faces
     if "region_weights" in options:
         options["region_weights"] = str(files.region_weights)
     crop = None if config.augment.crop is None else (58, 48)
     data = dataclasses.replace(
-        config.data, layout="synthetic", align="stored", split="all", exclude=None, limit=FACES, holdout=4, cache=str(files.start.parent / "cache"),
+        config.data, layout="synthetic", align="stored", split="all", exclude=None, people="all", limit=FACES, holdout=4,
+        cache=str(files.start.parent / "cache"),
         regions=config.data.regions and str(files.regions), landmarks=config.data.landmarks and str(files.landmarks),
     )  # fmt: skip
     start = config.model.start and str(files.start)
@@ -83,9 +86,35 @@ def test_config_states_its_claim(path: Path) -> None:
     for part in ("source", "command", "cost", "expected"):
         assert getattr(config.claim, part), f"{path} says nothing about its {part}."
     assert NAMES[path] in re.split(r"[\s;]+", config.claim.command)
-    assert config.name.removeprefix("ablation-") == NAMES[path].removeprefix("ablations/") or path.stem == "default-v0"
+    called = NAMES[path].removeprefix("ablations/").replace("/", "-")
+    assert config.name.removeprefix("ablation-") == called or path.stem == "default-v0"
     if path.parent.name == "paper":
         assert "not run here" in config.claim.expected
+
+
+@pytest.mark.parametrize("folder", ["table", "parts"])
+def test_the_files_of_a_comparison_differ_only_in_what_a_system_is(folder: str) -> None:
+    """Equal trunk, images, steps, augmentation and rates; no start, so that every head is fresh; the reserved people left out."""
+    configs = [load_config(path) for path, name in NAMES.items() if name.startswith(folder + "/")]
+    assert {config.model.name for config in configs} >= {"baseline", "mgmtn", "far-amtn", "dmm-cnn"}
+    shared = {
+        repr(
+            (
+                dataclasses.replace(config.model, name="", options={}),
+                dataclasses.replace(config.data, regions=None, landmarks=None),
+                config.augment,
+                config.optimiser,
+                config.loss.name,
+            )
+        )
+        for config in configs
+    }
+    assert len(shared) == 1
+    for config in configs:
+        assert config.model.start is None
+        assert config.data.people == "training"
+        assert config.data.holdout >= 2000
+        assert config.augment.turn > 0
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: f"{path.parent.name}-{path.stem}")
