@@ -42,6 +42,7 @@ def load(
     detector: Detector | None = None,
     notify: Callable[[str], None] | None = None,
     rates: str | Path | Mapping[str, float] | None = None,
+    with_: Sequence[str | Path] = (),
     **settings: Any,
 ) -> Model:
     """Load a model for analysing photos.
@@ -50,16 +51,18 @@ def load(
         computed in fp32. threads: photos and faces worked on at once; None is the CPUs this process may use. detector: anything with
         `.detect(pixels) -> Faces`; None is the bundled RetinaFace (in bf16 beside an OpenVINO network in bf16 or int8). notify: told what `auto`
         chose. rates: attribute -> share of yes among the people asked about (0..1, both excluded), or a CSV or JSON file of them: moves
-        probabilities from the card's own rates by Bayes' rule (`decision.rates`).
+        probabilities from the card's own rates by Bayes' rule (`decision.rates`). with_: files of own attributes (`lineament teach`) to answer
+        beside the model's.
         settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels) for every call.
     Raises: ModelFileError, UsageError, MissingExtraError.
     """
     from lineament.runtime.registry import load_network
     from lineament.runtime.threads import default_threads
+    from lineament.teach.network import with_own
 
     chosen = make_settings(Settings(), settings)
     workers = default_threads() if threads is None else threads
-    network = load_network(model, runtime, precision, workers, notify=notify)
+    network = with_own(load_network(model, runtime, precision, workers, notify=notify), with_)
     chosen.visible(network.card.attributes)
     if rates is not None:
         given = read_rates(rates, network.card.attributes) if isinstance(rates, (str, Path)) else check_rates(rates, network.card.attributes)

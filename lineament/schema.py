@@ -27,6 +27,19 @@ SENSITIVE: frozenset[str] = frozenset(
 )  # fmt: skip
 """Attributes that judge or profile a person: left out of the `default` profile (interface.md, "Attributes, profiles, labels")."""
 
+JUDGING: frozenset[str] = frozenset(
+    """
+    african aggressive asian attractive autism autistic beautiful beauty bisexual buddhist catholic caucasian christian competent conservative
+    creditworthy crime criminal criminality dangerous depressed depression dishonest disability disabled disease drunk addict elderly ethnic
+    ethnicity fat female gay gender guilty handsome healthy health heterosexual hindu hispanic homosexual honest honesty ill illness immigrant
+    immigration intelligence intelligent iq islam islamic jew jewish latina latino lesbian liar liberal lying male man men mental mentally migrant
+    muslim nationality native obese obesity old orientation origin overweight political politics poor pregnancy pregnant pretty protestant queer
+    race racial refugee religion religious rich roma senior sex sexual sexuality sick sikh skin stupid suspicious terrorist thief trans transgender
+    trustworthy trustworthiness ugly untrustworthy violent wealthy woman women young child children adult teenager minor age aged arab arabic
+    """.split()
+)
+"""Words by which an own attribute's name says that it judges or profiles a person. English words only: a list can remind, it cannot decide."""
+
 PROFILES: tuple[str, ...] = ("default", "all")
 
 LOW_AGREEMENT: frozenset[str] = frozenset(CELEBA_40) - frozenset(
@@ -93,6 +106,17 @@ def resolve(name: str, attributes: Sequence[str] = CELEBA_40) -> str:
     return found
 
 
+def judges(name: str) -> bool:
+    """Return whether an attribute judges or profiles a person: one of `SENSITIVE`, or an own name with one of the words of `JUDGING`.
+
+    >>> judges("looks_criminal"), judges("wears_mask"), judges("Young")
+    (True, False, True)
+    """
+    if name in SENSITIVE:
+        return True
+    return name not in _BY_LOWER.values() and not JUDGING.isdisjoint(name.lower().replace("-", "_").split("_"))
+
+
 def in_profile(profile: str, attributes: Sequence[str] = CELEBA_40) -> tuple[str, ...]:
     """Return the attributes a profile shows, in the given order.
 
@@ -103,7 +127,7 @@ def in_profile(profile: str, attributes: Sequence[str] = CELEBA_40) -> tuple[str
     """
     if profile not in PROFILES:
         raise UsageError(f"Unknown profile {profile!r}. Use one of: {', '.join(PROFILES)}.")
-    return tuple(attributes) if profile == "all" else tuple(name for name in attributes if name not in SENSITIVE)
+    return tuple(attributes) if profile == "all" else tuple(name for name in attributes if not judges(name))
 
 
 def check_partition(groups: Mapping[str, Iterable[str]], attributes: Sequence[str] = CELEBA_40) -> None:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "configs": "List the training configurations that can be named with --config.",
     "train": "Train a network from a configuration file.",
     "export": "Export a training run to one ONNX file with its card.",
+    "teach": "Teach an own attribute from a few sorted photos.",
     "evaluate": "Score a model or a prediction file on labelled data.",
     "calibrate": "Fit calibration and thresholds from a prediction file into a model's card.",
     "compare": "Compare two prediction files with a paired bootstrap.",

@@ -28,4 +28,7 @@ Abstain = Annotated[bool, typer.Option("--abstain", help='Answer "cannot_tell" w
 Rates = Annotated[
     Path | None, typer.Option("--rates", metavar="FILE", help="CSV or JSON: attribute and share of yes among your people; moves the probabilities.")
 ]
+With = Annotated[
+    list[Path] | None, typer.Option("--with", metavar="FILE", help="Answer this own attribute too (`lineament teach` makes the file). Repeatable.")
+]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write JSON; - is stdout.")]

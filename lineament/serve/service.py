@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from lineament import __version__
-from lineament.schema import MGMTN_GROUPS, SENSITIVE, in_profile
+from lineament.schema import MGMTN_GROUPS, in_profile, judges
 from lineament.serve.batching import Pool
 from lineament.serve.body import Body, Buffer, ClientDisconnect, Upload, left
 from lineament.serve.limits import Limits, RefusedError, refusal_of_photo
@@ -110,7 +110,7 @@ class Service:
         groups = {name: group for group, members in MGMTN_GROUPS.items() for name in members}
         maps = (self.card.get("maps") or {}).get("of") or []
         entries = [
-            {"name": name, "group": groups.get(name, "Object"), "sensitive": name in SENSITIVE, "map": map_name(name, maps)}
+            {"name": name, "group": groups.get(name, "Object"), "sensitive": judges(name), "map": map_name(name, maps)}
             for name in in_profile(profile, self.attributes)
         ]
         return JSONResponse({"profile": profile, "groups": list(MGMTN_GROUPS), "attributes": entries})

@@ -1,0 +1,1 @@
+"""Own attributes from a few photos: fit, judge, file. Imports no torch."""
