@@ -57,6 +57,7 @@ def command(
     id_column: options.IdColumn = None,
     keep_columns: options.KeepColumns = None,
     path_column: options.PathColumn = None,
+    with_: options.With = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what the output files hold already.")] = False,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="With --resume: take out the records of inputs that are gone.")] = False,
     shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the inputs.")] = None,
@@ -94,7 +95,7 @@ def command(
         "faces": faces, "max_pixels": max_pixels,
     }  # fmt: skip
     settings = make_settings(Settings(), asked)
-    if model == "default":  # its names are known before it is loaded; others have their own
+    if model == "default" and not with_:  # its names are known before it is loaded; others have their own
         settings.visible()
     live = _live(inputs, resume or shard is not None or engine == "ray" or processes > 1)
     missing, table = _missing(drop_missing, resume), table_columns(path_column, id_column, keep_columns)
@@ -103,7 +104,7 @@ def command(
     given = given_faces(boxes, faces)
     if engine == "ray":
         _connect(tracks)
-    loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say, rates=rates)
+    loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say, rates=rates, with_=with_ or ())
     identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint}) | ({} if every == 1.0 else {"every": every})
     identity |= table.identity()
     reading = Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None), table=table)
@@ -114,7 +115,9 @@ def command(
         seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
         followed = _followed(tracks, loaded, resume)
         told = _both(seen, followed)
-        recipe = WorkerSetup(model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout, rates)
+        recipe = WorkerSetup(
+            model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout, rates, tuple(with_ or ())
+        )
         if engine == "ray":
             answers = _spread(inputs, reading, recipe, stop)
         elif processes > 1 and not _single(inputs):

@@ -25,6 +25,7 @@ def command(
     rate: Annotated[
         str | None, typer.Option("--rate", metavar="NAME", help="Rate to lead with: tpr, fpr, accuracy, answer_rate. Default: tpr, or answer_rate.")
     ] = None,
+    with_: options.With = None,
     json_file: options.JsonFile = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page.")] = None,
     quiet: options.Quiet = False,
@@ -39,7 +40,12 @@ def command(
     from lineament.report.audit_tables import audit_lines, audit_table, leading_rate
 
     columns = [name.strip() for name in by.split(",") if name.strip()]
-    document = audit(join(load_any(predictions), cohorts, columns), labels=labels, draws=draws, least=least)
+    found = load_any(predictions)
+    if with_:
+        from lineament.teach.follow_up import check_answered_by
+
+        check_answered_by(found.meta, found.attributes, with_)
+    document = audit(join(found, cohorts, columns), labels=labels, draws=draws, least=least)
     document |= {"by": columns, "rate": leading_rate(document, rate)}
     broken = failures(document, fail_if or [])
     document["failures"] = broken

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lineament.cli import options
+
+if TYPE_CHECKING:
+    from lineament.evaluation.predictions import Predictions
+    from lineament.teach.own_attribute import OwnAttribute
 
 
 def command(
@@ -39,9 +43,13 @@ def command(
     ] = None,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Folds of the held-out evidence, split by identity.")] = 5,
     json_file: options.JsonFile = None,
+    with_: options.With = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fit the decision layer of a model and show, on people it was not fitted on, what it is worth."""
+    """Fit the decision layer of a model and show, on people it was not fitted on, what it is worth.
+
+    With --with, own attributes are fitted too, each into a file of the same name beside --out.
+    """
     from lineament.cli.output import show, write_json
     from lineament.errors import UsageError
     from lineament.evaluation.calibrate import Plan, calibrate
@@ -57,6 +65,8 @@ def command(
     path = resolve_model(model).path
     found, card = load(predictions), read_card(path)
     said = str(found.meta.get("model") or card.name).partition("@")[0]
+    own = _own(found, with_ or [], out)
+    found = found.choose([name for name in found.attributes if name not in own])
     if said != card.name or found.attributes != card.attributes:
         raise UsageError(f"{predictions} holds predictions of {said}, not of {card.name}. Run `lineament evaluate --model {model}` for them.")
     sizes = {} if min_eye_distance is None else {"*": min_eye_distance}
@@ -65,7 +75,25 @@ def command(
     fitted = calibrate(found, Plan(method, goal, force, bands, share, folds, **measured))
     where = str(found.meta.get("data") or f"{predictions.name}@{found.fingerprint()}")
     embed(path, fitted, where, out)
+    for beside, one in own.values():
+        one.save(beside)
     document = {"fitted_on": where, "decision": fitted.decision.to_dict(), **fitted.evidence}
     if json_file is not None:
         write_json(document, json_file)
     show(decision_table(document), decision_lines(document), to_stderr=str(json_file) == "-", quiet=quiet)
+
+
+def _own(found: Predictions, files: list[Path], out: Path) -> dict[str, tuple[Path, OwnAttribute]]:
+    """Return own attributes fitted again, by name, and where each is to be written. Raises: UsageError where that is the file given."""
+    if not files:
+        return {}
+    from lineament.errors import UsageError
+    from lineament.teach.follow_up import check_answered_by, recalibrated
+
+    fitted = {}
+    for path, own in zip(files, check_answered_by(found.meta, found.attributes, files), strict=True):
+        beside, at = out.parent / path.name, found.attributes.index(own.name)
+        if beside.resolve() == path.resolve():
+            raise UsageError(f"{path} would be overwritten by its new calibration. Write --out into another folder.")
+        fitted[own.name] = (beside, recalibrated(own, found.raw[:, at], found.targets[:, at], found.known[:, at]))
+    return fitted

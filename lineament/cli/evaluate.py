@@ -35,6 +35,7 @@ def command(
     runtime: options.Runtime = "onnx",
     precision: options.Precision = None,
     threads: options.Threads = None,
+    with_: options.With = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Score every image that has both labels and a file; print the table and write the scorecard."""
@@ -55,8 +56,9 @@ def command(
     else:
         from lineament.evaluation.evaluate import open_source
         from lineament.runtime.registry import load_network
+        from lineament.teach.network import with_own
 
-        network = load_network(model, runtime, precision, threads)
+        network = with_own(load_network(model, runtime, precision, threads), with_ or ())
         if rates is not None:
             from lineament.decision.rates import read_rates
 

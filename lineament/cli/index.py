@@ -23,6 +23,7 @@ def command(
     runtime: options.Runtime = "onnx",
     precision: options.Precision = None,
     threads: options.Threads = None,
+    with_: options.With = None,
     verify: Annotated[bool, typer.Option("--verify", help="Compare bytes, not only size and time, to find what changed.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try photos again that gave no answer.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Allow forgetting every photo, when the folder holds none of them any more.")] = False,
@@ -34,14 +35,15 @@ def command(
 
     Photos that did not change are skipped, changed and deleted ones are noticed; an interrupted run loses nothing and is continued by the
     same command. The index holds the probabilities of all attributes, boxes, keypoints and file hashes. It holds no picture and nothing
-    that could tell who a person is. Exit status: 0 done, 2 wrong usage, 3 more photos failed than --max-failed, 130 interrupted.
+    that could tell who a person is, so an own attribute (--with) is answered from the photos, which --rebuild reads again. Exit status: 0 done,
+    2 wrong usage, 3 more photos failed than --max-failed, 130 interrupted.
     """
     from lineament.api import load
     from lineament.runs.run import parse_max_failed
     from lineament.search.build import build_index
 
     too_many = parse_max_failed(max_failed)
-    loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all")
+    loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all", with_=with_ or ())
     try:
         with _progress(quiet) as seen:
             summary = build_index(

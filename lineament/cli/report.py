@@ -20,6 +20,7 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME|FILE", help="Show this model's card and, with --images of aligned crops, where it looks.")
     ] = None,
+    with_: options.With = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write one HTML page: summary, attributes, reliability, coverage and risk, consistency, cohorts, examples, maps, protocol and card."""
@@ -28,13 +29,18 @@ def command(
 
     files = [(path.name, load(path)) for path in predictions]
     card, looked = None, {}
+    if with_:
+        from lineament.teach.follow_up import check_answered_by
+
+        own = check_answered_by(files[0][1].meta, files[0][1].attributes, with_)
+        card = {"own": {one.name: {"id": one.id, **one.card} for one in own}}
     if model is not None:
         from lineament.evaluation.evaluate import stored_crop
         from lineament.images import load_image
         from lineament.runtime.registry import load_network
 
         network = load_network(model)
-        card = dict(network.card.document)
+        card = dict(network.card.document) | (card or {})
         if images is not None:
             looked = looked_at(files[0][1], images, network, lambda path: stored_crop(load_image(path).pixels)[0])
     columns = [name.strip() for name in (by or "").split(",") if name.strip()]

@@ -42,6 +42,7 @@ def command(
     runtime: options.Runtime = "onnx",
     precision: options.Precision = None,
     threads: options.Threads = None,
+    with_: options.With = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Search an index by attributes, best match first.
@@ -63,7 +64,7 @@ def command(
             _write_bursts(groups[:limit], len(groups), index, json_file, html, sheet, quiet)
             return
         if like is not None:
-            report, digest = _analyze(like, index, model, runtime, precision, threads)
+            report, digest = _analyze(like, index, model, runtime, precision, threads, with_ or [])
             found = index.like(report, query, face=face, profile=profile, limit=limit, thresholds=given, exclude_sha256=digest)
         else:
             found = index.search(query, profile=profile, limit=limit, loose=loose, thresholds=given)
@@ -87,13 +88,13 @@ def read_thresholds(path: Path) -> Mapping[str, float]:
     return values
 
 
-def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str | None, threads: int | None) -> tuple[Any, str]:
+def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str | None, threads: int | None, own: list[Path]) -> tuple[Any, str]:
     from lineament.api import load
     from lineament.search.photo_list import sha256_of_photo
 
-    loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all")
+    loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all", with_=own)
     if loaded.id != index.meta.model:
-        raise UsageError(f"The index was made with {index.meta.model}, --model is {loaded.id}. Name the same model.")
+        raise UsageError(f"The index was made with {index.meta.model}, --model is {loaded.id}. Name the same model, and the same --with files.")
     return loaded.analyze(photo), sha256_of_photo(str(photo))
 
 

@@ -22,6 +22,7 @@ def command(
     threads: options.Threads = None,
     quiet: options.Quiet = False,
     rates: options.Rates = None,
+    with_: options.With = None,
     host: Annotated[str, typer.Option(help="Address to listen on; only this machine reaches the default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one and says which.")] = 8000,
     api_key_file: Annotated[Path | None, typer.Option(metavar="FILE", help=f"File whose first line is the API key; or set {KEY_VARIABLE}.")] = None,
@@ -57,7 +58,7 @@ def command(
         typer.echo(f"lineament: anyone who can reach {host} can use this service; give it an API key with {KEY_VARIABLE}.", err=True)
     hosts = (*(allowed_host or ()), *(LOOPBACK_NAMES if local else ())) if local or allowed_host else ()
     app = create_app(
-        ModelSource(model, runtime, precision, limits.faces, rates), limits=limits, workers=threads, api_key=key, hosts=hosts,
+        ModelSource(model, runtime, precision, limits.faces, rates, tuple(with_ or ())), limits=limits, workers=threads, api_key=key, hosts=hosts,
         batching=Batching(batch_size, batch_wait_ms / 1000), db=db,
     )  # fmt: skip
     run(app, host, port, limits, quiet=quiet, trusted_proxy=trusted_proxy)

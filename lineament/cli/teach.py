@@ -101,11 +101,12 @@ def _find(faces: str) -> Find | None:
 
 def write_sheet(taught: Taught, path: Path) -> None:
     """Write the contact sheet of the photos whose label looks wrong."""
-    from lineament.report.sheet import Tile, contact_sheet
+    from lineament.visual.contact_sheet import Tile, contact_sheet
 
-    tiles = [Tile(Path(source), f"{side}, looks {chance:.0%} so\n{Path(source).name[:18]}") for source, side, chance in taught.suspects]
+    tiles = [Tile(Path(source), f"{side}, {chance:.0%} likely\n{Path(source).name[:18]}") for source, side, chance in taught.suspects]
     path.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(tiles).save(path, "PNG")
+    counts = taught.report["counts"]["used"]
+    contact_sheet(tiles, title=f"{taught.own.name}: labels that look wrong", facts=[f"of {counts['yes']} yes and {counts['no']} no"]).save(path, "PNG")
 
 
 def lines(taught: Taught) -> list[str]:

@@ -35,12 +35,13 @@ class WorkerSetup:
     crops: Path | None = None
     timeout: float | None = None
     rates: Path | None = None
+    own: tuple[Path, ...] = ()
 
     def __call__(self) -> Callable[[Item], Report]:
         """Return the work. Raises: ModelFileError where this machine's model or version is another; what loading raises."""
         from lineament.api import load
 
-        model = load(self.model, runtime=self.runtime, precision=self.precision, threads=self.threads, rates=self.rates)
+        model = load(self.model, runtime=self.runtime, precision=self.precision, threads=self.threads, rates=self.rates, with_=self.own)
         here = model.identity(self.settings)
         differing = sorted(key for key, value in here.items() if self.identity.get(key) != value)
         if differing:

@@ -77,6 +77,14 @@ class Predictions:
         parts: dict[str, Any] = {name: None if (v := getattr(self, name)) is None else v[rows] for name in _PER_ROW}
         return replace(self, files=tuple(self.files[i] for i in rows), **parts)
 
+    def choose(self, attributes: Sequence[str]) -> Predictions:
+        """Return the same rows with these attributes, in this order."""
+        at = [self.attributes.index(name) for name in attributes]
+        return replace(
+            self, attributes=tuple(attributes), raw=self.raw[:, at], probs=None if self.probs is None else self.probs[:, at],
+            targets=self.targets[:, at], known=self.known[:, at], said=None if self.said is None else self.said[:, at],
+        )  # fmt: skip
+
     def found(self) -> Predictions:
         """Return the rows in which a face was found: those that have probabilities."""
         return self if bool(self.detected.all()) else self.take(self.detected)

@@ -37,7 +37,7 @@ def open_index(con: DuckDBPyConnection, db: Path, model: str, card: Card, attrib
     if not rebuild:
         raise UsageError(
             f"{db} was made with {meta.model}, and answers of {model} do not mix with them. Use --rebuild to start over, --model to "
-            "name the old model, or another --db."
+            "name the old model, or another --db. An own attribute (--with) needs the photos again, since no face's features are stored."
         )
     return _made(con, model, card, attributes, again=True)
 

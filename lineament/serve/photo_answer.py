@@ -35,11 +35,12 @@ class ModelSource:
     precision: str | None = None
     most_faces: int = Limits().faces
     rates: Path | None = None
+    own: tuple[Path, ...] = ()
 
     def __call__(self) -> Model:
         """Load it for one worker: one thread, because its siblings want the others. A crowd is refused before its faces are looked at one by one."""
         detector = RetinaFace(threads=1, most_faces=self.most_faces)
-        return load(self.model, runtime=self.runtime, precision=self.precision, threads=1, detector=detector, rates=self.rates)
+        return load(self.model, runtime=self.runtime, precision=self.precision, threads=1, detector=detector, rates=self.rates, with_=self.own)
 
 
 @dataclass(frozen=True)

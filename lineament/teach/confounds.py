@@ -1,6 +1,6 @@
 """Do yes and no differ by something else? Size, blur, brightness, colour, compression and folder, each fitted alone.
 
-    traits (N,d) of one kind -> held-out ranking by them alone -> a warning where it beats chance clearly
+traits (N,d) of one kind -> held-out ranking by them alone -> a warning where it beats chance clearly
 """
 
 from __future__ import annotations

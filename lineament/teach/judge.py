@@ -41,7 +41,7 @@ def platt_targets(targets: Float64) -> Float64:
     Source: Platt, "Probabilistic outputs for support vector machines", 1999, section 2.2.
     """
     yes = targets > 0.5
-    return np.where(yes, (yes.sum() + 1) / (yes.sum() + 2), 1 / ((~yes).sum() + 2))
+    return np.asarray(np.where(yes, (yes.sum() + 1) / (yes.sum() + 2), 1 / ((~yes).sum() + 2)), np.float64)
 
 
 def calibrate(logits: Float64, targets: Float64) -> tuple[float, float]:

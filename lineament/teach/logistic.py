@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lineament.decision.layer import sigmoid
 from lineament.types import Bool, Float64, Int64
 
-PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Candidates, the strongest first. Rows have a mean squared length of 1 and weights sum to the number of examples, so the scale is always this."""
 
 _LEAST_CURVATURE, _STEPS, _EXACT = 1e-6, 60, 1e-9

@@ -1,6 +1,6 @@
 """A network with own attributes beside its own: the same logits, and one more column for each file of `--with`.
 
-    crops -> logits (N,A), features (N,D) -> logits (N,A+K) ; card, decision layer and id grow alike
+crops -> logits (N,A), features (N,D) -> logits (N,A+K) ; card, decision layer and id grow alike
 """
 
 from __future__ import annotations

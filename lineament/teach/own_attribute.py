@@ -1,6 +1,6 @@
 """The file of an own attribute: one small JSON object, no code in it, with its card.
 
-    {kind, name, base, weights, bias, decision, card} -> features (N,D) -> logits (N,)
+{kind, name, base, weights, bias, decision, card} -> features (N,D) -> logits (N,)
 """
 
 from __future__ import annotations

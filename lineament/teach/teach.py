@@ -1,6 +1,6 @@
 """The sentence of this room: sorted photos to one own attribute, and what to think of it.
 
-    photos -> examples -> groups -> rows -> out-of-fold answers -> (calibration, scores, warnings) -> head -> file
+photos -> examples -> groups -> rows -> out-of-fold answers -> (calibration, scores, warnings) -> head -> file
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def teach(name: str, found: Collected, network: Network, *, rate: float = 0.5, o
     own = replace(own, calibration=judge.calibrate(held.logits, targets), rate=rate)
     own = replace(own, band=judge.band(moved(held.probs, rate), probs_of(own, unsure)))
     found_scores = judge.with_intervals(held, targets, groups, seed=seed)
-    report = {
+    report: dict[str, Any] = {
         "name": name, "base": base_of(network.card), "counts": counts_of(found, sure, groups), "rate": rate, "penalty": PENALTIES[place],
         "learnable": judge.learnable(found_scores), "scores": found_scores,
         "learning_curve": judge.learning_curve(rows, place, found_scores["accuracy"]["value"], seed=seed),
@@ -108,8 +108,8 @@ def check_enough(found: Collected, sure: Sequence[Example]) -> None:
             lost = f" {len(found.without_face)} of all photos show no face, {len(found.unreadable)} give no picture." if _lost(found) else ""
             why = f" First: {found.unreadable[0][0]}: {found.unreadable[0][1]}" if found.unreadable else ""
             raise UsageError(
-                f"Only {usable[label]} usable photos for --{SIDES[label]} (of {found.listed[SIDES[label]]}); at least {LEAST} are needed, and 30 are a "
-                f"good start.{lost}{why}"
+                f"Only {usable[label]} usable photos for --{SIDES[label]} (of {found.listed[SIDES[label]]}); at least {LEAST} are needed, "
+                f"and 30 are a good start.{lost}{why}"
             )
 
 
