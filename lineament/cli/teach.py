@@ -106,7 +106,9 @@ def write_sheet(taught: Taught, path: Path) -> None:
     tiles = [Tile(Path(source), f"{side}, {chance:.0%} likely\n{Path(source).name[:18]}") for source, side, chance in taught.suspects]
     path.parent.mkdir(parents=True, exist_ok=True)
     counts = taught.report["counts"]["used"]
-    contact_sheet(tiles, title=f"{taught.own.name}: labels that look wrong", facts=[f"of {counts['yes']} yes and {counts['no']} no"]).save(path, "PNG")
+    contact_sheet(tiles, title=f"{taught.own.name}: labels that look wrong", facts=[f"of {counts['yes']} yes and {counts['no']} no"]).save(
+        path, "PNG"
+    )
 
 
 def lines(taught: Taught) -> list[str]:
