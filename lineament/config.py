@@ -29,7 +29,7 @@ _UNSET = {
 }
 
 
-def _bounded(default: Any, **bounds: Any) -> Any:
+def bounded(default: Any, **bounds: Any) -> Any:
     """A field with `least`, `above`, `most` or `below` it, or `among` names; None is never out of bounds."""
     return field(default=default, metadata=bounds)
 
@@ -78,15 +78,16 @@ class Claim:
 class ModelConfig(Checked):
     """The network. name: baseline, mgmtn, far-amtn, dmm-cnn, or `module.path:Class`; options: its switches, passed by keyword.
 
-    weights: the trunk's pretrained file; start: trained weights (shipped name, run folder or file) whose matching tensors it begins with.
+    weights: the trunk's pretrained file, or `imagenet` for timm's own; start: trained weights (shipped name, run folder or
+    file) whose matching tensors it begins with.
     """
 
     name: str = "baseline"
     backbone: str = "mobilenetv1_100"
     weights: str | None = None
     start: str | None = None
-    frozen_stages: int = _bounded(0, least=0)
-    input_size: tuple[int, int] = _bounded((235, 192), least=1)
+    frozen_stages: int = bounded(0, least=0)
+    input_size: tuple[int, int] = bounded((235, 192), least=1)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -106,11 +107,11 @@ class DataConfig(Checked):
     split: str = "all"
     align: str = "stored"
     exclude: str | None = None
-    people: str = _bounded("all", among=("all", "training", "reserved"))
-    limit: int | None = _bounded(None, least=1)
-    holdout: int = _bounded(512, least=0)
+    people: str = bounded("all", among=("all", "training", "reserved"))
+    limit: int | None = bounded(None, least=1)
+    holdout: int = bounded(512, least=0)
     attributes: tuple[str, ...] | None = None
-    balance: float = _bounded(0.0, least=0.0, most=1.0)
+    balance: float = bounded(0.0, least=0.0, most=1.0)
     cache: str | None = "runs/cache"
     regions: str | None = None
     landmarks: str | None = None
@@ -127,17 +128,17 @@ class AugmentConfig(Checked):
     jpeg: compressed.
     """
 
-    crop: tuple[int, int] | None = _bounded((216, 176), least=1)
+    crop: tuple[int, int] | None = bounded((216, 176), least=1)
     flip: bool = True
-    turn: float = _bounded(0.0, least=0.0, most=180.0)
-    scale: float = _bounded(0.0, least=0.0, below=1.0)
-    shift: float = _bounded(0.0, least=0.0, below=1.0)
-    brightness: float = _bounded(0.2, least=0.0, below=1.0)
-    contrast: float = _bounded(0.0, least=0.0, below=1.0)
-    erase: float = _bounded(0.0, least=0.0, most=1.0)
-    cut: float = _bounded(0.0, least=0.0, most=1.0)
-    resolution: float = _bounded(0.0, least=0.0, most=1.0)
-    jpeg: float = _bounded(0.0, least=0.0, most=1.0)
+    turn: float = bounded(0.0, least=0.0, most=180.0)
+    scale: float = bounded(0.0, least=0.0, below=1.0)
+    shift: float = bounded(0.0, least=0.0, below=1.0)
+    brightness: float = bounded(0.2, least=0.0, below=1.0)
+    contrast: float = bounded(0.0, least=0.0, below=1.0)
+    erase: float = bounded(0.0, least=0.0, most=1.0)
+    cut: float = bounded(0.0, least=0.0, most=1.0)
+    resolution: float = bounded(0.0, least=0.0, most=1.0)
+    jpeg: float = bounded(0.0, least=0.0, most=1.0)
 
 
 @dataclass(frozen=True)
@@ -148,17 +149,17 @@ class LossConfig(Checked):
     identity: weight of the identity-centred term (objectives/identity.py). thresholds: `half`, or `adaptive`, moved at every look at the
     held-out slice and written into the card.
 
-    distill: d in targets (1 - d) * label + d * teacher; teacher: an array of probabilities from scripts/cache_teacher.py ({fingerprint} is the
+    distill: d in targets (1 - d) * label + d * teacher; teacher: an array of probabilities, made by prepare.teachers ({fingerprint} is the
     data's); teacher_fills_unknown: where a label is unknown the teacher's probability is the target, else it stays unknown.
     """
 
     name: str = "bce"
     options: Mapping[str, Any] = field(default_factory=dict)
-    landmark: float = _bounded(0.5, least=0.0)
-    landmark_form: str = _bounded("squared", among=("squared", "nme"))
-    identity: float = _bounded(0.0, least=0.0)
-    thresholds: str = _bounded("half", among=("half", "adaptive"))
-    distill: float = _bounded(0.0, least=0.0, most=1.0)
+    landmark: float = bounded(0.5, least=0.0)
+    landmark_form: str = bounded("squared", among=("squared", "nme"))
+    identity: float = bounded(0.0, least=0.0)
+    thresholds: str = bounded("half", among=("half", "adaptive"))
+    distill: float = bounded(0.0, least=0.0, most=1.0)
     teacher: str | None = None
     teacher_fills_unknown: bool = False
 
@@ -168,7 +169,7 @@ class WeightingConfig(Checked):
     """name: uniform, dmm, dws, validation_trend or uncertainty; options by keyword; windows: how often in an epoch it learns."""
 
     name: str = "uniform"
-    windows: int = _bounded(1, least=1)
+    windows: int = bounded(1, least=1)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -179,21 +180,37 @@ class OptimiserConfig(Checked):
     tensorboard: write the log's numbers there too; log.csv is the truth.
     """
 
-    name: str = _bounded("adamw", among=("adamw", "sgd"))
-    lr: float = _bounded(4e-4, above=0.0)
-    head_lr_factor: float = _bounded(5.0, above=0.0)
-    weight_decay: float = _bounded(0.02, least=0.0)
-    warmup_steps: int = _bounded(200, least=0)
-    epochs: int = _bounded(5, least=1)
-    batch: int = _bounded(64, least=1)
-    ema: float = _bounded(0.998, least=0.0, below=1.0)
-    clip_norm: float = _bounded(0.0, least=0.0)
-    precision: str = _bounded("bf16", among=("fp32", "bf16"))
+    name: str = bounded("adamw", among=("adamw", "sgd"))
+    lr: float = bounded(4e-4, above=0.0)
+    head_lr_factor: float = bounded(5.0, above=0.0)
+    weight_decay: float = bounded(0.02, least=0.0)
+    warmup_steps: int = bounded(200, least=0)
+    epochs: int = bounded(5, least=1)
+    batch: int = bounded(64, least=1)
+    ema: float = bounded(0.998, least=0.0, below=1.0)
+    clip_norm: float = bounded(0.0, least=0.0)
+    precision: str = bounded("bf16", among=("fp32", "bf16"))
     device: str = "cpu"
-    threads: int | None = _bounded(None, least=1)
-    checkpoint_minutes: float = _bounded(3.0, least=0.0)
-    patience: int | None = _bounded(None, least=1)
+    threads: int | None = bounded(None, least=1)
+    checkpoint_minutes: float = bounded(3.0, least=0.0)
+    patience: int | None = bounded(None, least=1)
     tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class PrepareConfig(Checked):
+    """How what a run reads beside its images is made where it is not there yet (training/prepare): the files named by data.regions,
+    data.landmarks, loss.teacher and model.options.region_weights.
+
+    masks: what data.regions gets: `learned` by the region network, `keypoints` drawn from each face's own points, or `mean-of-learned`, one mean
+    for all. regions: the config that trains the region network. teachers: names, runs or files whose answers are loss.teacher's, mean over views.
+    """
+
+    masks: str = bounded("learned", among=("learned", "keypoints", "mean-of-learned"))
+    regions: str | None = None
+    teachers: tuple[str, ...] = ()
+    views: int = bounded(2, least=1)
+    precision: str = bounded("fp32", among=("fp32", "bf16"))
 
 
 @dataclass(frozen=True)
@@ -201,7 +218,7 @@ class TrainConfig(Checked):
     """A whole training run."""
 
     name: str
-    seed: int = _bounded(0, least=0)
+    seed: int = bounded(0, least=0)
     claim: Claim = field(default_factory=Claim)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -209,6 +226,7 @@ class TrainConfig(Checked):
     loss: LossConfig = field(default_factory=LossConfig)
     weighting: WeightingConfig = field(default_factory=WeightingConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,8 +3,8 @@
     python scripts/ablate.py lineament/configs/cpu/ablations/*.yaml --seeds 0 1 2
     python scripts/ablate.py baseline --seeds 0 1 --system 0
 
-A run whose record is in results/runs already is left alone; a half-finished one in --runs is resumed. Configs that read cached masks or
-landmarks need scripts/make_caches.py --config FILE first.
+A run whose record is in results/runs already is left alone; a half-finished one in --runs is resumed. What a config reads beside its images
+is made before its first step.
 """
 
 from __future__ import annotations

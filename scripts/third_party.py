@@ -22,6 +22,7 @@ RULES = (
     # pattern, section of THIRD_PARTY.md that explains it, licence
     ("lineament/weights/retinaface*", "RetinaFace-MobileNet0.25", "MIT"),
     ("lineament/weights/eyes*", "MediaPipe eye network", "Apache-2.0"),
+    ("lineament/weights/mesh*", "MediaPipe face mesh", "Apache-2.0"),
     ("lineament/weights/astronaut*", "Astronaut portrait", "public domain"),
     ("lineament/weights/*demo*.png", "Astronaut portrait", "public domain"),
     ("lineament/weights/*demo*.jpg", "Astronaut portrait", "public domain"),

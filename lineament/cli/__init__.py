@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "Check versions, providers, weights and answers of this installation.",
     "schema": "Print the JSON Schema of a record.",
     "configs": "List the training configurations that can be named with --config.",
+    "prepare": "Make what a training configuration reads: crops, landmarks, masks, a region network, a teacher's answers.",
     "train": "Train a network from a configuration file.",
     "export": "Export a training run to one ONNX file with its card.",
     "teach": "Teach an own attribute from a few sorted photos.",

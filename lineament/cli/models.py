@@ -7,16 +7,22 @@ from typing import Any
 import typer
 
 from lineament.cli import options
+from lineament.errors import ModelFileError
 
 
 def command(json_file: options.JsonFile = None) -> None:
-    """List the models that can be named with --model: file, size, architecture, measured accuracy, licence."""
+    """List the models that can be named with --model: where each came from, file, size, architecture, measured accuracy, licence."""
     from rich.table import Table
 
     from lineament.cli.output import show, write_json
     from lineament.runtime.registry import list_models
 
-    rows = [_row(entry) for entry in list_models()]
+    rows = []
+    for entry in list_models():
+        try:
+            rows.append(_row(entry))
+        except ModelFileError as error:  # a stranger's file in a folder of LINEAMENT_MODELS
+            typer.echo(f"Not listed: {error}", err=True)
     if json_file is not None:
         write_json(rows, json_file)
         return
@@ -24,11 +30,11 @@ def command(json_file: options.JsonFile = None) -> None:
         typer.echo("No model is shipped in this installation. Give --model the path of an ONNX file.", err=True)
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "id", "precision", "MB", "accuracy", "architecture", "licence"):
+    for column in ("name", "id", "precision", "MB", "accuracy", "architecture", "from", "licence"):
         table.add_column(column, justify="right" if column in ("MB", "accuracy") else "left")
     for row in rows:
         accuracy = "-" if row["mean_accuracy"] is None else f"{100 * row['mean_accuracy']:.2f} %"
-        texts = [row["name"], row["id"], row["precision"], f"{row['bytes'] / 1e6:.1f}", accuracy, row["architecture"], row["licence"]]
+        texts = [row["name"], row["id"], row["precision"], f"{row['bytes'] / 1e6:.1f}", accuracy, row["architecture"], row["origin"], row["licence"]]
         table.add_row(*texts)
     show(table, [], to_stderr=False, quiet=False)
 
@@ -41,6 +47,7 @@ def _row(entry: Any) -> dict[str, Any]:
     measured = (card.document.get("metrics") or {}).get("official_val", {})
     return {
         "name": entry.name, "id": model_id(card), "precision": entry.precision, "bytes": entry.path.stat().st_size, "file": str(entry.path),
+        "origin": entry.origin,
         "sha256": card.file_sha256, "architecture": card.document["architecture"], "licence": card.document["licence"],
         "attributes": len(card.attributes), "mean_accuracy": measured.get("mean_accuracy"), "intended_use": card.document["intended_use"],
     }  # fmt: skip

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lineament.cli import EXIT_INTERRUPTED, options
-from lineament.cli.config_options import Config, Data, Device, Values, chosen, repeated
+from lineament.cli.config_options import Config, Data, Device, Download, Values, chosen, repeated
 from lineament.cli.interrupt import on_signal
+from lineament.cli.prepare import teller
 from lineament.errors import MissingExtraError
 
 _LINE_EVERY = 30.0
@@ -33,17 +34,19 @@ def command(
     seed: Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="In place of the configuration's seed.")] = None,
     device: Device = None,
     values: Values = None,
+    allow_download: Download = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a network from a configuration file. Resumes after any interruption to the same loss curve with --resume."""
     try:
-        from lineament.training.trainer import Trainer
+        from lineament.training.trainer import Preparing, Trainer
     except ImportError as error:
         raise MissingExtraError(str(error.name), "train") from error
     settings = chosen(config, data=data, device=device, values=values)
     if seed is not None:
         settings = replace(settings, seed=seed)
-    trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=start)
+    preparing = Preparing(allow_download, teller(quiet=quiet))
+    trainer = Trainer(settings, out or Path("runs") / settings.name, resume=resume, start=start, preparing=preparing)
     if trainer.team.leads:  # one of many processes speaks
         for name in trainer.not_copied:
             typer.echo(f"Starts fresh, not in {start or settings.model.start}: {name}", err=True)

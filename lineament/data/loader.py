@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from lineament.data.block_file import Progress, write_blocks
 from lineament.data.labelled import LabelledFiles, Source, read_or_error
 from lineament.errors import DataError, ImageError
 from lineament.geometry import CROP_SIZE
@@ -57,39 +58,55 @@ class CropCache:
     A picture that gives no pixels is a black crop whose labels are not known, so that it teaches nothing; `damaged` says which and why, as does
     the file beside the crops. The fingerprint is of names and labels: after replacing pictures under their old names, delete the folder.
 
-    Args: decode: encoded image -> crop, `decode_crop` for images that are crops; kind: names any other way of decoding in the file's name.
+    Args: decode: encoded image -> crop, `decode_crop` for images that are crops; kind: names any other way of decoding in the file's name;
+        progress: told (crops done, crops in all) while they are decoded. What an interruption leaves is gone on with.
+    Raises: DataError where no image could be read, and where the disk is full.
     """
 
-    def __init__(self, source: Source, folder: str | os.PathLike[str], decode: CropDecoder = decode_crop, kind: str = "") -> None:
+    def __init__(
+        self, source: Source, folder: str | os.PathLike[str], decode: CropDecoder = decode_crop, kind: str = "", progress: Progress | None = None
+    ) -> None:
         self.table: LabelledFiles = source.table
-        self.path = Path(folder) / f"{self.table.fingerprint()}{'-' if kind else ''}{kind}.u8"
+        self.path = crop_file(self.table, folder, kind)
         shape = (len(self.table), 3, *CROP_SIZE)
-        if not self._complete(shape):
-            self._fill(source, shape, decode)
+        if not crops_complete(self.path, shape):
+            self._fill(source, shape, decode, progress)
         self.crops = np.memmap(self.path, np.uint8, "r", shape=shape)
         self.damaged: dict[str, str] = json.loads(self.path.with_suffix(".json").read_text()).get("damaged", {})
         if self.damaged:
             self.table.known[[row for row, file in enumerate(self.table.files) if file in self.damaged]] = False
 
-    def _complete(self, shape: tuple[int, ...]) -> bool:
-        done = self.path.with_suffix(".json")
-        return done.is_file() and self.path.is_file() and json.loads(done.read_text())["shape"] == list(shape)
-
-    def _fill(self, source: Source, shape: tuple[int, ...], decode: CropDecoder) -> None:
+    def _fill(self, source: Source, shape: tuple[int, ...], decode: CropDecoder, progress: Progress | None) -> None:
         if shape[0] == 0:
             raise DataError("The training data hold no image. Check data.path, data.split and data.exclude in the config.")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        crops, damaged = np.memmap(self.path, np.uint8, "w+", shape=shape), dict[str, str]()
-        encoded = (read_or_error(source, row) for row in range(shape[0]))
-        with ThreadPoolExecutor(2) as pool:
-            for first in range(0, shape[0], 1024):
-                block = [data for _, data in zip(range(min(1024, shape[0] - first)), encoded, strict=False)]
-                crops[first : first + len(block)], why = decode_each(block, decode, pool)
-                damaged |= {self.table.files[first + place]: reason for place, reason in why.items()}
+        damaged: dict[str, str] = {}
+        with ThreadPoolExecutor(_decoders()) as pool:
+
+            def crops(first: int, end: int) -> npt.NDArray[np.uint8]:
+                found, why = decode_each([read_or_error(source, row) for row in range(first, end)], decode, pool)
+                damaged.update({self.table.files[first + place]: reason for place, reason in why.items()})
+                return found
+
+            write_blocks(self.path, shape, np.uint8, crops, at_once=256, notes=damaged, progress=progress)
         if len(damaged) == shape[0]:
             raise DataError(f"None of the {shape[0]} training images could be read; the first, {self.table.files[0]}: {damaged[self.table.files[0]]}")
-        crops.flush()
         self.path.with_suffix(".json").write_text(json.dumps({"shape": list(shape), "damaged": damaged}))
+
+
+def crop_file(table: LabelledFiles, folder: str | os.PathLike[str], kind: str = "") -> Path:
+    """Return where the decoded crops of a table lie, or will."""
+    return Path(folder) / f"{table.fingerprint()}{'-' if kind else ''}{kind}.u8"
+
+
+def crops_complete(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether the file of crops at `path` is whole and of `shape`."""
+    done = path.with_suffix(".json")
+    return done.is_file() and path.is_file() and json.loads(done.read_text())["shape"] == list(shape)
+
+
+def _decoders() -> int:
+    """Return how many threads decode: those of the machine, since decoding leaves the interpreter's lock alone."""
+    return max(2, min(16, os.cpu_count() or 2))
 
 
 def split_by_identity(table: LabelledFiles, holdout: int, seed: int = 0) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -6,6 +6,7 @@ norms arrive folded (mean 0, variance 1), so `fold_norms` merges them into the c
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,16 +115,61 @@ def _timm(recipe: BackboneSpec) -> nn.Module:
     return timm.create_model(str(recipe.timm_name), pretrained=False, num_classes=0, **recipe.timm_options)
 
 
+IMAGENET = "imagenet"
+"""In place of a file: timm's own ImageNet weights of the trunk."""
+
+
+def trunk_file(name: str, weights: str | Path, *, allow_download: bool = False) -> Path:
+    """Return the safetensors file that `model.weights` means: the file itself, or for `imagenet` timm's own weights in the local hub cache.
+
+    Args: allow_download: fetch them where the cache lacks them; without it nothing here touches the network.
+    Raises: ConfigError where they are not in the cache, naming both ways to get them; ModelFileError where the download fails.
+    """
+    if str(weights) != IMAGENET:
+        return Path(weights)
+    import timm
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    recipe = RECIPES.get(name)
+    known = None if recipe is None or recipe.timm_name is None else timm.get_pretrained_cfg(recipe.timm_name)
+    repository = None if known is None else known.hf_hub_id
+    if not repository:
+        raise ConfigError(f"model.weights: imagenet means timm's weights, and timm has none of {name!r}. Name a file, or set it to null.")
+    found = try_to_load_from_cache(repository, "model.safetensors")
+    if isinstance(found, str):
+        return Path(found)
+    if not allow_download:
+        raise ConfigError(
+            f"model.weights: imagenet means timm's weights of {name} ({repository}), which are not on this machine. "
+            "Add --allow-download to fetch them once (about 100 MB), or give a file: --set model.weights=FILE.safetensors."
+        )
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except Exception as error:  # what the hub's client raises is its transport's
+        raise ModelFileError(f"{repository} could not be fetched ({error}). Give a file: --set model.weights=FILE.safetensors.") from error
+
+
 def _load(net: nn.Module, weights: str | Path) -> None:
+    """Fill a timm network from its safetensors file. Tensors of its classifier, by timm's name for it, are left out: it has none here."""
     from safetensors.torch import load_file
 
     path = Path(weights)
     if not path.is_file():
         raise ModelFileError(f"No trunk weights at {path}. Give the file's path in the config (model.weights) or set it to null.")
-    state = load_file(path)
+    state = _without_classifier(net, load_file(path))
     missing, unexpected = net.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise ModelFileError(f"{path} does not fit the trunk: {len(missing)} tensors missing ({missing[:2]}), {len(unexpected)} unknown.")
+
+
+def _without_classifier(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return timm's tensors in the names of today's timm, without the classifier's."""
+    renamed = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if renamed is not None:
+        state = renamed(state, net)
+    said = getattr(net, "pretrained_cfg", {}).get("classifier") or ()
+    names = (said,) if isinstance(said, str) else tuple(said)
+    return {key: tensor for key, tensor in state.items() if not any(key.startswith(f"{name}.") for name in names)}
 
 
 def _mobilenet(net: nn.Module) -> tuple[nn.Module, list[nn.Module], tuple[int, int, int]]:
@@ -168,7 +214,8 @@ def create_backbone(
     """Build a trunk.
 
     Args:
-        name: one of `RECIPES`. weights: a safetensors file of the whole timm network without its classifier, or None for random weights.
+        name: one of `RECIPES`. weights: a safetensors file of the timm network, `imagenet` for timm's own from the hub cache or None for
+            random weights.
         fold_norms: merge batch norms into convolutions; by default exactly where `weights` are the face-pretrained MobileNetV1.
         input_size: (h, w), needed by `swin_tiny` only.
 
@@ -184,8 +231,8 @@ def create_backbone(
         recipe = BackboneSpec(recipe.timm_name, {"img_size": input_size}, recipe.channels, recipe.mean, recipe.std)
     net = _timm(recipe)
     if weights is not None:
-        _load(net, weights)
-    if fold_norms if fold_norms is not None else (name == "mobilenetv1_100" and weights is not None):
+        _load(net, trunk_file(name, weights))
+    if fold_norms if fold_norms is not None else (name == "mobilenetv1_100" and weights not in (None, IMAGENET)):
         net.eval()
         with torch.no_grad():
             _fold(net)

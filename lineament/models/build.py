@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from lineament.config import ModelConfig, expand
 from lineament.errors import ConfigError
-from lineament.models.backbone import create_backbone, create_preprocess
+from lineament.models.backbone import IMAGENET, create_backbone, create_preprocess, trunk_file
 from lineament.schema import CELEBA_40, MGMTN_GROUPS
 
 NETWORKS: Mapping[str, str] = {
@@ -59,13 +60,20 @@ def called(name: str, *given: Any, **options: Any) -> nn.Module:
     return found(*given, **options)
 
 
+def trunk_weights(config: ModelConfig, *, allow_download: bool = False) -> Path | None:
+    """Return the file of the pretrained trunk that a config names, None for none. Raises: as `backbone.trunk_file`; ConfigError of a variable."""
+    if config.weights is None:
+        return None
+    return trunk_file(config.backbone, IMAGENET if config.weights == IMAGENET else expand(config.weights), allow_download=allow_download)
+
+
 def build_network(config: ModelConfig, attributes: Sequence[str], *, random_trunk: bool = False) -> nn.Module:
     """Build the network a config describes.
 
     Args: random_trunk: skip the trunk's pretrained file (its tensors are about to be overwritten by a checkpoint), folding norms all the same.
     """
-    weights = None if config.weights is None or random_trunk else expand(config.weights)
-    folded = config.backbone == "mobilenetv1_100" and config.weights is not None
+    weights = None if config.weights is None or random_trunk else trunk_weights(config)
+    folded = config.backbone == "mobilenetv1_100" and config.weights not in (None, IMAGENET)
     backbone = create_backbone(config.backbone, weights, config.frozen_stages, fold_norms=folded, input_size=config.input_size)
     preprocess = create_preprocess(config.backbone, config.input_size)
     return called(config.name, backbone, preprocess, tuple(attributes), groups_for(attributes), **config.options)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lineament.config import TrainConfig, from_dict
 from lineament.errors import ModelFileError
+from lineament.model_files import model_folders
 from lineament.models.build import build_network
 from lineament.models.legacy import FORMAT, as_it_was
 
@@ -90,16 +91,17 @@ def find_weights(name: str) -> Path:
     Raises: ModelFileError naming where it looked.
     """
     given, package = Path(name), Path(__file__).parent.parent / "weights"
-    places = [
-        given,
-        given / "model.safetensors",
-        package / f"{name}.safetensors",
-        package.parent.parent / "results" / "systems" / name / "model.safetensors",
-    ]
+    places = [given, given / "model.safetensors", package / f"{name}.safetensors"]
+    for folder in model_folders():
+        places += [folder.path / name / "model.safetensors", folder.path / f"{name}.safetensors"]
     for place in places:
         if place.is_file():
             return place
-    raise ModelFileError(f"No trainable weights {name!r}: looked for {', '.join(map(str, places))}. The wheel holds none; use a source checkout.")
+    looked = ", ".join(str(place) for place in places)
+    raise ModelFileError(
+        f"No trainable weights {name!r}: looked for {looked}. The trained systems come with `pip install lineament-systems`, or let LINEAMENT_MODELS "
+        "name a folder that holds them."
+    )
 
 
 def begin(network: nn.Module, start: str) -> list[str]:

@@ -141,7 +141,7 @@ class MGMTN(nn.Module):
         if self.region_net is not None and not learned:
             raise ConfigError(
                 "mgmtn: mask: learned needs a trained region network also where data.regions gives cached masks, since the exported network predicts "
-                "its own. Set model.options.region_weights (scripts/train_regions.py makes them), region_trainable: true, or another mask."
+                "its own. Set model.options.region_weights to a file (`lineament prepare` makes it), region_trainable: true, or another mask."
             )
 
     def whole_frame_region(self, n: int) -> Tensor | None:

@@ -6,27 +6,29 @@ name | path -> ONNX file (+ card) -> runtime -> Network
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lineament.errors import ModelFileError, UsageError
+from lineament.model_files import ModelFolder, checkout_systems, model_folders
 from lineament.runtime.network import Network
 
 RUNTIMES = ("onnx", "openvino", "cuda", "coreml", "auto")
 PRECISIONS = ("fp32", "bf16", "int8")
 SYSTEMS = ("baseline", "mgmtn", "far-amtn", "dmm-cnn")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_NOT_NETWORKS = ("retinaface", "eyes")  # the pipeline's own
+_NOT_NETWORKS = ("retinaface", "eyes", "mesh")  # the pipeline's own
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model that can be named: its file, and the precision that file holds (fp32, or int8 for NAME.int8.onnx)."""
+    """A model that can be named: its file, the precision that file holds (fp32, or int8 for NAME.int8.onnx), and where it came from."""
 
     name: str
     path: Path
     precision: str = "fp32"
+    origin: str = "package"
 
 
 def weights_folder() -> Path:
@@ -36,18 +38,32 @@ def weights_folder() -> Path:
 
 def systems_folder() -> Path:
     """Return `results/systems` of a source checkout, where the trained comparison systems lie (it may not exist)."""
-    return Path(__file__).resolve().parent.parent.parent / "results" / "systems"
+    return checkout_systems()
 
 
 def list_models() -> list[ModelEntry]:
-    """Return every model that has a name here: the package's weights first (`default` first of all), then a checkout's systems."""
+    """Return every model that has a name here: the package's weights first (`default` first of all), then those on the search path in its order.
+
+    A name is listed once, where it is found first: see `lineament/model_files.py`.
+    """
     entries = [_entry(path) for path in sorted(weights_folder().glob("*.onnx")) if not path.name.startswith(_NOT_NETWORKS)]
     known = {(entry.name, entry.precision) for entry in entries}
-    for path in sorted(systems_folder().glob("*/model*.onnx")):
-        entry = ModelEntry(path.parent.name, path, "int8" if path.name == "model.int8.onnx" else "fp32")
-        if (entry.name, entry.precision) not in known:
-            entries.append(entry)
+    folders = [folder for folder in model_folders() if folder.origin != "checkout"]
+    for folder in (*folders, ModelFolder(systems_folder(), "checkout")):
+        for entry in _in_folder(folder):
+            if (entry.name, entry.precision) not in known:
+                known.add((entry.name, entry.precision))
+                entries.append(entry)
     return sorted(entries, key=lambda entry: (entry.name != "default", entry.precision != "fp32"))
+
+
+def _in_folder(folder: ModelFolder) -> Iterator[ModelEntry]:
+    """Yield the models of a folder: NAME/model.onnx, NAME/model.int8.onnx, NAME.onnx, NAME.int8.onnx."""
+    for path in sorted(folder.path.glob("*/model*.onnx")):
+        if path.name in ("model.onnx", "model.int8.onnx"):
+            yield ModelEntry(path.parent.name, path, "int8" if path.name == "model.int8.onnx" else "fp32", folder.origin)
+    for path in sorted(folder.path.glob("*.onnx")):
+        yield replace(_entry(path), origin=folder.origin)
 
 
 def _entry(path: Path) -> ModelEntry:
@@ -73,7 +89,7 @@ def resolve_model(name_or_path: str | Path, precision: str | None = None) -> Mod
     if Path(text).is_file():
         return _from_path(Path(text), wanted)
     names = sorted({entry.name for entry in list_models()})
-    extra = " It is a trained system: run from a source checkout, which holds results/systems." if text in SYSTEMS else ""
+    extra = " It is a trained system: pip install lineament-systems, or let LINEAMENT_MODELS name a folder that holds it." if text in SYSTEMS else ""
     raise ModelFileError(f"No model is called {text!r} here.{extra} Known: {', '.join(names) or 'none'}; or give the path of an ONNX file.")
 
 

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from lineament.config import DataConfig, LossConfig, TrainConfig, expand
+from lineament.data.block_file import Progress
 from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
+from lineament.data.image_folder import ImageFolder
 from lineament.data.labelled import Chosen, LabelledFiles, Source, Subset, blocks_of, read_or_error
 from lineament.data.lfwa import LFWA
 from lineament.data.loader import CropCache, CropDecoder, decode_crop, decode_each
@@ -119,6 +121,8 @@ def open_training_source(data: DataConfig) -> Source:
     path = expand(data.path)
     if data.layout == "table":
         return LabelTable(path, None if data.images is None else expand(data.images), data.split, attributes=data.attributes)
+    if data.layout == "images":
+        return ImageFolder(path)
     if data.layout == "parquet":
         return HubParquet(path, data.attributes, data.split)
     source: Source
@@ -127,7 +131,7 @@ def open_training_source(data: DataConfig) -> Source:
     elif data.layout == "lfwa":
         source = LFWA(path, data.split, None if data.images is None else expand(data.images))
     else:
-        raise ConfigError(f"Unknown data.layout {data.layout!r}. Use parquet, official, lfwa, table or synthetic.")
+        raise ConfigError(f"Unknown data.layout {data.layout!r}. Use parquet, official, lfwa, table, images or synthetic.")
     return source if data.attributes is None else Chosen(source, data.attributes)
 
 
@@ -139,28 +143,42 @@ def _excluded(path: str) -> set[str]:
         return {row[0] for row in csv.reader(opened) if row}
 
 
+def per_row_file(path: str, table: LabelledFiles) -> Path:
+    """Return the file of an array (N,...) saved beside the crops: {fingerprint} in its name is the table's."""
+    return Path(str(expand(path)).replace("{fingerprint}", table.fingerprint()))
+
+
 def _per_row(path: str | None, table: LabelledFiles) -> Any:
-    """Memory-map an array (N,...) saved beside the crops, checked against the table's fingerprint in its name."""
+    """Memory-map an array (N,...) saved beside the crops, checked against the table's rows."""
     if path is None:
         return None
-    file = Path(str(expand(path)).replace("{fingerprint}", table.fingerprint()))
+    file = per_row_file(path, table)
     if not file.is_file():
-        raise DataError(f"No cached array at {file}. Make it first (docs/training.md).")
+        raise DataError(f"No cached array at {file}. `lineament prepare` makes it (docs/training.md).")
     array = np.load(file, mmap_mode="r")
     if len(array) != len(table):
         raise DataError(f"{file} holds {len(array)} rows, the data {len(table)}. Make it again.")
     return array
 
 
+def cache_kind(align: str) -> str:
+    """Return what the file of crops that were decoded for `data.align` is called beside its fingerprint. Raises: ConfigError for an unknown one."""
+    if align not in _CACHE_KINDS:
+        raise ConfigError(f"Unknown data.align {align!r}. Use stored or detect.")
+    return _CACHE_KINDS[align]
+
+
+_CACHE_KINDS = {"stored": "", "detect": "detect"}
+
+
 def _decoder(align: str) -> tuple[CropDecoder, str]:
     """Return how an encoded image becomes a crop, and what caches made that way are called."""
+    kind = cache_kind(align)
     if align == "stored":
-        return decode_crop, ""
-    if align == "detect":
-        from lineament.training.prepare.detected_crops import Detected
+        return decode_crop, kind
+    from lineament.training.prepare.detected_crops import Detected
 
-        return Detected(), "detect"
-    raise ConfigError(f"Unknown data.align {align!r}. Use stored or detect.")
+    return Detected(), kind
 
 
 def load_rows(config: TrainConfig) -> Subset:
@@ -177,23 +195,23 @@ def load_rows(config: TrainConfig) -> Subset:
     return Subset(source, np.flatnonzero(keep)[: config.data.limit])
 
 
-def load_material(config: TrainConfig) -> Material:
-    """Open, filter and decode (or map, or stream) everything a run needs."""
+def load_material(config: TrainConfig, progress: Progress | None = None) -> Material:
+    """Open, filter and decode (or map, or stream) everything a run needs. Args: progress: told while crops are decoded."""
     data, source = config.data, load_rows(config)
     decode, kind = _decoder(data.align)
-    kept = Stream(source, decode) if data.cache is None else CropCache(source, data.cache, decode, kind)
+    kept = Stream(source, decode) if data.cache is None else CropCache(source, expand(data.cache), decode, kind, progress)
     table, crops = source.table, kept if isinstance(kept, Stream) else kept.crops
     region, landmarks = _per_row(data.regions, table), _per_row(data.landmarks, table)
     return Material(table, crops, region=region, landmarks=landmarks, teacher=_teacher(config, table), damaged=kept.damaged)
 
 
-def load_images(config: TrainConfig, **data: Any) -> Material:
+def load_images(config: TrainConfig, progress: Progress | None = None, **data: Any) -> Material:
     """Open a config's images and labels without its cached arrays and its teacher: what those are made from.
 
-    Args: data: settings of the config's data section to change.
+    Args: progress: told while crops are decoded; data: settings of the config's data section to change.
     """
     images = replace(config.data, regions=None, landmarks=None, **data)
-    return load_material(replace(config, data=images, loss=LossConfig()))
+    return load_material(replace(config, data=images, loss=LossConfig()), progress)
 
 
 def check_fit(material: Material, network: Any, config: TrainConfig) -> None:
@@ -221,7 +239,7 @@ def check_fit(material: Material, network: Any, config: TrainConfig) -> None:
 
 def _teacher(config: TrainConfig, table: LabelledFiles) -> Any:
     if config.loss.teacher is None and (config.loss.distill or config.loss.teacher_fills_unknown):
-        raise ConfigError("loss.distill and loss.teacher_fills_unknown need loss.teacher, made by scripts/cache_teacher.py.")
+        raise ConfigError("loss.distill and loss.teacher_fills_unknown need loss.teacher: the file for the answers of prepare.teachers.")
     array = _per_row(config.loss.teacher, table)
     if array is not None and array.shape != table.targets.shape:
         raise DataError(f"The teacher {config.loss.teacher} holds {array.shape}, the data {table.targets.shape}. Make it again.")

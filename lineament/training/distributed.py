@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -91,5 +92,6 @@ def join(device: str) -> Team:
     if on_cards:
         torch.cuda.set_device(place)  # else every process would work on the first card
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if on_cards else "gloo")
+        # The first process may decode a large set for hours while the others wait for it.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_cards else "gloo", timeout=timedelta(hours=24))
     return Team(dist.get_rank(), size, place)

@@ -125,10 +125,10 @@ def _keep_rows(path: Path, wanted: Callable[[list[str]], bool]) -> None:
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    """What decides the numbers: everything but the words of the claim and where else the log is written."""
+    """What decides the numbers: everything but the words of the claim, how files were made, and where else the log is written."""
     record = json.loads(json.dumps(config.to_dict()))
     record["optimiser"].pop("tensorboard")
-    return {key: value for key, value in record.items() if key != "claim"}
+    return {key: value for key, value in record.items() if key not in ("claim", "prepare")}
 
 
 def _board(folder: Path) -> Any:

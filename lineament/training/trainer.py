@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from lineament.config import TrainConfig
 from lineament.data.loader import balancing, batches, epoch_order, split_by_identity
 from lineament.data.transforms import Frame, augment
-from lineament.errors import ConfigError, DivergedError, UsageError
+from lineament.errors import ConfigError, DataError, DivergedError, LineamentError, UsageError
 from lineament.models.build import build_network
 from lineament.models.checkpoint import begin, save_network
 from lineament.models.layers import TorchOutput
@@ -38,12 +38,21 @@ from lineament.training.dataset import Batch, Material, check_fit, load_material
 from lineament.training.distributed import join
 from lineament.training.heldout import HeldOut, Patience, WindowLosses, measure_held_out
 from lineament.training.optimise import Average, create_optimiser, descend, learning_rate
+from lineament.training.prepare.steps import Preparation, Teller
 from lineament.training.run_folder import CHECKPOINT, Journal
 from lineament.training.side_terms import SideTerms
 
 Rows = npt.NDArray[np.intp]
 _STEP_SEEDS = 1_000_003  # a prime, so that (seed, step) pairs do not meet
 _LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """How a run's own preparation goes: whether trunk weights may be fetched, and who is told."""
+
+    allow_download: bool = False
+    teller: Teller = field(default_factory=Teller)
 
 
 @dataclass
@@ -62,12 +71,15 @@ class Trainer:
     """The state of one run: network, averaged weights, optimiser, position. `run()` carries it to the end.
 
     Args: config; out: run folder; resume: continue the run in `out` if there is one; start: trained weights (name, run folder or file) whose
-    matching tensors the network begins with (`not_copied` names the rest), in place of the config's `model.start`.
+    matching tensors the network begins with (`not_copied` names the rest), in place of the config's `model.start`; preparing: what the config reads
+    and is not there yet is made first, see `training/prepare/steps.py`.
 
     Raises: ConfigError, DataError, ModelFileError, ResumeError, each naming the fix.
     """
 
-    def __init__(self, config: TrainConfig, out: str | os.PathLike[str], *, resume: bool = False, start: str | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, out: str | os.PathLike[str], *, resume: bool = False, start: str | None = None, preparing: Preparing | None = None
+    ) -> None:
         if start is not None:
             config = replace(config, model=replace(config.model, start=start))
         self.config, self.out, settings = config, Path(out), config.optimiser
@@ -76,7 +88,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.team = join(settings.device)
         self.device = self.team.device(settings.device)
-        self.material: Material = load_material(config)
+        self._prepare(preparing or Preparing(), continues=resume and (self.out / CHECKPOINT).is_file())
+        self.material: Material = load_material(self.config)
         table = self.material.table
         self._build(resume=resume)
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)
@@ -101,6 +114,21 @@ class Trainer:
         if self.journal.continues:
             restore(self, *self.journal.load())
             self.journal.forget_after(self.position, self.position / self.steps_per_epoch)
+
+    def _prepare(self, preparing: Preparing, *, continues: bool) -> None:
+        """Make what the config reads and is not there yet: once, by the leading process, while the others wait.
+
+        Raises: as `Preparation.run`; DataError in the processes that waited in vain.
+        """
+        failed: LineamentError | None = None
+        if self.team.leads:
+            config = replace(self.config, model=replace(self.config.model, start=None, weights=None)) if continues else self.config
+            try:
+                Preparation(config, str(self.device), preparing.allow_download, preparing.teller).run()
+            except LineamentError as error:
+                failed = error
+        if self.team.any(failed is not None):
+            raise failed or DataError("The first process could not prepare the data; its message says why.")
 
     def _build(self, *, resume: bool) -> None:
         """Build the network, and copy what it starts from unless a checkpoint is about to be read."""

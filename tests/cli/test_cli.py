@@ -52,7 +52,8 @@ def records(text: str) -> list[dict[str, Any]]:
 def test_help_lists_every_command_of_the_interface() -> None:
     shown = CliRunner().invoke(app, ["--help"]).output
     promised = (
-        *("analyze", "models", "doctor", "schema", "configs", "train", "export", "teach", "evaluate", "calibrate", "compare", "audit"),
+        *("analyze", "models", "doctor", "schema", "configs", "prepare", "train", "export", "teach"),
+        *("evaluate", "calibrate", "compare", "audit"),
         *("audit-labels", "report", "bench", "serve", "index", "search", "forget"),
     )
     assert tuple(COMMANDS) == promised

@@ -15,6 +15,8 @@ from toy_faces import toy_faces  # noqa: E402
 from lineament.data.mean_face import MEAN_FACE_68  # noqa: E402
 from lineament.data.regions import GROUPS, mean_region  # noqa: E402
 from lineament.data.synthetic import make  # noqa: E402
+from lineament.errors import DataError  # noqa: E402
+from lineament.geometry import TEMPLATE  # noqa: E402
 from lineament.models.region_unet import region_terms, region_unet  # noqa: E402
 from lineament.training.prepare import region_data  # noqa: E402
 from lineament.training.prepare.caches import (  # noqa: E402
@@ -25,7 +27,20 @@ from lineament.training.prepare.caches import (  # noqa: E402
     write_mesh_landmarks,
     write_regions,
 )
-from lineament.training.prepare.region_data import CANVAS, MARGIN, PLAIN, Jitter, RegionFace, hold_out, parsed_face, sample, unpack  # noqa: E402
+from lineament.training.prepare.region_data import (  # noqa: E402
+    CANVAS,
+    MARGIN,
+    PLAIN,
+    AnnotatedFaces,
+    Jitter,
+    RegionFace,
+    annotated_region,
+    hold_out,
+    only_groups,
+    parsed_face,
+    sample,
+    unpack,
+)
 from lineament.training.prepare.region_network import (  # noqa: E402
     WEIGHTS_NAME,
     RegionConfig,
@@ -33,7 +48,9 @@ from lineament.training.prepare.region_network import (  # noqa: E402
     draw_batch,
     iou_table,
     load_region_network,
+    make_region_network,
     predict,
+    score,
     train_regions,
 )
 from lineament.types import Faces  # noqa: E402
@@ -66,7 +83,6 @@ def test_image_and_labels_move_together() -> None:
 
 def test_aligned_parsing_face_puts_the_eyes_on_the_template() -> None:
     from lineament.data.parsing import CLASSES
-    from lineament.geometry import TEMPLATE
 
     classes = np.full((256, 256), CLASSES.index("skin"), np.uint8)
     for name, x, y in (("r_eye", 97, 122), ("l_eye", 159, 122), ("nose", 128, 150)):
@@ -88,13 +104,12 @@ def test_aligned_parsing_face_puts_the_eyes_on_the_template() -> None:
     assert not known["Cheeks"].any(), "no background is shown"
 
 
-def test_scores_are_intersection_over_union(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_intersection_over_union() -> None:
     faces = toy_faces(2)
     truth = np.stack([unpack(sample(face, np.random.default_rng(0), PLAIN, 1)[1]) for face in faces])
     shifted = np.roll(truth, 3, axis=3)
     answers = iter(shifted)
-    monkeypatch.setattr("lineament.training.prepare.region_network.predict", lambda network, images: next(answers)[None].astype(np.float32))
-    table = iou_table(region_unet(GROUPS, "toy"), faces)
+    table = iou_table(lambda image: next(answers).astype(np.float32), faces)
     for k, group in enumerate(GROUPS):
         both, either = (truth[:, k] & shifted[:, k]).sum((1, 2)), (truth[:, k] | shifted[:, k]).sum((1, 2))
         assert table[group]["iou"] == pytest.approx(both.sum() / either.sum(), abs=1e-4)
@@ -250,6 +265,79 @@ def test_committed_weights_reach_their_scores(data_dir: Path) -> None:
     for name in scores["held_out"][:8]:
         classes = np.asarray(Image.open(data_dir / "celebamask" / "masks" / f"{name}.png"))
         faces.append(parsed_face(name, load_image(data_dir / "celebamask" / "images" / f"{name}.jpg").pixels, classes))
-    table = iou_table(load_region_network(RESULTS / WEIGHTS_NAME), faces)
+    network = load_region_network(RESULTS / WEIGHTS_NAME)
+    table = iou_table(lambda image: predict(network, image[None])[0], faces)
     for group in ("Mouth", "Nose", "Hair", "Object", "Eyes"):
         assert abs(table[group]["iou"] - scores["parsing"][group]["iou"]) < 0.12, group
+
+
+def _points_of(faces) -> np.ndarray:
+    """Five drawn points per face, in pixels: the polygons are completed by the mean face."""
+    return np.asarray(faces.keypoints, np.float32)
+
+
+def test_annotated_faces_teach_every_group_inside_the_crop_only() -> None:
+    faces = make(3)
+    known = unpack(AnnotatedFaces(faces.crops, _points_of(faces))[1].known)
+    inside = known[:, MARGIN : MARGIN + 218, MARGIN : MARGIN + 178]
+    assert inside.all()
+    assert known.sum() == inside.sum()
+    some = AnnotatedFaces(faces.crops, _points_of(faces), without=("Hair", "Ear"))[1]
+    assert {GROUPS[k] for k in np.flatnonzero(~unpack(some.known).any((1, 2)))} == {"Hair", "Ear"}
+    image, labels, _ = sample(some, np.random.default_rng(0), PLAIN, reduce=1)
+    np.testing.assert_allclose(image.astype(int), faces.crops[1].transpose(1, 2, 0), atol=1)
+    wide = annotated_region(np.float64(_points_of(faces)[1]), (218, 178), "paper")
+    tight = annotated_region(np.float64(_points_of(faces)[1]), (218, 178), "tight")
+    assert (tight[GROUPS.index("Object")] == wide[GROUPS.index("Object")]).all(), "Object covers all face regions in both"
+    assert tight[GROUPS.index("Mouth")].sum() < wide[GROUPS.index("Mouth")].sum()
+    assert (unpack(labels)[GROUPS.index("Nose")] ^ tight[GROUPS.index("Nose")]).mean() < 0.01
+
+
+def test_parsing_masks_teach_only_the_groups_that_were_asked_for() -> None:
+    face = toy_faces(1)[0]
+    kept = only_groups(face, ("Hair", "Ear"))
+    assert {GROUPS[k] for k in np.flatnonzero(unpack(kept.known).any((1, 2)))} <= {"Hair", "Ear"}
+    assert (kept.scored == face.scored).all()
+
+
+def test_a_region_network_is_made_from_plain_images_and_goes_on_when_cut_off(tmp_path: Path) -> None:
+    crops = make(6).crops
+    config = RegionConfig("mine", scale="toy", images=True, labels=4, parsing=None, landmarks=None, steps=6, batch=2, threads=1)
+
+    class Killed(Exception):
+        pass
+
+    def killed(done: int, total: int) -> None:
+        if total == config.steps and done >= 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        make_region_network(config, tmp_path / "cut" / WEIGHTS_NAME, crops=crops, progress=killed)
+    assert not (tmp_path / "cut" / WEIGHTS_NAME).exists()
+    said: list[str] = []
+    make_region_network(config, tmp_path / "cut" / WEIGHTS_NAME, crops=crops, say=said.append)
+    make_region_network(config, tmp_path / "whole" / WEIGHTS_NAME, crops=crops)
+    one, two = (load_region_network(tmp_path / name / WEIGHTS_NAME).state_dict() for name in ("cut", "whole"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert said == ["Training on 4 annotated, 0 parsed and 0 landmark faces."], "the points were kept"
+    assert np.load(tmp_path / "cut" / "points.npy").shape == (4, 468, 2)
+    with pytest.raises(DataError, match="--data DIR"):
+        make_region_network(config, tmp_path / "none" / WEIGHTS_NAME)
+
+
+def test_the_shipped_mesh_finds_the_eyes_of_an_upright_face(astronaut) -> None:
+    from lineament.detection.retinaface import RetinaFace
+    from lineament.geometry import align
+
+    found = RetinaFace(threads=1).detect(astronaut)
+    aligned = align(astronaut, found.keypoints[:1])
+    points = MeshPoints()(np.asarray(aligned.pixels[0]))
+    five = np.stack([points[[33, 133]].mean(0), points[[362, 263]].mean(0)])
+    assert np.abs(five - TEMPLATE[:2]).max() < 6
+
+
+def test_mean_masks_do_not_follow_a_moved_face() -> None:
+    faces = toy_faces(3)
+    table = score(region_unet(GROUPS, "toy").eval(), RegionFaces([], [], faces, []))
+    assert table["mean_parsing"]["Mouth"]["iou"] > table["mean_parsing_jittered"]["Mouth"]["iou"]
+    assert "landmarks" not in table

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from lineament.data.synthetic_files import write_parquet  # noqa: E402
 from lineament.errors import ConfigError, DataError, ModelFileError  # noqa: E402
 from lineament.models.checkpoint import find_weights, load_tensors  # noqa: E402
 from lineament.training.dataset import Stream, load_material  # noqa: E402
+from lineament.training.prepare.steps import Preparation  # noqa: E402
 from lineament.training.prepare.teacher_answers import Teacher, load_teachers, teacher_probs, view_of  # noqa: E402
 from lineament.training.trainer import Trainer  # noqa: E402
 
@@ -93,18 +92,15 @@ def test_a_teacher_is_silent_where_it_has_no_name_and_useless_without_any(traine
         load_teachers([])
 
 
-def test_the_script_writes_what_the_config_reads_and_targets_move(trained, tmp_path: Path) -> None:
+def test_preparation_writes_what_the_config_reads_and_targets_move(trained, tmp_path: Path) -> None:
     folder, config = trained
-    (tmp_path / "toy.yaml").write_text(json.dumps(config.to_dict()))
-    command = [sys.executable, str(ROOT / "scripts" / "cache_teacher.py"), "--config", str(tmp_path / "toy.yaml")]
-    command += ["--teacher", str(folder / "run"), "--teacher", str(folder / "run" / "epoch_1.safetensors"), "--out", str(tmp_path / "teacher")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**__import__("os").environ, "PYTHONPATH": str(ROOT)})
-    assert done.returncode == 0, done.stderr
-    array = np.load(done.stdout.strip())
-    assert array.shape == (48, 40)
-    about = json.loads(Path(done.stdout.strip()).with_suffix(".json").read_text())
-    assert [len(one["sha256"]) for one in about["teachers"]] == [64, 64]
     loss = {"distill": 0.5, "teacher": str(tmp_path / "teacher" / "{fingerprint}.npy")}
+    names = [str(folder / "run"), str(folder / "run" / "epoch_1.safetensors")]
+    (made,) = Preparation(toy(folder, loss=loss, prepare={"teachers": names, "views": 4})).run()
+    assert np.load(made).shape == (48, 40)
+    np.testing.assert_array_equal(np.load(made), teacher_probs(load_teachers(names), load_material(config), views=4))
+    about = json.loads(made.with_suffix(".json").read_text())
+    assert [len(one["sha256"]) for one in about["teachers"]] == [64, 64]
     started = {}
     for name, settings in (("labels", {}), ("mixed", loss), ("filled", loss | {"teacher_fills_unknown": True})):
         trainer = Trainer(toy(folder, loss=settings), tmp_path / name)
@@ -125,7 +121,7 @@ def test_a_teacher_that_is_missing_or_of_other_data_is_refused(trained, tmp_path
     np.save(tmp_path / "narrow.npy", np.zeros((48, 2), np.float16))
     with pytest.raises(DataError, match="Make it again"):
         load_material(toy(folder, loss={"distill": 0.5, "teacher": str(tmp_path / "narrow.npy")}))
-    with pytest.raises(ConfigError, match="cache_teacher"):
+    with pytest.raises(ConfigError, match=r"prepare\.teachers"):
         Trainer(toy(folder, loss={"distill": 0.5}), tmp_path / "run")
 
 
@@ -184,7 +180,7 @@ def test_weights_are_found_by_name_run_or_file(trained, tmp_path: Path, monkeypa
     folder, config = trained
     assert find_weights(str(folder / "run")) == folder / "run" / "model.safetensors"
     assert find_weights(str(folder / "run" / "epoch_1.safetensors")).name == "epoch_1.safetensors"
-    with pytest.raises(ModelFileError, match="source checkout"):
+    with pytest.raises(ModelFileError, match="lineament-systems"):
         find_weights("nobody")
     (tmp_path / "toy.yaml").write_text(json.dumps(dataclasses.replace(config, seed=3).to_dict()))
     done = CliRunner().invoke(

@@ -154,16 +154,9 @@ def test_with_patience_the_best_epoch_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_teacher_can_be_cached_for_the_config_that_will_use_it(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     path = Trainer(toy(tmp_path), tmp_path / "first").run()
-    config = toy(tmp_path, loss={"distill": 0.5, "teacher": str(tmp_path / "teacher" / "{fingerprint}.npy")})
-    (tmp_path / "taught.yaml").write_text(json.dumps(config.to_dict()))
-    script = Path(__file__).parents[2] / "scripts" / "cache_teacher.py"
-    command = [sys.executable, str(script), "--config", str(tmp_path / "taught.yaml"), "--teacher", str(path), "--out", str(tmp_path / "teacher")]
-    done = subprocess.run([*command, "--views", "1"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    loss = {"distill": 0.5, "teacher": str(tmp_path / "teacher" / "{fingerprint}.npy")}
+    config = toy(tmp_path, loss=loss, prepare={"teachers": [str(path)], "views": 1})
     Trainer(config, tmp_path / "taught").run()
     said = json.loads((tmp_path / "taught" / "teacher.json").read_text())
     assert said["teachers"][0]["file"] == str(path), "a run says who taught it"

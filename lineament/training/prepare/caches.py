@@ -1,4 +1,4 @@
-"""Caches beside the crops, computed once: masks by the region network or from key points, five points by the detector, 468 by a mesh.
+"""Caches beside the crops, computed once: masks by the region network or from key points, five points by the release or the detector, 468 by a mesh.
 
 crops (N,3,218,178) -> regions.npy (N,8,55,45) uint8 (255 is 1.0)      crops -> landmarks.npy (N,L,2) float32 in 0..1 of the crop, NaN: none
 """
@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from lineament.data.block_file import Progress, npy_header, write_blocks
 from lineament.data.regions import GROUPS, region_from_landmarks
 from lineament.detection.candidates import CpuSession
 from lineament.models.region_unet import RegionUNet
@@ -23,27 +24,31 @@ from lineament.types import Faces
 
 CropPixels = npt.NDArray[np.uint8]
 REGION_HW = (55, 45)
+MESH_FILE = Path(__file__).resolve().parents[2] / "weights" / "mesh.onnx"
 MESH_WINDOW, MESH_SIDE = (45, 9, 160), 192
 """Top, left and side of the square of an aligned crop that holds the face as the mesh wants it, and the side of its input."""
 _AT_ONCE = 32
 
 
-def write_regions(crops: CropPixels, network: RegionUNet, path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> Path:
-    """Write the soft masks of all crops, shape (N,8,55,45) uint8; return the path. The file appears only once it is whole."""
+def write_regions(
+    crops: CropPixels, network: RegionUNet, path: str | os.PathLike[str], progress: Progress | None = None, device: str = "cpu"
+) -> Path:
+    """Write the soft masks of all crops, shape (N,8,55,45) uint8; return the path. The file appears only once it is whole.
+
+    Args: device: where the network runs, in bfloat16 under that device's autocast.
+    """
 
     def masks(block: CropPixels) -> npt.NDArray[np.uint8]:
-        rgb = torch.tensor(block).float() / 127.5 - 1.0
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rgb = torch.tensor(block).to(device).float() / 127.5 - 1.0
+        with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16):
             logits = network(rgb.contiguous(memory_format=torch.channels_last))
-        return _small(torch.sigmoid(logits.float()))
+        return np.asarray(_small(torch.sigmoid(logits.float())).cpu().numpy())
 
-    network.eval().to(memory_format=torch.channels_last)
+    network.eval().to(torch.device(device)).to(memory_format=torch.channels_last)
     return _write(crops, path, (len(GROUPS), *REGION_HW), np.uint8, masks, progress)
 
 
-def write_landmarks(
-    crops: CropPixels, detect: Callable[[CropPixels], Faces], path: str | os.PathLike[str], progress: Callable[[int], None] | None = None
-) -> Path:
+def write_landmarks(crops: CropPixels, detect: Callable[[CropPixels], Faces], path: str | os.PathLike[str], progress: Progress | None = None) -> Path:
     """Write five points per crop, (N,5,2) in 0..1; NaN where no face is found.
 
     Args: detect: (H,W,3) uint8 RGB -> Faces, e.g. `RetinaFace().detect`; of several faces the one nearest the crop's middle is taken.
@@ -55,6 +60,14 @@ def write_landmarks(
     return _write(crops, path, (5, 2), np.float32, points, progress)
 
 
+def write_release_landmarks(points: npt.NDArray[np.float32], path: str | os.PathLike[str]) -> Path:
+    """Write the points (N,5,2) that a release lists, as `data.celeba_landmarks` reads them."""
+    write_blocks(
+        Path(path), points.shape, np.float32, lambda first, end: points[first:end], header=npy_header(points.shape, np.float32), at_once=4096
+    )
+    return Path(path)
+
+
 def mesh_view(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return what the mesh looks at in an aligned crop (3,218,178): its square (192,192,3)."""
     top, left, side = MESH_WINDOW
@@ -62,10 +75,13 @@ def mesh_view(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 class MeshPoints:
-    """Reads the 468 points of MediaPipe's face mesh from aligned crops (`scripts/convert_eyes.py --network mesh` makes its ONNX file)."""
+    """Reads the 468 points of MediaPipe's face mesh from aligned crops; the package holds its ONNX file.
 
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = 1) -> None:
-        self._session = CpuSession(Path(path), threads)
+    Source: MediaPipe Face Mesh (Google, Apache-2.0; Kartynnik et al. 2019, arXiv 1907.06724), `face_landmark.tflite` converted.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, threads: int | None = 1) -> None:
+        self._session = CpuSession(MESH_FILE if path is None else Path(path), threads)
 
     def __call__(self, crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the points (468,2) of a crop (3,218,178), in its pixels."""
@@ -78,7 +94,7 @@ def write_mesh_landmarks(
     crops: CropPixels,
     mesh: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
     path: str | os.PathLike[str],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write 468 points per crop, (N,468,2) in 0..1. Args: mesh: crop (3,H,W) -> points (468,2) in its pixels, e.g. `MeshPoints`."""
 
@@ -92,7 +108,7 @@ def write_keypoint_regions(
     crops: CropPixels,
     annotate: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
     path: str | os.PathLike[str],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write masks drawn from each crop's own key points, (N,8,55,45) uint8: MGMTN's labels themselves, where its network predicts them.
 
@@ -101,7 +117,7 @@ def write_keypoint_regions(
 
     def masks(block: CropPixels) -> npt.NDArray[np.uint8]:
         drawn = np.stack([region_from_landmarks(annotate(crop), (crop.shape[1], crop.shape[2]))[0] for crop in block])
-        return _small(torch.from_numpy(drawn).float())
+        return _small(torch.from_numpy(drawn).float()).numpy()
 
     return _write(crops, path, (len(GROUPS), *REGION_HW), np.uint8, masks, progress)
 
@@ -112,10 +128,10 @@ def write_mean_regions(crops: CropPixels, learned: npt.NDArray[np.uint8], path: 
     return _write(crops, path, mean.shape, np.uint8, lambda block: np.broadcast_to(mean, (len(block), *mean.shape)), None)
 
 
-def _small(masks: torch.Tensor) -> npt.NDArray[np.uint8]:
+def _small(masks: torch.Tensor) -> torch.Tensor:
     """Return masks (B,K,h,w) in 0..1 at the size they are kept in, as bytes."""
     small = F.interpolate(masks, size=REGION_HW, mode="bilinear", antialias=True, align_corners=False)
-    return torch.round(small * 255).clamp(0, 255).to(torch.uint8).numpy()
+    return torch.round(small * 255).clamp(0, 255).to(torch.uint8)
 
 
 def _central(faces: Faces, size: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -132,17 +148,13 @@ def _write(
     shape: tuple[int, ...],
     kind: Any,
     compute: Callable[[CropPixels], npt.NDArray[Any]],
-    progress: Callable[[int], None] | None,
+    progress: Progress | None,
+    recipe: str = "",
 ) -> Path:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(target.name + ".part")
-    out = np.lib.format.open_memmap(aside, "w+", kind, (len(crops), *shape))
-    for first in range(0, len(crops), _AT_ONCE):
-        block = np.asarray(crops[first : first + _AT_ONCE])
-        out[first : first + len(block)] = compute(block)
-        if progress is not None:
-            progress(first + len(block))
-    out.flush()
-    aside.replace(target)
-    return target
+    """Write what `compute` makes of blocks of crops, as NumPy's own file; an interrupted call is gone on with."""
+    whole = (len(crops), *shape)
+    write_blocks(
+        Path(path), whole, kind, lambda first, end: compute(np.asarray(crops[first:end])), header=npy_header(whole, kind), at_once=_AT_ONCE,
+        recipe=recipe, progress=progress,
+    )  # fmt: skip
+    return Path(path)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lineament.config import AugmentConfig
+from lineament.data.block_file import Progress, npy_header, write_blocks
 from lineament.data.transforms import Frame, augment, mirror
 from lineament.errors import ConfigError
 from lineament.models.checkpoint import find_weights, load_network_file
@@ -63,7 +64,6 @@ def view_of(x: Tensor, view: int, generator: torch.Generator) -> Tensor:
     return frame.x
 
 
-@torch.no_grad()
 def teacher_probs(
     teachers: Sequence[Teacher],
     material: Material,
@@ -72,24 +72,31 @@ def teacher_probs(
     seed: int = 0,
     device: str = "cpu",
     precision: str = "fp32",
-    progress: Callable[[int], None] = lambda done: None,
 ) -> npt.NDArray[np.float16]:
     """Return the probabilities (N,A) of the data's attributes, mean over networks that know the name and over views.
 
     Raises: ConfigError for fewer than one view, or if no network knows any of the attributes.
     """
+    answer, rows = answering(teachers, material, views=views, seed=seed, device=device, precision=precision), len(material.table)
+    return np.concatenate([answer(first, min(first + _AT_ONCE, rows)) for first in range(0, rows, _AT_ONCE)])
+
+
+def answering(
+    teachers: Sequence[Teacher], material: Material, *, views: int, seed: int, device: str, precision: str
+) -> Callable[[int, int], npt.NDArray[np.float16]]:
+    """Return what answers rows first..end, as `teacher_probs` puts them together. Raises: as it does."""
     if views < 1:
         raise ConfigError(f"A teacher needs at least one view, not {views}.")
-    names, rows = material.table.attributes, len(material.table)
+    names = material.table.attributes
     if not any(name in teacher.attributes for teacher in teachers for name in names):
         raise ConfigError(f"No teacher knows any attribute of the data ({', '.join(names[:4])} ...).")
-    out = np.full((rows, len(names)), np.nan, np.float16)
     for teacher in teachers:
         teacher.network.to(device, memory_format=torch.channels_last)
-    for first in range(0, rows, _AT_ONCE):
-        block = np.arange(first, min(first + _AT_ONCE, rows))
-        crops = material.batch(block).crops
-        total, votes = torch.zeros(len(block), len(names)), torch.zeros(len(names))
+
+    @torch.no_grad()
+    def answer(first: int, end: int) -> npt.NDArray[np.float16]:
+        crops = material.batch(np.arange(first, end)).crops
+        total, votes = torch.zeros(end - first, len(names)), torch.zeros(len(names))
         for teacher in teachers:
             there = [names.index(name) for name in teacher.attributes if name in names]
             columns = [teacher.attributes.index(names[place]) for place in there]
@@ -97,9 +104,9 @@ def teacher_probs(
                 generator = torch.Generator().manual_seed((seed * 1009 + view) * 1_000_003 + first)
                 total[:, there] += _answers(teacher, crops, view, generator, device, precision)[:, columns]
                 votes[there] += 1
-        out[block] = torch.where(votes > 0, total / votes, torch.nan).numpy().astype(np.float16)
-        progress(int(block[-1]) + 1)
-    return out
+        return np.asarray(torch.where(votes > 0, total / votes, torch.nan).numpy().astype(np.float16))
+
+    return answer
 
 
 def _answers(teacher: Teacher, crops: Tensor, view: int, generator: torch.Generator, device: str, precision: str) -> Tensor:
@@ -111,14 +118,30 @@ def _answers(teacher: Teacher, crops: Tensor, view: int, generator: torch.Genera
     return torch.sigmoid(logits.float()).cpu()
 
 
-def write_teacher(path: str | os.PathLike[str], probs: npt.NDArray[np.float16], teachers: Sequence[Teacher], facts: dict[str, Any]) -> Path:
-    """Write the array that `loss.teacher` reads, and beside it (`.json`) which files said so; the array appears only once it is whole."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(target.name + ".part")
-    with aside.open("wb") as file:
-        np.save(file, probs)
-    aside.replace(target)
-    about = facts | {"teachers": [{"file": str(teacher.file), "sha256": sha256_of(teacher.file)} for teacher in teachers]}
+def write_teacher(
+    path: str | os.PathLike[str],
+    teachers: Sequence[Teacher],
+    material: Material,
+    *,
+    views: int = 2,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "fp32",
+    progress: Progress | None = None,
+) -> Path:
+    """Write the array that `loss.teacher` reads, and beside it (`.json`) which files said so; the array appears only once it is whole.
+
+    An interrupted call with the same teachers and views is gone on with. Raises: as `teacher_probs`; DataError where the disk is full.
+    """
+    target, shape = Path(path), material.table.targets.shape
+    said = [{"file": str(teacher.file), "sha256": sha256_of(teacher.file)} for teacher in teachers]
+    table = material.table
+    about = {
+        "data_fingerprint": table.fingerprint(), "attributes": list(table.attributes), "views": views, "seed": seed, "precision": precision,
+        "teachers": said,
+    }  # fmt: skip
+    answer = answering(teachers, material, views=views, seed=seed, device=device, precision=precision)
+    header = npy_header(shape, np.float16)
+    write_blocks(target, shape, np.float16, answer, header=header, at_once=_AT_ONCE, recipe=json.dumps(about), progress=progress)
     target.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     return target
