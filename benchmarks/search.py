@@ -32,6 +32,7 @@ from lineament.runtime.card import CARD_VERSION, INPUT_CONTRACT, Card
 from lineament.schema import CELEBA_40, in_profile
 from lineament.search.build import build_index
 from lineament.search.database import FACE_COLUMNS, connect, create
+from lineament.search.erase import rewrite
 from lineament.search.index import Index
 from lineament.search.query import parse
 from lineament.search.sql import scores, where_mask
@@ -110,7 +111,23 @@ def latencies(db: Path, threads: int | None) -> dict[str, Any]:
                 found = index.search(query)
                 times.append((time.perf_counter() - began) * 1e3)
             rows[query] = {"median_ms": float(np.median(times)), "p95_ms": float(np.percentile(times, 95)), "matched": found.matched}
-    return {"open_and_first_ms": first, "queries": rows, "median_ms": float(np.median([row["median_ms"] for row in rows.values()]))}
+        pages = {offset: page_ms(index, offset) for offset in (50, 5_000, 50_000)}
+    return {
+        "open_and_first_ms": first,
+        "queries": rows,
+        "pages_ms": pages,
+        "median_ms": float(np.median([row["median_ms"] for row in rows.values()])),
+    }
+
+
+def page_ms(index: Index, offset: int) -> float:
+    """Return the median milliseconds of a page of every face, `offset` hits down, where all of them are ranked."""
+    times = []
+    for _ in range(REPEATS // 3):
+        began = time.perf_counter()
+        index.search("smiling and eyeglasses", loose=True, offset=offset)
+        times.append((time.perf_counter() - began) * 1e3)
+    return float(np.median(times))
 
 
 class InstantModel:
@@ -211,8 +228,11 @@ def markdown(result: Mapping[str, Any]) -> str:
     for query, row in speed["queries"].items():
         lines.append(f"| `{query}` | {row['matched']:,} | {row['median_ms']:.0f} | {row['p95_ms']:.0f} |")
     lines += [
+        "", "A page of 50 further down, every face ranked (`--loose --offset N`): "
+        + ", ".join(f"{ms:.0f} ms after {int(offset):,}" for offset, ms in speed["pages_ms"].items()) + ".",
         "", f"- Median over the queries: {speed['median_ms']:.0f} ms; opening the file and the first query: {speed['open_and_first_ms']:.0f} ms.",
         f"- Index: {speed['bytes'] / 1e6:.0f} MB, {speed['bytes'] / speed['faces']:.0f} bytes per face.",
+        f"- Forgetting one photo of it (`lineament forget`: the file is written anew): {speed['erase_s']:.1f} s.",
         f"- Writing it: {speed['faces'] / speed['write_s']:,.0f} faces per second (the database alone).",
         f"- `build_index` with a network that answers at once, {rates['photos']:,} small photos: {rates['first_run_per_s']:,.0f} photos per second;",
         f"  again with nothing changed: {rates['unchanged_run_per_s']:,.0f} photos per second.", "",
@@ -250,7 +270,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         db = Path(folder) / "big.duckdb"
         written = fill(db, args.faces)
-        speed = {"faces": args.faces, "write_s": written, "bytes": db.stat().st_size, **latencies(db, args.threads)}
+        began = time.perf_counter()
+        rewrite(db, without=[0])
+        erased = time.perf_counter() - began
+        speed = {"erase_s": erased, "faces": args.faces, "write_s": written, "bytes": db.stat().st_size, **latencies(db, args.threads)}
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, DuckDB {version('duckdb')}"
     result: dict[str, Any] = {
         "command": " ".join(["python", "benchmarks/search.py", *(Path(a).name if "/" in a else a for a in sys.argv[1:])]), "machine": machine,

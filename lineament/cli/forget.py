@@ -22,7 +22,7 @@ def command(
     done, 2 wrong usage or the index is in use, 3 one of the names is not in the index (the others are forgotten).
     """
     from lineament.search.erase import forget
-    from lineament.search.thumbnails import visible
+    from lineament.visual.contact_sheet import visible
 
     done = forget(db, names, threads=threads)
     if not quiet:

@@ -22,9 +22,12 @@ def command(
     db: Annotated[Path, typer.Argument(metavar="DB", help="An index made by `lineament index`.")],
     query: Annotated[str, typer.Argument(metavar="QUERY", help="For example: 'smiling and eyeglasses and not wearing_hat'.")] = "",
     json_file: options.JsonFile = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="One row per face.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="The columns of --csv (needs lineament's extra parquet).")] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="A gallery in one file that works offline.")] = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="A contact sheet, PNG.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many faces, or bursts, to show.")] = 50,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="How many to pass over first: page 3 of 50 is --offset 100.")] = 0,
     loose: Annotated[bool, typer.Option("--loose", help="Rank every face; only comparisons such as smiling > 0.8 leave faces out.")] = False,
     like: Annotated[
         Path | None, typer.Option("--like", metavar="PHOTO", help="Faces with attributes like this photo's; QUERY: 'but with mustache'.")
@@ -51,23 +54,32 @@ def command(
     weighs a term; `sort by smiling desc` orders. Case does not matter. Without a query every face matches. Nobody can be searched for by
     who they are: the index holds nothing that could tell.
     """
+    from lineament.search.hit_table import check_place, write_csv, write_parquet
     from lineament.search.index import Index
 
     if best_shot and (like is not None or loose):
         raise UsageError("--best-shot goes with neither --like nor --loose. Leave one out.")
     if like is not None and loose:
         raise UsageError("--like ranks every face that has what QUERY asks for, so --loose has no meaning with it. Leave it out.")
+    if best_shot and (csv is not None or parquet is not None):
+        raise UsageError("--csv and --parquet hold faces; bursts of --best-shot go to --json, --html and --sheet.")
+    for place in (json_file, csv, parquet, html, sheet):
+        check_place(place)
     given = None if thresholds is None else read_thresholds(thresholds)
     with Index(db, threads=threads) as index:
         if best_shot:
             groups = index.best_shots(query, profile=profile, thresholds=given)
-            _write_bursts(groups[:limit], len(groups), index, json_file, html, sheet, quiet)
+            _write_bursts(groups[offset : offset + limit], len(groups), index, json_file, html, sheet, quiet)
             return
         if like is not None:
             report, digest = _analyze(like, index, model, runtime, precision, threads, with_ or [])
-            found = index.like(report, query, face=face, profile=profile, limit=limit, thresholds=given, exclude_sha256=digest)
+            found = index.like(report, query, face=face, profile=profile, limit=limit, offset=offset, thresholds=given, exclude_sha256=digest)
         else:
-            found = index.search(query, profile=profile, limit=limit, loose=loose, thresholds=given)
+            found = index.search(query, profile=profile, limit=limit, offset=offset, loose=loose, thresholds=given)
+    if csv is not None:
+        write_csv(found, csv)
+    if parquet is not None:
+        write_parquet(found, parquet)
     _write_found(found, json_file, html, sheet, quiet)
 
 
@@ -107,9 +119,13 @@ def _write_found(found: SearchResult, json_file: Path | None, html: Path | None,
         _print(table(found) if found.hits else "No face matches. Fewer terms, or --loose to rank every face.")
     if not quiet:
         typer.echo(
-            f"{found.matched} faces in {found.photos} photos match, {len(found.hits)} shown; {found.indexed_faces} faces indexed "
+            f"{found.matched} faces in {found.photos} photos match, {_shown(len(found.hits), found.offset)}; {found.indexed_faces} faces indexed "
             f"by {found.model}.", err=True,
         )  # fmt: skip
+
+
+def _shown(count: int, offset: int) -> str:
+    return f"{offset + 1} to {offset + count} shown" if offset and count else f"{count} shown"
 
 
 def _write_bursts(

@@ -7,6 +7,7 @@ Attributes outside the profile are neither searched nor returned. Nothing here c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from lineament.detection.eyes import open_prob
 from lineament.errors import DataError, UsageError
 from lineament.schema import in_profile
 from lineament.search.bursts import RankedShot, Shot, bursts, rank_burst
-from lineament.search.database import connect, read_meta
+from lineament.search.database import connect, has_keys, read_meta
 from lineament.search.paths import full_path
 from lineament.search.query import parse, parse_change
 from lineament.search.query_tree import names_in, unparse
@@ -32,7 +33,8 @@ _LISTED = "SELECT unnest(CAST(? AS BIGINT[]))"
 
 @dataclass(frozen=True)
 class Hit:
-    """A face that matches. path: absolute, as the file system spells it (undecodable bytes as surrogates); attributes: the profile's."""
+    """A face that matches. path: absolute, as the file system spells it (undecodable bytes as surrogates); attributes: the profile's.
+    id, columns: what came with the photo from a table or a record (`index --from`)."""
 
     path: str
     face: int
@@ -42,18 +44,22 @@ class Hit:
     attributes: Mapping[str, float]
     size: int
     mtime_ns: int
+    id: str | None = None
+    columns: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
+        keys = {name: value for name, value in (("id", self.id), ("columns", self.columns)) if value is not None}
         return {
             "file": self.path, "face": self.face, "score": round(self.score, 6), "box_xyxy": [round(v, PIXEL_DECIMALS) for v in self.box_xyxy],
             "eye_distance": None if self.eye_distance is None else round(self.eye_distance, 1),
-            "attributes": {name: round(prob, PROB_DECIMALS) for name, prob in self.attributes.items()},
+            "attributes": {name: round(prob, PROB_DECIMALS) for name, prob in self.attributes.items()}, **keys,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits, best first, and what they were drawn from. mentioned: attributes the query names; matched: faces; photos: their photos."""
+    """Hits, best first, and what they were drawn from. mentioned: attributes the query names; matched: faces; photos: their photos;
+    offset: hits before the first of these."""
 
     query: str
     mentioned: tuple[str, ...]
@@ -63,13 +69,20 @@ class SearchResult:
     matched: int
     photos: int
     indexed_faces: int
+    offset: int = 0
+
+    @property
+    def more(self) -> bool:
+        """Whether faces follow after these hits."""
+        return self.offset + len(self.hits) < self.matched
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON record of `lineament search --json`."""
         return {
             "schema_version": RESULT_VERSION, "query": self.query, "profile": self.profile, "model": self.model,
             "matched_faces": self.matched, "matched_photos": self.photos, "indexed_faces": self.indexed_faces,
-            "hits": [{"rank": rank, **hit.to_dict()} for rank, hit in enumerate(self.hits, 1)],
+            "offset": self.offset, "more": self.more,
+            "hits": [{"rank": rank, **hit.to_dict()} for rank, hit in enumerate(self.hits, self.offset + 1)],
         }  # fmt: skip
 
 
@@ -83,6 +96,7 @@ class Index:
         if meta is None:
             raise DataError(f"{db} is empty. Fill it with: lineament index FOLDER --db {db}")
         self.meta = meta
+        self._keys = ("keys.id, keys.columns", " LEFT JOIN keys USING (file_id)") if has_keys(self._con) else ("NULL, NULL", "")
 
     def __enter__(self) -> Index:
         return self
@@ -95,21 +109,22 @@ class Index:
         self._con.close()
 
     def search(
-        self, query: str, *, profile: str = "default", limit: int = LIMIT, loose: bool = False, thresholds: Mapping[str, float] | None = None
-    ) -> SearchResult:
-        """Return the faces that match a query, best first.
+        self, query: str, *, profile: str = "default", limit: int = LIMIT, offset: int = 0, loose: bool = False,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> SearchResult:  # fmt: skip
+        """Return the faces that match a query, best first: `limit` of them after the first `offset`.
 
         Args: loose: bare names only rank, comparisons still filter. thresholds: name -> t, over those of the index's card.
         Raises: QueryError pointing at the word; UsageError for an unknown profile.
         """
         tree = parse(query, attributes=self.meta.attributes, profile=profile)
         keep = where_sql(tree.where, self._thresholds(thresholds), loose=loose)
-        hits = self._hits(keep, score_sql(tree.where), order_sql(tree.sort), limit, profile)
+        hits = self._hits(keep, score_sql(tree.where), order_sql(tree.sort), limit, offset, profile)
         mentioned = tuple(dict.fromkeys((*names_in(tree.where), *(key.name for key in tree.sort if key.name in self.meta.attributes))))
-        return self._found(unparse(tree), mentioned, profile, hits, keep)
+        return self._found(unparse(tree), mentioned, profile, hits, keep, offset)
 
     def like(
-        self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT,
+        self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT, offset: int = 0,
         thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
     ) -> SearchResult:  # fmt: skip
         """Return the faces whose attribute profile is nearest a photo's, as changed by `but with mustache and without eyeglasses`.
@@ -123,9 +138,9 @@ class Index:
         keep, score = change_sql(wanted, own, shown, self._thresholds(thresholds))
         if exclude_sha256 is not None:
             keep = Sql(f"{keep.text} AND file_id NOT IN (SELECT file_id FROM files WHERE sha256 = ?)", (*keep.params, exclude_sha256))
-        hits = self._hits(keep, score, order_sql(()), limit, profile)
+        hits = self._hits(keep, score, order_sql(()), limit, offset, profile)
         text = " and ".join(f"{'with' if yes else 'without'} {name}" for name, yes in wanted.wanted)
-        return self._found(f"like {report.source}{f' but {text}' if text else ''}", tuple(dict(wanted.wanted)), profile, hits, keep)
+        return self._found(f"like {report.source}{f' but {text}' if text else ''}", tuple(dict(wanted.wanted)), profile, hits, keep, offset)
 
     def best_shots(self, query: str = "", *, profile: str = "default", thresholds: Mapping[str, float] | None = None) -> list[list[RankedShot]]:
         """Return each burst of photos of one moment, ranked by everyone smiling with open eyes (`search/bursts.py` holds both conventions).
@@ -163,26 +178,27 @@ class Index:
         with self._con.cursor() as cursor:  # a cursor of its own: connections are not to be shared between threads
             return cursor.execute(sql, list(params)).fetchall()
 
-    def _hits(self, keep: Sql, score: Sql, order: str, limit: int, profile: str) -> tuple[Hit, ...]:
+    def _hits(self, keep: Sql, score: Sql, order: str, limit: int, offset: int, profile: str) -> tuple[Hit, ...]:
         """Rank on the few columns that matter, then read the whole rows of the best only."""
-        if limit < 1:
-            raise UsageError(f"--limit is at least 1; got {limit}.")
+        if limit < 1 or offset < 0:
+            raise UsageError(f"--limit is at least 1 and --offset at least 0; got {limit} and {offset}.")
         best = self._rows(
-            f"SELECT rowid, {score.text} AS score FROM faces WHERE {keep.text} ORDER BY {order} LIMIT ?", (*score.params, *keep.params, limit)
+            f"SELECT rowid, {score.text} AS score FROM faces WHERE {keep.text} ORDER BY {order} LIMIT ? OFFSET ?",
+            (*score.params, *keep.params, limit, offset),
         )
         shown = in_profile(profile, self.meta.attributes)
         rows = self._rows(
             f"WITH best AS (SELECT rowid AS number, * FROM faces WHERE rowid IN ({_LISTED})) SELECT number, roots.path, files.path, face,"
-            f" x1, y1, x2, y2, eye_distance, size, mtime_ns, {', '.join(column(name) for name in shown)}"
-            f" FROM best JOIN files USING (file_id) JOIN roots USING (root_id)", [[row[0] for row in best]],
+            f" x1, y1, x2, y2, eye_distance, size, mtime_ns, {self._keys[0]}, {', '.join(column(name) for name in shown)}"
+            f" FROM best JOIN files USING (file_id) JOIN roots USING (root_id){self._keys[1]}", [[row[0] for row in best]],
         )  # fmt: skip
         by_id = {row[0]: row[1:] for row in rows}
         return tuple(_hit(by_id[number], value, shown) for number, value in best)
 
-    def _found(self, query: str, mentioned: tuple[str, ...], profile: str, hits: tuple[Hit, ...], keep: Sql) -> SearchResult:
+    def _found(self, query: str, mentioned: tuple[str, ...], profile: str, hits: tuple[Hit, ...], keep: Sql, offset: int) -> SearchResult:
         counted = f"SELECT count(*), count(DISTINCT file_id), (SELECT count(*) FROM faces) FROM faces WHERE {keep.text}"
         matched, photos, faces = self._rows(counted, keep.params)[0]
-        return SearchResult(query, mentioned, profile, self.meta.model, hits, matched, photos, faces)
+        return SearchResult(query, mentioned, profile, self.meta.model, hits, matched, photos, faces, offset)
 
 
 def _shot(row: tuple[Any, ...]) -> Shot:
@@ -192,5 +208,6 @@ def _shot(row: tuple[Any, ...]) -> Shot:
 
 
 def _hit(row: tuple[Any, ...], score: float, shown: Sequence[str]) -> Hit:
-    root, relative, face, x1, y1, x2, y2, eye_distance, size, mtime_ns, *probs = row
-    return Hit(full_path(root, relative), face, (x1, y1, x2, y2), score, eye_distance, dict(zip(shown, probs, strict=True)), size, mtime_ns)
+    root, relative, face, x1, y1, x2, y2, eye_distance, size, mtime_ns, key, columns, *probs = row
+    attributes, kept = dict(zip(shown, probs, strict=True)), None if columns is None else json.loads(columns)
+    return Hit(full_path(root, relative), face, (x1, y1, x2, y2), score, eye_distance, attributes, size, mtime_ns, key, kept)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Answers = Callable[[Request, Options], Awaitable[tuple[list["Upload"], list["Answered"], bool]]]
+Offset = Annotated[int, Query(ge=0, le=100_000_000, description="How many of the best to pass over: what the pages before showed.")]
 PICTURE_SIDE, PHOTO_SIDE = 224, 480
 _PICTURES_KEPT = 5000
 _AT_ONCE = 2
@@ -62,9 +63,10 @@ class SearchDesk:
         profile: Profile = "default",
         loose: Annotated[bool, Query(description="Rank every face; only comparisons such as smiling > 0.8 leave faces out.")] = False,
         limit: Annotated[int, Query(ge=1, le=200)] = 48,
+        offset: Offset = 0,
     ) -> Response:
         """Return the faces that match a query, best first: the record of `lineament search --json`, and a picture's name for each."""
-        found = await self._work(lambda: self._index.search(q, profile=profile, limit=limit, loose=loose))
+        found = await self._work(lambda: self._index.search(q, profile=profile, limit=limit, offset=offset, loose=loose))
         return JSONResponse(self._record(found))
 
     async def like(
@@ -74,6 +76,7 @@ class SearchDesk:
         face: Annotated[int, Query(ge=0, le=1000, description="Which face of the photo; 0 is the largest.")] = 0,
         profile: Profile = "default",
         limit: Annotated[int, Query(ge=1, le=200)] = 48,
+        offset: Offset = 0,
     ) -> Response:
         """Return the faces whose attributes are most like those of the photo in the body: the record of `lineament search --like --json`.
 
@@ -87,7 +90,9 @@ class SearchDesk:
         report, digest = report_of_line(answers[0].line), hashlib.sha256(uploads[0].data).hexdigest()
         if not report.faces:
             raise RefusedError(422, "no_face", "No face was found in this photo, so there is nothing to compare with.")
-        found = await self._work(lambda: self._index.like(report, change, face=face, profile=profile, limit=limit, exclude_sha256=digest))
+        found = await self._work(
+            lambda: self._index.like(report, change, face=face, profile=profile, limit=limit, offset=offset, exclude_sha256=digest)
+        )
         return JSONResponse(self._record(found) | {"faces": len(report.faces)})
 
     async def best_shots(
@@ -95,14 +100,15 @@ class SearchDesk:
         q: Annotated[str, Query(max_length=2000, description="Only bursts with a photo that has a face like this; empty for all.")] = "",
         profile: Profile = "default",
         limit: Annotated[int, Query(ge=1, le=100, description="Bursts.")] = 24,
+        offset: Offset = 0,
     ) -> Response:
         """Return bursts of one moment, in each the photo where everyone smiles with open eyes first: `lineament search --best-shot --json`."""
         groups = await self._work(lambda: self._index.best_shots(q, profile=profile))
         bursts = []
-        for group in groups[:limit]:
+        for group in groups[offset : offset + limit]:
             entries = [entry.to_dict() | {"picture": self._name(entry.shot.path)} for entry in group]
             bursts.append([entry | {"file": _text(entry["file"])} for entry in entries])
-        return JSONResponse({"schema_version": 1, "model": self._index.meta.model, "found": len(groups), "bursts": bursts})
+        return JSONResponse({"schema_version": 1, "model": self._index.meta.model, "found": len(groups), "offset": offset, "bursts": bursts})
 
     async def picture(self, name: str) -> Response:
         """Return the face of a hit, or a photo of a burst, as JPEG; 404 once its photo has changed or too many searches have passed."""

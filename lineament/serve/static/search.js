@@ -7,7 +7,7 @@ import { nameOf, percent, PROFILE_NOTES } from "./words.js";
 const PICTURES_AT_ONCE = 4;
 const PLACEHOLDERS = { words: "smiling and eyeglasses and not wearing_hat", like: "but with mustache and without eyeglasses", best: "every burst, or: wearing_hat" };
 const ways = { words: byWords, like: byPhoto, best: bestShots };
-let way = "words", profile = "default", photo = null, asked = 0, urls = [];
+let way = "words", profile = "default", photo = null, asked = 0, urls = [], shown = 0;
 
 async function useProfile(wanted) {
   const { attributes } = await getJson(`/v1/attributes?profile=${wanted}`);
@@ -39,8 +39,19 @@ async function search() {
   const address = new URLSearchParams({ ...(query && { q: query }), ...(way !== "words" && { way }) }).toString();
   history.replaceState(null, "", address ? `/search?${address}` : "/search");
   $("query-error").hidden = true;
+  shown = 0;
   empty();
   $("told").textContent = way === "like" && !photo ? "" : "Searching…";
+  await ask(query, own);
+}
+
+async function more() {
+  $("more").disabled = true;
+  await ask($("query").value.trim(), asked);
+  $("more").disabled = false;
+}
+
+async function ask(query, own) {
   try {
     await ways[way](query, own);
   } catch (error) {
@@ -53,20 +64,20 @@ async function search() {
 }
 
 async function byWords(query, own) {
-  const found = await getJson(`/v1/search?${new URLSearchParams({ q: query, profile, loose: $("loose").checked })}`);
+  const found = await getJson(`/v1/search?${new URLSearchParams({ q: query, profile, loose: $("loose").checked, offset: shown })}`);
   if (own === asked) showHits(found, own, "No face matches. Try fewer words, or rank every face.");
 }
 
 async function byPhoto(query, own) {
   if (!photo) return;
-  const found = await postPhoto(`/v1/search/like?${new URLSearchParams({ change: query, profile, face: $("like-face").value || 0 })}`, photo);
+  const found = await postPhoto(`/v1/search/like?${new URLSearchParams({ change: query, profile, face: $("like-face").value || 0, offset: shown })}`, photo);
   if (own !== asked) return;
   showFaces(found.faces);
   showHits(found, own, "No face has what you asked for. Ask for less to differ.");
 }
 
 async function bestShots(query, own) {
-  const found = await getJson(`/v1/search/best-shots?${new URLSearchParams({ q: query, profile })}`);
+  const found = await getJson(`/v1/search/best-shots?${new URLSearchParams({ q: query, profile, offset: shown })}`);
   if (own === asked) showBursts(found, own);
 }
 
@@ -77,22 +88,27 @@ function empty() {
   urls = [];
   $("hits").replaceChildren();
   $("bursts").replaceChildren();
+  $("more").hidden = true;
   $("hits").hidden = way === "best";
   $("bursts").hidden = way !== "best";
 }
 
 function showHits(found, own, none) {
   const faces = `${found.matched_faces} of ${found.indexed_faces} faces match, in ${found.matched_photos} photos`;
-  $("told").textContent = found.hits.length ? `${faces}; the best ${found.hits.length} are shown.` : none;
   const waiting = [];
-  $("hits").replaceChildren(...found.hits.map((hit) => hitCard(hit, found.mentioned, waiting)));
+  shown = found.offset + found.hits.length;
+  $("told").textContent = shown ? `${faces}; the best ${shown} are shown.` : none;
+  $("more").hidden = !found.more;
+  $("hits").append(...found.hits.map((hit) => hitCard(hit, found.mentioned, waiting)));
   fetchPictures(waiting, own);
 }
 
 function showBursts(found, own) {
-  const { bursts, found: count } = found, waiting = [];
-  $("told").textContent = count ? `${count === 1 ? "One burst" : `${count} bursts`} of one moment${bursts.length < count ? `; the first ${bursts.length} are shown` : ""}.` : "No bursts: no two photos look like one moment.";
-  $("bursts").replaceChildren(...bursts.map((burst, index) => el("section", { aria: { label: `Burst ${index + 1}` } },
+  const { bursts, found: count } = found, waiting = [], before = found.offset;
+  shown = before + bursts.length;
+  $("more").hidden = shown >= count;
+  $("told").textContent = count ? `${count === 1 ? "One burst" : `${count} bursts`} of one moment${shown < count ? `; the first ${shown} are shown` : ""}.` : "No bursts: no two photos look like one moment.";
+  $("bursts").append(...bursts.map((burst, index) => el("section", { aria: { label: `Burst ${before + index + 1}` } },
     el("h2", {}, `${burst.length} photos of one moment`), el("ol", { class: "hits" }, ...burst.map((shot, place) => shotCard(shot, place, waiting))))));
   fetchPictures(waiting, own);
 }
@@ -180,6 +196,7 @@ async function start() {
 
 $("form").addEventListener("submit", (event) => { event.preventDefault(); search(); });
 $("loose").addEventListener("change", search);
+$("more").addEventListener("click", more);
 for (const choice of document.querySelectorAll("[name=profile]")) {
   choice.addEventListener("change", () => useProfile(choice.value).then(search, (error) => toast(error.message)));
 }
