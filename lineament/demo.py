@@ -55,7 +55,7 @@ def run(
 ) -> None:
     """Analyse the bundled portrait and a sample of many faces; print the table, write annotated PNG and JSON."""
     from lineament.api import load
-    from lineament.cli.table import TableView
+    from lineament.cli.report_view import TableView
 
     out.mkdir(parents=True, exist_ok=True)
     loaded, show, written = load(model), TableView(), []

@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "audit": "Compare error rates between cohorts.",
     "audit-labels": "Find labels that are likely wrong.",
     "report": "Write an HTML report of prediction files.",
+    "table": "Compare systems over their seeds: a table of prediction files.",
     "bench": "Measure the speed of every stage on this machine.",
     "serve": "Serve the HTTP interface and its page.",
     "index": "Build a searchable index of the faces in a folder.",

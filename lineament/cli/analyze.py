@@ -284,7 +284,7 @@ def _stop_on_signal() -> Iterator[Event]:
 def _watch(table: bool, quiet: bool) -> Iterator[Callable[[Report], None] | None]:
     """Yield what is told of each report: the table on stdout, or a progress bar on stderr."""
     if table:
-        from lineament.cli.table import TableView
+        from lineament.cli.report_view import TableView
 
         yield TableView()
     elif quiet or not sys.stderr.isatty():
@@ -308,7 +308,7 @@ def _say(text: str) -> None:
 
 def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool) -> None:
     """Say on stderr what became of the inputs; when quiet, only what failed."""
-    from lineament.cli.table import printable
+    from lineament.cli.report_view import printable
 
     lines = summary.lines()
     if quiet:

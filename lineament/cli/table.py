@@ -1,59 +1,46 @@
-"""Reports as text for people: one block per photo, one line per face."""
+"""`lineament table`: prediction files of several systems and seeds as one table."""
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from lineament.types import FaceReport, Report
-
-
-class TableView:
-    """Prints each report as it comes, so that a million photos take no memory."""
-
-    def __init__(self) -> None:
-        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-
-    def __call__(self, report: Report) -> None:
-        """Print one report."""
-        self._console.print(headline(report), markup=False, style="bold" if report.error is None else "red")
-        if report.faces:
-            self._console.print(face_table(report))
+from lineament.cli import options
 
 
-def printable(text: str) -> str:
-    """Return text that any stream takes: bytes that are no text, of file names, are shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def command(
+    predictions: Annotated[list[Path], typer.Argument(metavar="PREDICTIONS...", help="Prediction files, all of the same labelled faces.")],
+    baseline: Annotated[str, typer.Option("--baseline", metavar="NAME", help="The system that the others are compared with.")],
+    group_seeds: Annotated[
+        bool, typer.Option("--group-seeds", help="Files that differ only in the ending -s0, -s1 ... (or _seed0) are trainings of one system.")
+    ] = False,
+    metric: Annotated[str, typer.Option("--metric", help="accuracy, balanced_accuracy, f1, tpr or tnr.")] = "accuracy",
+    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="One line per system and attribute; - is stdout.")] = None,
+    latex: Annotated[Path | None, typer.Option("--latex", metavar="FILE", help="Two tabulars (booktabs).")] = None,
+    markdown: Annotated[Path | None, typer.Option("--md", metavar="FILE", help="Two Markdown tables.")] = None,
+    draws: Annotated[int, typer.Option("--draws", min=10, help="Bootstrap draws.")] = 1000,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare systems over their seeds: mean, spread, difference to a baseline with an interval from people and trainings, per attribute."""
+    from lineament.evaluation import seed_table as tables
+    from lineament.evaluation.predictions import Predictions, load
 
-
-def headline(report: Report) -> str:
-    """Return the line above a photo's faces."""
-    source = printable(report.source)
-    if report.error is not None:
-        return f"{source}: {report.status}: {printable(report.error[1])}"
-    count = {0: "no face", 1: "1 face"}.get(len(report.faces), f"{len(report.faces)} faces")
-    return f"{source}  {report.width}x{report.height}  {count}" + (f"  ({report.note})" if report.note else "")
-
-
-def face_table(report: Report) -> Table:
-    """Return a table of a photo's faces: where, how large, and what was answered yes."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    for name, justify in (("face", "right"), ("box", "left"), ("found", "right"), ("eyes", "right"), ("yes (probability)", "left")):
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=name != "yes (probability)")
-    for index, face in enumerate(report.faces):
-        box = ",".join(f"{v:.0f}" for v in face.box_xyxy)
-        found = "given" if face.detection_prob is None else f"{face.detection_prob:.2f}"
-        table.add_row(str(index), box, found, f"{face.quality.eye_distance:.0f} px", answers_text(face))
-    return table
-
-
-def answers_text(face: FaceReport) -> str:
-    """Return the positive answers, most probable first, and how many could not be told."""
-    positive = sorted(((answer.prob, name) for name, answer in face.attributes.items() if answer.label == "yes"), reverse=True)
-    parts = [f"{name} {prob:.2f}" for prob, name in positive]
-    unsure = [name for name, answer in face.attributes.items() if answer.label == "cannot_tell"]
-    if unsure:
-        parts.append(f"cannot tell: {', '.join(unsure)}")
-    return ", ".join(parts) or "nothing"
+    systems: dict[str, list[Predictions]] = {}
+    for path in predictions:
+        systems.setdefault(tables.system_name(path, group_seeds=group_seeds), []).append(load(path))
+    table = tables.seed_table(systems, baseline, metric=metric, draws=draws)
+    written = [(csv_file, tables.to_csv), (latex, tables.to_latex), (markdown, tables.to_markdown)]
+    for path, form in written:
+        if path is not None and str(path) == "-":
+            typer.echo(form(table), nl=False)
+        elif path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(form(table), "utf-8")
+    if all(path is None for path, _ in written):
+        typer.echo(tables.to_markdown(table), nl=False)
+    elif not quiet:
+        for row in table.rows[1:]:
+            verdict = "beyond the noise" if row.better_or_worse else "inside the noise"
+            typer.echo(f"{row.name}: {row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}] to {baseline}, {verdict}", err=True)
