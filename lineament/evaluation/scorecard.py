@@ -15,6 +15,7 @@ import numpy as np
 
 from lineament.decision import consistency
 from lineament.decision.layer import Decision
+from lineament.evaluation import intervals
 from lineament.evaluation.predictions import Predictions
 from lineament.metrics import calibration
 from lineament.metrics.counts import Counts, count, example_based, mean_of_known
@@ -86,8 +87,10 @@ def _calibrated(predictions: Predictions) -> dict[str, Any] | None:
     found = predictions.found()
     after = calibration_errors(found, found.shipped)
     before = calibration.per_attribute(calibration.ece_1d, found.raw, found.targets, found.known)
+    ece = float(mean_of_known(after["ece"]))
     return {
-        "ece": number(mean_of_known(after["ece"])),
+        "ece": number(ece),
+        "ece_interval": intervals.ece_interval(found, found.shipped, ece) if predictions.labelled else None,
         "brier": number(mean_of_known(after["brier"])),
         "ece_floor": number(mean_of_known(after["floor"])),
         "ece_raw": number(mean_of_known(before)),
@@ -103,9 +106,11 @@ def _fitted(predictions: Predictions, decision: Decision | None, fitted_on: str 
     if decision is None or not (decision.thresholds or (decision.calibration and predictions.probs is not None)):
         return None
     thresholds = decision.threshold_vector(predictions.attributes)
-    counts = count(decided(predictions, predictions.shipped, thresholds), predictions.targets, predictions.known)
+    labels = decided(predictions, predictions.shipped, thresholds)
+    counts = count(labels, predictions.targets, predictions.known)
     return {
         "mean_accuracy": number(mean_of_known(counts.accuracy)),
+        "mean_accuracy_interval": intervals.fitted_interval(predictions, labels) if predictions.labelled else None,
         "balanced_accuracy": number(mean_of_known(counts.balanced_accuracy)),
         "macro_f1": number(mean_of_known(counts.f1)),
         "thresholds": {name: round(float(t), DECIMALS) for name, t in zip(predictions.attributes, thresholds, strict=True)},
@@ -138,11 +143,13 @@ def selective_of(predictions: Predictions, decision: Decision) -> dict[str, Any]
     answers = decision.labels(found.shipped, found.attributes, abstain=True, eye_distance=found.eye_distance, sharpness=found.sharpness)
     full = found.shipped >= decision.threshold_vector(found.attributes)
     measured = measure(answers, full, found.targets, found.known)
+    sure = intervals.selective_intervals(found, *intervals.three_answers(decision, found)) if found.labelled else {}
     return {
         "coverage": number(mean_of_known(measured.coverage)),
         "lowest_coverage": number(np.nanmin(measured.coverage)) if predictions.labelled else None,
         "accuracy": number(mean_of_known(measured.accuracy)),
         "full_accuracy": number(mean_of_known(measured.full_accuracy)),
+        **{f"{key}_interval": value for key, value in sure.items()},
     }
 
 
@@ -160,6 +167,7 @@ def scorecard(predictions: Predictions, *, missing: int = 0, decision: Decision 
         "fitted": _fitted(predictions, decision, about.pop("fitted_on", None)),
         "selective": selective_of(predictions, decision) if decision else None,
     }
+    between = intervals.accuracy_intervals(predictions, labels) if predictions.labelled else {}
     return {
         "schema_version": 1,
         "images": len(predictions),
@@ -172,6 +180,7 @@ def scorecard(predictions: Predictions, *, missing: int = 0, decision: Decision 
         "mean_ap": number(mean_of_known([_or_nan(row["ap"]) for row in attributes.values()])),
         "mean_accuracy_high_agreement": number(mean_of_known(counts.accuracy[~low])),
         "mean_accuracy_low_agreement": number(mean_of_known(counts.accuracy[low])),
+        "intervals": {"level": intervals.LEVEL, "drawn_by": intervals.drawn_by(predictions), **between},
         "example_based": {key: number(value) for key, value in example_based(labels, predictions.targets, predictions.known).items()},
         "attributes": attributes,
         "consistency": consistency_of(predictions, decision or Decision()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -47,23 +47,43 @@ def scorecard_table(card: Mapping[str, Any]) -> Table:
     return table
 
 
+def between(pair: Sequence[float | None] | None, digits: int = 2) -> str:
+    """Return an interval as "[91.20, 92.10]", nothing where there is none.
+
+    >>> between([0.5, 0.625]), between(None)
+    ('[50.00, 62.50]', '')
+    """
+    return "" if pair is None or None in pair else f"[{', '.join(percent(value, digits) for value in pair)}]"
+
+
 def scorecard_lines(card: Mapping[str, Any]) -> list[str]:
-    """Return the lines said under the table: what was counted, what is calibrated, fitted, consistent."""
+    """Return the lines said under the table: what was counted, how sure the means are, what is calibrated, fitted, consistent."""
     lines = [
         f"{card['images']} images scored, {card['missing']} missing, {card['undetected']} without a detected face (wrong in all attributes).",
+    ]
+    if card["mean_accuracy"] is None:
+        rule = card["consistency"]["violations"]["any"]
+        return [*lines, f"There are no labels, so nothing is said of accuracy or calibration. Rule-breaking faces: {percent(rule)}."]
+    if (sure := card.get("intervals", {})).get("mean_accuracy"):
+        lines.append(
+            f"Mean accuracy {percent(card['mean_accuracy'])} {between(sure['mean_accuracy'])}, balanced {percent(card['balanced_accuracy'])} "
+            f"{between(sure['balanced_accuracy'])}; 95 % intervals, drawn by {sure['drawn_by']}."
+        )
+    lines += [
         f"Without the low-agreement attributes: {percent(card['mean_accuracy_high_agreement'])}; "
         f"only those: {percent(card['mean_accuracy_low_agreement'])}.",
     ]
     if calibrated := card.get("calibrated"):
         lines.append(
-            f"Calibration error {percent(calibrated['ece'])} (raw {percent(calibrated['ece_raw'])}, "
+            f"Calibration error {percent(calibrated['ece'])} {between(calibrated.get('ece_interval'))} (raw {percent(calibrated['ece_raw'])}, "
             f"perfectly calibrated predictions of this size would show {percent(calibrated['ece_floor'])}); Brier {calibrated['brier']}."
         )
     if fitted := card.get("fitted"):
         lines.append(f"Fitted thresholds: {percent(fitted['mean_accuracy'])} (fitted on {fitted['fitted_on'] or 'data not named'}).")
     if selective := card.get("selective"):
         lines.append(
-            f"With 'cannot tell': {percent(selective['accuracy'])} at {percent(selective['coverage'])} coverage, "
+            f"With 'cannot tell': {percent(selective['accuracy'])} {between(selective.get('accuracy_interval'))} at "
+            f"{percent(selective['coverage'])} {between(selective.get('coverage_interval'))} coverage, "
             f"{percent(selective['full_accuracy'])} at full coverage."
         )
     both = card["consistency"]
