@@ -59,7 +59,7 @@ def _cell(row: Mapping[str, Any] | None, newline: str = "\n") -> str:
 
 
 def _gap(row: Mapping[str, Any], rate: str) -> str:
-    return percent(row[f"{rate}_gap"], 1) + (" +" if row.get(f"{rate}_gap_low") else "")
+    return percent(row[f"{rate}_gap"], 1) + ("\u00a0+" if row.get(f"{rate}_gap_low") else "")
 
 
 def _between(row: Mapping[str, Any], rate: str, newline: str = "\n") -> str:

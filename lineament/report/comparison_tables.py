@@ -10,20 +10,28 @@ from rich.table import Table
 from lineament.report.tables import AGREEMENT, marked, percent
 
 
+def by_change(document: Mapping[str, Any]) -> list[str]:
+    """Return attribute names by the size of their change, largest first; of equal ones in the model's order, those without data last."""
+    rows = document["attributes"]
+    return sorted(rows, key=lambda name: float("inf") if rows[name]["difference"] is None else -abs(rows[name]["difference"]))
+
+
 def comparison_table(document: Mapping[str, Any]) -> Table:
     """Return A beside B: per attribute where labels exist, else how many answers flip."""
     flips = document["flips"]["attributes"]
     if not document["labelled"]:
         table = Table("attribute", "yes to no", "no to yes", title="No labels: which answers flip from A to B", caption=AGREEMENT)
-        for name, row in flips.items():
+        for name, row in sorted(flips.items(), key=lambda pair: -sum(pair[1].values())):
             table.add_row(marked(name), str(row["yes_to_no"]), str(row["no_to_yes"]))
         return table
     table = Table(
-        title=f"B minus A, accuracy, percent; paired by {document['paired_by']}, intervals hold for all attributes at once", caption=AGREEMENT
+        title=f"B minus A, accuracy, percent; paired by {document['paired_by']}, largest first; intervals hold for all at once",
+        caption=AGREEMENT,
     )
     for name in ("attribute", "A", "B", "difference", "95 % interval", "verdict", "flips"):
         table.add_column(name, justify="left" if name in ("attribute", "verdict") else "right")
-    for name, row in document["attributes"].items():
+    for name in by_change(document):
+        row = document["attributes"][name]
         table.add_row(marked(name), *_difference(row), str(sum(flips[name].values())))
     table.add_section()
     for metric, row in document["mean"].items():

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import StringIO
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -55,11 +56,11 @@ def _svg(plt: Any, figure: Any, name: str, description: str) -> str:
     return svg
 
 
-def reliability_grid(curves: Mapping[str, Sequence[tuple[Float64, Float64]]], labels: Sequence[str], columns: int = 8) -> str:
+def reliability_grid(curves: Mapping[str, Sequence[tuple[Float64, Float64]]], labels: Sequence[str], columns: int = 6) -> str:
     """Return small reliability curves, one per attribute. curves: name -> per series (mean prob (B,), share of true yes (B,))."""
     plt = _pyplot()
     rows = max(1, -(-len(curves) // columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(1.45 * columns, 1.5 * rows), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.45 * columns, 1.62 * rows), sharex=True, sharey=True, squeeze=False)
     for axis in axes.ravel():
         axis.set_visible(False)
     for axis, (name, series) in zip(axes.ravel(), curves.items(), strict=False):
@@ -67,15 +68,20 @@ def reliability_grid(curves: Mapping[str, Sequence[tuple[Float64, Float64]]], la
         axis.plot([0, 1], [0, 1], color=INK, lw=0.6, ls=":")
         for (said, true), colour, label in zip(series, SERIES, labels, strict=False):
             axis.plot(said, true, color=colour, lw=1.2, marker="o", ms=2, label=label)
-        axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], title=name.replace("_", " "))
+        axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], title=_two_lines(name))
     figure.legend(*axes.ravel()[0].get_legend_handles_labels(), loc="lower center", ncols=len(labels))
-    figure.tight_layout(rect=(0, 0.45 / (1.5 * rows), 1, 1), pad=0.4)
+    figure.tight_layout(rect=(0, 0.45 / (1.62 * rows), 1, 1), pad=0.4)
     return _svg(
         plt,
         figure,
         "reliability",
         "Reliability curves per attribute: mean probability said, across; share of true yes, up. The numbers are in the table.",
     )
+
+
+def _two_lines(name: str, width: int = 16) -> str:
+    """Return an attribute's name broken between words, never within one."""
+    return "\n".join(wrap(name.replace("_", " "), width, break_long_words=False, break_on_hyphens=False))
 
 
 def lines(name: str, x: Float64, series: Mapping[str, Float64], x_label: str, y_label: str, description: str) -> str:
@@ -102,7 +108,7 @@ def intervals(
         known = ~np.isnan(middle)
         reach = np.maximum(np.stack([middle - low, high - middle])[:, known], 0)
         axis.errorbar(middle[known], places[known] + shift, xerr=reach, fmt="os^Dvp"[number % 6], color=colour, ms=3, lw=1, label=label)
-    axis.set(yticks=places, yticklabels=list(rows), xlabel=x_label, ylim=(-0.8, len(rows) - 0.2))
+    axis.set(yticks=places, yticklabels=[name.replace("_", " ") for name in rows], xlabel=x_label, ylim=(-0.8, len(rows) - 0.2))
     if zero:
         axis.axvline(0, color=INK, lw=0.8)
     if len(series) > 1:

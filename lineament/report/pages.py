@@ -10,7 +10,7 @@ import numpy as np
 
 from lineament.report import figures
 from lineament.report.audit_tables import audit_lines, audit_sentence, gap_rows, lead_heads, lead_rows, leading_rate, short_rate, shown_rates
-from lineament.report.comparison_tables import comparison_lines
+from lineament.report.comparison_tables import by_change, comparison_lines
 from lineament.report.style import SORT
 from lineament.report.tables import AGREEMENT, marked, percent
 from lineament.visual.stylesheet import BRAND, base_css
@@ -34,14 +34,16 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str, str]]) -> str
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{escape(title)}</title><style>{base_css()}</style></head><body class="doc">'
         f'<a class="skip" href="#main">Skip to the content</a><header>{BRAND}<h1>{escape(title)}</h1><p class="quiet">{escape(lead)}</p>'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav></header><main id="main">{body}</main>'
+        f'<nav aria-label="Sections"><details class="contents"><summary>Contents</summary><ul>{links}</ul></details></nav></header>'
+        f'<main id="main">{body}</main>'
         f'<footer><p class="quiet">Made by Lineament. This file is complete: it loads nothing.</p></footer><script>{SORT}</script></body></html>\n'
     )
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1, last: Sequence[str] | None = None) -> str:
     """Return a sortable table. The first cell of a row is its header; the first `words` columns are text; `last` is a closing row (means)."""
-    head = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in heads)
+    kind = ['<th scope="col" class="word">' if column < words else '<th scope="col">' for column in range(len(heads))]
+    head = "".join(f'{cell}<button type="button">{escape(name)}</button></th>' for cell, name in zip(kind, heads, strict=True))
 
     def line(cells: Sequence[str]) -> str:
         kinds = ['class="word"' if column < words else "" for column in range(len(cells))]
@@ -63,9 +65,26 @@ def facts(items: Sequence[tuple[str, str, str]]) -> str:
     return f'<dl class="facts">{cells}</dl>'
 
 
-def chart(svg: str, caption: str) -> str:
-    """Return a figure with its caption; `svg` comes from `report.figures`."""
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a small table that is not sorted: (heads), then text rows whose first cell is the row's header."""
+    head = "".join(f'<th scope="col" class="word">{escape(name)}</th>' if name else "<td></td>" for name in heads)
+    body = "".join(
+        f'<tr><th scope="row" class="word">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>' for row in rows
+    )
+    around = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(heads[0])}">'
+    return f"{around}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def terms_list(terms: Sequence[tuple[str, str]]) -> str:
+    """Return (term, text) pairs as a list."""
+    return "<ul>" + "".join(f"<li><strong>{escape(term)}</strong>: {escape(text)}</li>" for term, text in terms) + "</ul>"
+
+
+def chart(svg: str, caption: str, *, wide: bool = False, tall: bool = False) -> str:
+    """Return a figure with its caption; `svg` comes from `report.figures`. wide: on a phone it scrolls sideways, its caption does not."""
+    kinds = [name for name, on in (("wide-chart", wide), ("tall", tall)) if on]
+    more = ' tabindex="0" role="group" aria-label="Chart"' if wide else ""
+    return f'<figure class="{" ".join(kinds)}"{more}>{svg}<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def paragraphs(sentences: Sequence[str]) -> str:
@@ -80,41 +99,42 @@ def _or_nan(value: float | None) -> float:
 def comparison_page(document: Mapping[str, Any]) -> str:
     """Return the page of `evaluation.compare.compare`'s result."""
     flips = document["flips"]
-    sections = [("summary", "Summary", paragraphs(comparison_lines(document)))]
+    sections = [("summary", "In short", paragraphs(comparison_lines(document)))]
     if document["labelled"]:
-        rows = document["attributes"]
-        parts = [100 * np.array([_or_nan(row[key]) for row in rows.values()]) for key in ("difference", "low", "high")]
-        svg = figures.intervals(
-            "differences",
-            [marked(name) for name in rows],
-            {"B minus A": (parts[0], parts[1], parts[2])},
-            "accuracy, points",
-            "Accuracy of B minus A per attribute",
-            zero=True,
-        )
-        cells = [
-            (
-                marked(name),
-                percent(r["a"]),
-                percent(r["b"]),
-                percent(r["difference"]),
-                percent(r["low"]),
-                percent(r["high"]),
-                r["verdict"] or "no data",
-            )
-            for name, r in {**rows, **{f"mean {metric.replace('_', ' ')}": row for metric, row in document["mean"].items()}}.items()
-        ]
-        inner = chart(svg, f"Intervals hold for all attributes at once, 95 percent; those that cross the line are inside the noise. {AGREEMENT}")
-        inner += table("Per attribute, percent", ("attribute", "A", "B", "B minus A", "low", "high", "verdict"), cells)
-        sections.append(("attributes", "Who is better", inner))
-    counts = [(marked(name), str(r["yes_to_no"]), str(r["no_to_yes"])) for name, r in flips["attributes"].items()]
-    sections.append(("flips", "Which answers flip", table("Faces whose answer differs", ("attribute", "yes to no", "no to yes"), counts)))
+        sections.append(("attributes", "Who is better", difference_tables(document)))
+    else:
+        sections.append(("flips", "Which answers flip", difference_tables(document)))
     largest = [
         (r["file"], marked(r["attribute"]), f"{r['a']:.3f}", f"{r['b']:.3f}", {None: "-", 0: "no", 1: "yes"}[r["target"]])
         for r in flips["largest"][:100]
     ]
     sections.append(("largest", "Largest flips", table("Probability under A and B", ("file", "attribute", "A", "B", "label"), largest, words=2)))
     return page(f"{document['a']} against {document['b']}", f"{document['images']} faces, {document['labels']} labels.", sections)
+
+
+def difference_tables(document: Mapping[str, Any]) -> str:
+    """Return what changed from A to B: a chart and a table of differences where there are labels, and which answers flip; largest first."""
+    flips = document["flips"]["attributes"]
+    inner = ""
+    if document["labelled"]:
+        rows = {name: document["attributes"][name] for name in by_change(document)}
+        parts = [100 * np.array([_or_nan(row[key]) for row in rows.values()]) for key in ("difference", "low", "high")]
+        svg = figures.intervals(
+            "differences", list(rows), {"B minus A": (parts[0], parts[1], parts[2])}, "accuracy, points",
+            "Accuracy of B minus A per attribute, largest change first", zero=True,
+        )  # fmt: skip
+        means = {f"mean {metric.replace('_', ' ')}": row for metric, row in document["mean"].items()}
+        cells = [(marked(name), *_difference_cells(row)) for name, row in {**rows, **means}.items()]
+        note = f"A: {document['a']}, B: {document['b']}. Intervals hold for all attributes at once, 95 percent; those that cross the line are "
+        inner += chart(svg, f"{note}inside the noise.", tall=True)
+        inner += table(f"Percent, largest change first. {AGREEMENT}", ("attribute", "A", "B", "B minus A", "low", "high", "verdict"), cells)
+    order = sorted(flips, key=lambda name: -(flips[name]["yes_to_no"] + flips[name]["no_to_yes"]))
+    counts = [(marked(name), str(flips[name]["yes_to_no"]), str(flips[name]["no_to_yes"])) for name in order]
+    return inner + table("Faces whose answer differs, most first", ("attribute", "yes to no", "no to yes"), counts)
+
+
+def _difference_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*(percent(row[key]) for key in ("a", "b", "difference", "low", "high")), row["verdict"] or "no data")
 
 
 def audit_tables(document: Mapping[str, Any], rate: str | None = None) -> str:

@@ -7,10 +7,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+from toy_model import toy_card
 from toy_predictions import simulated
 
 from lineament.evaluation.calibrate import Plan, fit_decision
 from lineament.evaluation.compare import compare
+from lineament.evaluation.scorecard import decision_in, scorecard
+from lineament.report.comparison_tables import by_change
+from lineament.report.figures import _two_lines
 from lineament.report.html import Extras, report_page
 from lineament.report.overlays import energy, expected_region, overlay, overlays_of, share_inside
 from lineament.report.pages import comparison_page, table
@@ -77,7 +81,7 @@ def test_the_report_is_complete_in_itself_and_says_the_same_twice(tmp_path, cali
     pytest.importorskip("matplotlib")
     for name in calibrated.files[:100]:
         Image.new("RGB", (178, 218), (90, 60, 30)).save(tmp_path / name)
-    extras = Extras(by=["Male"], images=tmp_path, examples=1, card={"name": "<toy>"})
+    extras = Extras(by=["Male"], images=tmp_path, examples=1, card={**toy_card().document, "name": "<toy>"})
     text = checked(report_page([("a.parquet", calibrated), ("b.parquet", simulated(50, SOME))], extras))
     assert text == report_page([("a.parquet", calibrated), ("b.parquet", simulated(50, SOME))], extras)
     for section in ("summary", "attributes", "calibration", "abstaining", "consistency", "cohorts", "examples", "protocol"):
@@ -95,6 +99,37 @@ def test_a_report_without_labels_has_no_accuracy_to_tell(calibrated):
 
     text = checked(report_page([("a", replace(calibrated, known=np.zeros(calibrated.raw.shape, bool)))]))
     assert '<section id="calibration"' not in text
+    assert '<section id="answers"' in text
+    assert "holds no labels" in text
+    assert "What needs labels is left out" in text
+    assert "None" not in text
+    assert "<td >-</td>" not in text, "what is missing has a reason, not a dash"
+
+
+def test_the_first_screen_is_a_verdict_in_sentences_of_the_scorecards_numbers(calibrated):
+    pytest.importorskip("matplotlib")
+    earlier = simulated(300, SOME, distortion=1.5, seed=0)
+    text = checked(report_page([("a", calibrated)], Extras(by=["Male"], since=("old", earlier))))
+    start = text.index('<section id="summary"')
+    assert start < text.index("<svg viewBox", start) < text.index("<table"), "sentences, then charts, then tables"
+    said = text[start : text.index('<dl class="facts">')].replace("\u00a0", " ")
+    card = scorecard(calibrated, decision=decision_in(calibrated.meta))
+    assert f"Of all answers {100 * card['fitted']['mean_accuracy']:.1f} %" in said
+    assert f"off by {100 * card['calibrated']['ece']:.1f} points [" in said
+    for question in ("How right", "How sure", "For whom worst", "What changed since"):
+        assert f"<dt>{question}</dt>" in said
+    assert "of all answers differ from those of old" in said
+    assert '<section id="change"' in text
+
+
+def test_differences_come_largest_first():
+    rows = {"a": {"difference": 0.01}, "b": {"difference": None}, "c": {"difference": -0.05}, "d": {"difference": 0.02}}
+    assert by_change({"attributes": rows}) == ["c", "d", "a", "b"]
+
+
+def test_chart_titles_break_between_words_only():
+    for name in CELEBA_40:
+        assert _two_lines(name).replace("\n", " ") == name.replace("_", " ")
 
 
 def test_the_comparison_page_is_complete_in_itself(calibrated):
@@ -119,8 +154,12 @@ def test_energy_shares():
     assert np.isnan(share_inside(np.zeros((218, 178)), region))
     assert energy(np.array([[-1.0, 2.0]])).min() == 0.0
     painted = overlay(np.zeros((3, 218, 178), np.uint8), region.astype(float))
-    assert painted[region][:, 0].min() > 100
-    assert painted[~region].max() == 0
+    assert painted[region].max(1).mean() > 80
+    assert painted[~region].mean() < 20
+    bump = np.exp(-((np.mgrid[:218, :178] - np.array([100, 80])[:, None, None]) ** 2).sum(0) / 800)
+    drawn = overlay(np.full((3, 218, 178), 90, np.uint8), bump)
+    assert (drawn == 90).all(2).mean() > 0.5, "what is far from it stays the photo"
+    assert len(np.unique(drawn[100], axis=0)) > 20, "a map, not one colour"
 
 
 def test_looking_only_counts_faces_that_are_answered_yes():
