@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lineament.cli import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, options
+from lineament.errors import UsageError
 
 if TYPE_CHECKING:
+    from lineament.inputs.tables import TableColumns
     from lineament.search.build import IndexSummary
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of photos, searched to any depth.")],
     db: Annotated[Path, typer.Option("--db", metavar="FILE", help="The index, a DuckDB file; made if it is not there.")],
+    folder: Annotated[
+        str | None, typer.Argument(metavar="FOLDER|PARQUET|ARCHIVE", help="A folder of photos, to any depth; or a table or an archive of photos.")
+    ] = None,
+    records: Annotated[
+        Path | None, typer.Option("--from", metavar="RECORDS", help="Take in what analyze wrote (JSONL, JSON, Parquet); nothing is answered again.")
+    ] = None,
+    id_column: options.IdColumn = None,
+    keep_columns: options.KeepColumns = None,
+    path_column: options.PathColumn = None,
+    processes: Annotated[int, typer.Option("--processes", metavar="N", min=1, help="Answer photos in N processes of --threads (1) each.")] = 1,
     model: options.Model = "default",
     runtime: options.Runtime = "onnx",
     precision: options.Precision = None,
@@ -39,16 +50,35 @@ def command(
     2 wrong usage, 3 more photos failed than --max-failed, 130 interrupted.
     """
     from lineament.api import load
+    from lineament.cli.analyze import table_columns
+    from lineament.cli.index_worker import IndexWorkerSetup, in_processes
+    from lineament.inputs.expand import Reading, items
     from lineament.runs.run import parse_max_failed
     from lineament.search.build import build_index
+    from lineament.search.build_sources import build_from_items, build_from_records
 
     too_many = parse_max_failed(max_failed)
+    table = table_columns(path_column, id_column, keep_columns)
+    if (folder is None) == (records is None):
+        raise UsageError("Name what to index: a folder, a table or an archive of photos; or records, with --from.")
+    single = folder is not None and not Path(folder).is_dir()
+    if single:
+        check_source(str(folder), table)
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all", with_=with_ or ())
+    workers = IndexWorkerSetup(model, runtime, precision, threads or 1, (("with_", tuple(with_ or ())),))
+    answers = in_processes(workers, processes) if processes > 1 else None
     try:
         with _progress(quiet) as seen:
-            summary = build_index(
-                folder, db, loaded, verify=verify, retry_failed=retry_failed, prune=prune, rebuild=rebuild, threads=threads, progress=seen
-            )
+            if records is not None:
+                summary = build_from_records(records, db, loaded.id, loaded.card, rebuild=rebuild, threads=threads, progress=seen)
+            elif single:
+                photos = items([str(folder)], Reading(table=table))
+                summary = build_from_items(str(folder), photos, db, loaded, answers=answers, rebuild=rebuild, threads=threads, progress=seen)
+            else:
+                summary = build_index(
+                    str(folder), db, loaded, verify=verify, retry_failed=retry_failed, prune=prune, rebuild=rebuild, threads=threads, progress=seen,
+                    answers=answers,
+                )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("Interrupted. What was answered is kept; the same command goes on from there.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -57,6 +87,17 @@ def command(
             typer.echo(line, err=True)
     if too_many(summary.failed, summary.added + summary.changed + summary.unchanged):
         raise typer.Exit(EXIT_FAILED_INPUTS)
+
+
+def check_source(name: str, table: TableColumns) -> None:
+    """Refuse what is no table and no archive, before the model is loaded. Raises: UsageError."""
+    from lineament.inputs.expand import check_inputs, is_uri
+    from lineament.inputs.item import CONTAINER_SUFFIXES
+    from lineament.inputs.tables import is_table
+
+    if not is_uri(name) and not (Path(name).is_file() and (name.lower().endswith(CONTAINER_SUFFIXES) or is_table(name, table))):
+        raise UsageError(f"{name} is not a folder, and no table or archive of photos. `lineament index` takes one of these, or --from RECORDS.")
+    check_inputs([name], table)
 
 
 def summary_lines(summary: IndexSummary) -> list[str]:
