@@ -61,15 +61,53 @@ def _eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
     else:
         if low < 0 or high > 65535:
             raise UnsupportedError("A 32-bit picture with levels outside 0..65535: its white is unknown. Scale it to 8 bits.")
-        notes.append(SIXTEEN)
+        white = _white(image, int(high), notes)
         wide = levels.astype(np.uint32)
-        grey = (((65535 - wide if inverted else wide) + 128) // 257).astype(np.uint8)
+        grey = (((white - wide if inverted else wide) * 510 + white) // (2 * white)).astype(np.uint8)  # round(255 v / white)
     result = Image.fromarray(grey)
     result.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
     key = image.info.get("transparency")
     if isinstance(key, int):
         result.putalpha(Image.fromarray(np.where(levels == key, 0, 255).astype(np.uint8)))
     return result
+
+
+def _white(image: Image.Image, high: int, notes: list[str]) -> int:
+    """Return the level of white of a picture of 16-bit words: what its file says, or 65535 where its levels fit that.
+
+    Scanners and cameras write 10, 12 or 14 bits into 16. TIFF's BitsPerSample and MaxSampleValue say so, the latter where it is all ones (others
+    are the largest level used, which says nothing about white). Raises: UnsupportedError where nothing says it and the levels fit in 12 bits.
+    """
+    tags = getattr(image, "tag_v2", {})
+    said = [_number(tags.get(281)), (1 << _number(tags.get(258))) - 1 if 8 < _number(tags.get(258)) <= 16 else 0]
+    white = next((value for value in said if 255 < value < 65535 and value & (value + 1) == 0), 65535)
+    if white < 65535:
+        if high > white:
+            raise UnsupportedError(f"A picture whose file says that {white} is white, with levels up to {high}. Scale it to 8 bits.")
+        notes.append(f"{white.bit_length()}-bit levels reduced to 8")
+        return white
+    check_depth(high, notes)
+    notes.append(SIXTEEN)
+    return white
+
+
+def check_depth(high: int, notes: list[str]) -> None:
+    """Add a note, or raise, where 16-bit levels end so low that their white is likely not 65535. All black is black.
+
+    Raises: UnsupportedError where they fit in 12 bits.
+    """
+    if 0 < high <= 4095:
+        raise UnsupportedError(
+            f"16-bit levels of which none is above {high}: fewer bits inside 16, and no tag says how many. Scale it to the whole range, or to 8 bits."
+        )
+    if 4095 < high <= 16383:
+        notes.append(f"no level above {high} of 65535: darker than it was if its white is 14 bits")
+
+
+def _number(value: Any) -> int:
+    """Return a TIFF tag's first number, 0 where it has none."""
+    first = value[0] if isinstance(value, tuple) and value else value
+    return first if isinstance(first, int) and 0 <= first < 1 << 32 else 0
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -9,8 +9,10 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageFile, features
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -21,6 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from lineament.errors import EmptyError, ImageError, TooLargeError, TruncatedError, UnreadableError, UnsupportedError, UsageError
 from lineament.images import bmp, gif, jpeg, png, tiff, webp_heif
+from lineament.images.colour import check_depth
 from lineament.images.formats import Container
 
 FAILURES = (
@@ -70,7 +73,26 @@ def decode(data: bytes, kind: str, max_pixels: int, max_side: int | None = None)
     check_size(size, max_pixels)
     _load(image, max_side)
     _check_whole(image, container, max_side)
-    return image, container, size
+    return image, _depth_checked(image, container), size
+
+
+def _depth_checked(image: Image.Image, container: Container) -> Container:
+    """Return the container, with a note where colours of 16-bit words, of which Pillow keeps the upper byte, end suspiciously low.
+
+    Raises: UnsupportedError where they fit in 12 bits: what Pillow keeps is nearly black.
+    """
+    if container.format == "PNG":
+        deep = container.data[24] == 16
+    else:
+        bits = getattr(image, "tag_v2", {}).get(258, ())
+        deep = bool(bits) and set(bits if isinstance(bits, tuple) else (bits,)) == {16}
+    if not deep or image.mode.startswith(("I", "F")):
+        return container
+    bands = [band for band in image.split() if band.mode == "L"][: 3 if len(image.getbands()) >= 3 else 1]
+    high = max((int(np.asarray(band).max()) for band in bands), default=0)
+    notes = [] if container.note is None else [container.note]
+    check_depth(high << 8 | 255 if high else 0, notes)
+    return replace(container, note="; ".join(notes) or None)
 
 
 def check_size(size: tuple[int, int], max_pixels: int) -> None:

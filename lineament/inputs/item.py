@@ -39,7 +39,7 @@ class Item:
     """One input. source: what its record shows; path: the file; data: bytes or array where it is not a file of its own; error: why not.
 
     closed: it is an archive, table, video or object-store file whose photos `opened` gives; only with `Reading.expand` False. keys: what came
-    with it from a table ("id", "columns"), for its record.
+    with it from a table ("id", "columns"), for its record. note: what was done to get the pixels of an array, for the record's own note.
     """
 
     source: str
@@ -48,6 +48,7 @@ class Item:
     error: ImageError | None = None
     closed: bool = False
     keys: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
 
     def fingerprint(self) -> str:
         """Return what changes when the photo does: size and modification time of a file, the hash of bytes, "-" where there is nothing."""

@@ -20,19 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lineament.errors import MissingExtraError, NotFoundError, UnreadableError, UsageError
 from lineament.inputs.item import CAMERA, SEPARATOR, Item
-from lineament.types import FaceReport, Report, UInt8, fixed
+from lineament.inputs.video_frame import to_photo
+from lineament.types import FaceReport, Report, fixed
 
 MIN_IOU, MAX_GAP, SMOOTHING, HYSTERESIS = 0.3, 3, 0.4, 0.05
 _DRIVERS = {"linux": "v4l2", "darwin": "avfoundation"}
-_TURNS = {90: 1, -270: 1, 180: 2, -180: 2, 270: 3, -90: 3}
 
 
 def video_items(path: Path, every: float = 1.0, name: str | None = None) -> Iterator[Item]:
-    """Yield the frame at 0 s and then the first one at or after each further multiple of `every` seconds, turned as the file says.
+    """Yield the frame at 0 s and then the first one at or after each further multiple of `every` seconds, as it is shown.
 
     A file that cannot be opened, or breaks off, is one item with an error after the frames before it. name: what sources call it.
     """
@@ -63,13 +61,8 @@ def sampled(container: Any, name: str, every: float) -> Iterator[Item]:
         if seconds + 1e-6 < step * every:
             continue
         step = int((seconds + 1e-6) // every) + 1
-        yield Item(f"{name}{SEPARATOR}t={seconds:.3f}", data=_upright(frame))
-
-
-def _upright(frame: Any) -> UInt8:
-    pixels = frame.to_ndarray(format="rgb24")
-    turns = _TURNS.get(round(getattr(frame, "rotation", 0) or 0), 0)
-    return np.ascontiguousarray(np.rot90(pixels, turns))
+        pixels, note = to_photo(frame, stream)
+        yield Item(f"{name}{SEPARATOR}t={seconds:.3f}", data=pixels, note=note)
 
 
 def pyav() -> Any:

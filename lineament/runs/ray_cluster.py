@@ -165,6 +165,7 @@ def to_row(item: Item) -> Row:
         "code": "" if item.error is None else item.error.code,
         "message": "" if item.error is None else str(item.error).encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
         "closed": item.closed,
+        "note": item.note or "",
         "times": 1,
         "keys": json.dumps(dict(item.keys)),
     }
@@ -177,7 +178,8 @@ def from_row(row: Mapping[str, Any]) -> Item:
         data = np.frombuffer(row["data"], np.uint8).reshape([int(side) for side in row["shape"].split("x")])
     path = Path(os.fsdecode(row["path"])) if row["path"] else None
     error = image_error(row["code"], row["message"]) if row["code"] else None
-    return Item(os.fsdecode(row["source"]), path, data, error, row["closed"], json.loads(row["keys"]))
+    keys, note = json.loads(row["keys"]), row["note"] or None
+    return Item(os.fsdecode(row["source"]), path, data, error, row["closed"], keys, note)
 
 
 def _stand(folder: str, needed: bool) -> None:

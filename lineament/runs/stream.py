@@ -104,7 +104,8 @@ def _answered(item: Item, tools: Tools, settings: Settings, decode: ItemDecoder 
         return answer(partial(decode, item), tools, settings, source_name=item.source)
     given: Any = item.path if item.data is None else item.data
     channels: Channels | None = "RGB" if item.data is not None and hasattr(item.data, "shape") else None
-    return analyze(given, tools, settings, source_name=item.source, channels=channels)
+    report = analyze(given, tools, settings, source_name=item.source, channels=channels)
+    return report if item.note is None else replace(report, note="; ".join(filter(None, (item.note, report.note))))
 
 
 def is_failure(report: Report) -> bool:
