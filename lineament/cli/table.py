@@ -32,13 +32,13 @@ def command(
         systems.setdefault(tables.system_name(path, group_seeds=group_seeds), []).append(load(path))
     table = tables.seed_table(systems, baseline, metric=metric, draws=draws)
     written = [(csv_file, tables.to_csv), (latex, tables.to_latex), (markdown, tables.to_markdown)]
-    for path, form in written:
-        if path is not None and str(path) == "-":
+    for target, form in written:
+        if target is not None and str(target) == "-":
             typer.echo(form(table), nl=False)
-        elif path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(form(table), "utf-8")
-    if all(path is None for path, _ in written):
+        elif target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(form(table), "utf-8")
+    if all(target is None for target, _ in written):
         typer.echo(tables.to_markdown(table), nl=False)
     elif not quiet:
         for row in table.rows[1:]:

@@ -171,7 +171,7 @@ def cache_kind(align: str) -> str:
 _CACHE_KINDS = {"stored": "", "detect": "detect"}
 
 
-def _decoder(align: str) -> tuple[CropDecoder, str]:
+def crop_decoder(align: str) -> tuple[CropDecoder, str]:
     """Return how an encoded image becomes a crop, and what caches made that way are called."""
     kind = cache_kind(align)
     if align == "stored":
@@ -198,7 +198,7 @@ def load_rows(config: TrainConfig) -> Subset:
 def load_material(config: TrainConfig, progress: Progress | None = None) -> Material:
     """Open, filter and decode (or map, or stream) everything a run needs. Args: progress: told while crops are decoded."""
     data, source = config.data, load_rows(config)
-    decode, kind = _decoder(data.align)
+    decode, kind = crop_decoder(data.align)
     kept = Stream(source, decode) if data.cache is None else CropCache(source, expand(data.cache), decode, kind, progress)
     table, crops = source.table, kept if isinstance(kept, Stream) else kept.crops
     region, landmarks = _per_row(data.regions, table), _per_row(data.landmarks, table)
