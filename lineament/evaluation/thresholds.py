@@ -10,9 +10,10 @@ DMM-CNN's adaptive rule: Mao et al., "Deep Multi-task Multi-label CNN for Effect
 | FP_j, FN_j | counts at the current threshold on held-out data |
 | gamma | step, 0.02, halved every 5 rounds |
 
-Read in the paper: that there is an adaptive threshold per attribute, moved by false positives and false negatives on validation.
-Reconstructed here: the formula, its step and its limits 0.1 .. 0.9. Its fixed point is FP = FN: as many said yes as true yes, so it follows
-the class rates of the held-out data, which in CelebA differ from those of test. Fixed 0.5 is always reported beside any fitted threshold.
+Read (abstract and reading notes; no full text was at hand): that each attribute has an adaptive threshold, against the imbalance of its classes.
+Reconstructed here: that false positives and false negatives on held-out images move it, the formula, its step and its limits 0.1 .. 0.9. Its
+fixed point is FP = FN: as many said yes as true yes, so it follows the class rates of the held-out data, which in CelebA differ from those of
+test. Fixed 0.5 is always reported beside any fitted threshold.
 """
 
 from __future__ import annotations
