@@ -1,7 +1,8 @@
 """Everything that depends on the default weights, again: `make refit`.
 
     default.onnx + official validation images
-      -> predictions (runs/refit/val.parquet, not kept in git: it holds CelebA's labels)
+      and train images that the network never saw, in three views
+      -> predictions (runs/refit/*.parquet, not kept in git: they hold CelebA's labels)
       -> accuracy against face size and blur -> decision layer with held-out evidence -> card inside default.onnx and default.card.json
       -> int8 file where it costs little, accuracy of every precision in the card
       -> golden answers for `lineament doctor` -> docs/benchmarks/{decision,face-size}.{json,md}, rules.md and audit.md
@@ -21,6 +22,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,17 +35,20 @@ import numpy as np
 import precisions
 import sheet
 from decision_page import decision_page
+from refit_views import splits
 
 from lineament import load
 from lineament.data.celeba import Official
 from lineament.data.hub_parquet import HubParquet
+from lineament.decision.layer import Decision
 from lineament.evaluation import predictions
 from lineament.evaluation.calibrate import HALF, KEEP, Fitted, Plan, calibrate, cross_fit
-from lineament.evaluation.evaluate import predict
+from lineament.evaluation.cross_split import Split, across, fit_across
+from lineament.evaluation.folds import folds_of
 from lineament.evaluation.predictions import Predictions
 from lineament.evaluation.scorecard import number, scorecard
 from lineament.export.card_update import with_decision, write_card_beside
-from lineament.metrics.calibration import logit
+from lineament.metrics.calibration import ece_1d, logit, per_attribute
 from lineament.metrics.counts import count, mean_of_known, ratio
 from lineament.runtime.card import Card, sha256_of
 from lineament.runtime.onnx_file import read_card, with_card
@@ -80,37 +85,74 @@ def stamp(model: Path) -> dict[str, Any]:
     return {"network_sha256": network_sha256(model), "files": {name: text_sha256(ROOT / name) for name in (*FILES, *shipped)}}
 
 
-def refit(data: Path, goal: str, threads: int, faces: int) -> None:
+def carried_over(train: Split, val: Split, folds: int) -> dict[str, Any]:
+    """Return the calibration that carries over, and the same fitted without the people of each fold of validation, for `Plan`."""
+    fold = folds_of(val.rows, folds)
+    without = [fit_across(train, val.where(fold != part)) for part in range(folds)]
+    return {"layer": fit_across(train, val), "layers_of_fold": without}
+
+
+def by_view(views: dict[str, Predictions], layers: Sequence[Decision]) -> dict[str, Any]:
+    """Return, per view of validation, accuracy and calibration error, raw and cross-fitted, and the share of faces found."""
+    document = {}
+    for view, whole in views.items():
+        found = whole.found()
+        probs, fold = np.zeros(found.raw.shape), folds_of(found, len(layers))
+        for part, layer in enumerate(layers):
+            inside = fold == part
+            probs[inside] = layer.probs(logit(found.raw[inside]), found.attributes)
+        errors = {key: per_attribute(ece_1d, p, found.targets, found.known) for key, p in (("ece", probs), ("ece_raw", found.raw))}
+        right = {key: count(p >= 0.5, found.targets, found.known).accuracy for key, p in (("accuracy", probs), ("accuracy_raw", found.raw))}
+        document[view] = {key: number(mean_of_known(values)) for key, values in {**errors, **right}.items()} | {
+            "faces": len(found), "images": len(whole), "eye_distance": number(float(np.median(found.eye_distance))),
+        }  # fmt: skip
+    return document
+
+
+def measured_before(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what was measured of this very network: face sizes and precisions. Exits where the files are another network's."""
+    document = json.loads((BENCHMARKS / "decision.json").read_text(encoding="utf-8"))
+    if document["network_sha256"] != network_sha256(model):
+        raise SystemExit("--only-decision: decision.json is of another network. Leave the option out.")
+    return json.loads((BENCHMARKS / "face-size.json").read_text(encoding="utf-8")), document["precisions"]
+
+
+def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: bool = False) -> None:
     """Fit and write everything. Prints what it does; returns nothing."""
     model = WEIGHTS / "default.onnx"
     network = load_network(str(model), threads=threads)
     source = Official(data / "celeba" / "official", "val")
-    print(f"{network.id}: scoring {len(source.table)} official validation images", flush=True)
-    outcome = predict(source, network, network.card.attributes, threads=threads)
-    found = replace(outcome.predictions, meta={"model": network.id.partition("@")[0], "data": "official/val"})
+    print(f"{network.id}: the views of validation and of unseen train images", flush=True)
+    train, val, views = splits(data, network, network_sha256(model), ROOT / "runs" / "refit", threads)
+    found = replace(views["stored"], meta={"model": network.id.partition("@")[0], "data": "official/val"})
     predictions.save(found, ROOT / "runs" / "refit" / "val.parquet")
+    before = measured_before(model) if only_decision else None
     print("accuracy against face size and blur", flush=True)
-    sizes = face_size.run(data, load(str(model), threads=threads), faces)
+    sizes = face_size.run(data, load(str(model), threads=threads), faces) if before is None else before[0]
     print("decision layer", flush=True)
     limits = {"min_eye_distance": sizes["min_eye_distance"], "min_sharpness": sizes["min_sharpness"], "limits_of_fold": sizes["limits_of_fold"]}
     rates = {name: rate for name, rate in class_rates(data).items() if name in found.attributes}
-    fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **limits))
-    where = f"official/val@{found.fingerprint()}"
+    carried = carried_over(train, val, face_size.FOLDS)
+    fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **limits, **carried))
+    where = f"official/val@{found.fingerprint()} and {len(train.rows):,} views of unseen train images"
     card = scorecard(found, missing=source.table.missing)
     embed(model, fitted, where, card)
     print("precisions", flush=True)
     int8 = WEIGHTS / "default.int8.onnx"
-    measured = precisions.measure(model, source, data, threads, int8, base=float(card["mean_accuracy"]))
+    measured = precisions.measure(model, source, data, threads, int8, base=float(card["mean_accuracy"])) if before is None else before[1]
     precisions.embed(model, int8, measured)
     document = {"network_sha256": network_sha256(model), "fitted_on": where, "scorecard": headline(card), "precisions": measured, **fitted.evidence}
-    document["goals"] = goals(found, limits, rates)
+    document["goals"] = goals(found, limits | carried, rates)
+    document["across"] = across(train, val)
+    document["views"] = by_view(views, carried["layers_of_fold"])
     (BENCHMARKS / "decision.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     text = decision_page(document, network.card.name) + "\n" + precisions.section(measured, len(source.table))
     (BENCHMARKS / "decision.md").write_text(text, encoding="utf-8")
     check_rules.PAGE.write_text(check_rules.measure(data), encoding="utf-8")
     golden(model)
-    about = {"command": "make refit", "environment": sheet.environment(load(str(model), threads=threads))} | sizes
-    sheet.write(BENCHMARKS, "face-size", about, face_size.page(about))
+    if before is None:
+        about = {"command": "make refit", "environment": sheet.environment(load(str(model), threads=threads))} | sizes
+        sheet.write(BENCHMARKS, "face-size", about, face_size.page(about))
     print("cohort audits", flush=True)
     shipped = load_network(str(model), threads=threads)
     layer = shipped.card.decision
@@ -182,8 +224,9 @@ def main() -> None:
     parser.add_argument("--goal", default="half", help="see lineament calibrate --goal")
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--faces", type=int, default=1200, help="for size and blur: how many validation images, drawn with a fixed seed")
+    parser.add_argument("--only-decision", action="store_true", help="the network is the same: keep what was measured of sizes and precisions")
     arguments = parser.parse_args()
-    refit(arguments.data, arguments.goal, arguments.threads, arguments.faces)
+    refit(arguments.data, arguments.goal, arguments.threads, arguments.faces, only_decision=arguments.only_decision)
 
 
 if __name__ == "__main__":

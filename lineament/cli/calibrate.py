@@ -20,7 +20,14 @@ def command(
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file to write, with the decision layer in its card.")],
     model: options.Model = "default",
-    method: Annotated[str, typer.Option("--method", metavar="auto|platt|temperature|isotonic|none", help="How to calibrate.")] = "auto",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            metavar="auto|platt|temperature|isotonic|none",
+            help="auto: shrunk towards the card's own layer, so that few labels do no harm.",
+        ),
+    ] = "auto",
     goal: Annotated[
         str,
         typer.Option(
@@ -72,7 +79,7 @@ def command(
     sizes = {} if min_eye_distance is None else {"*": min_eye_distance}
     sharp = {} if min_sharpness is None else {"*": min_sharpness}
     measured = {"min_eye_distance": sizes, "min_sharpness": sharp} if limits is None else read_limits(limits)
-    fitted = calibrate(found, Plan(method, goal, force, bands, share, folds, **measured))
+    fitted = calibrate(found, Plan(method, goal, force, bands, share, folds, base=card.decision, **measured))
     where = str(found.meta.get("data") or f"{predictions.name}@{found.fingerprint()}")
     embed(path, fitted, where, out)
     for beside, one in own.values():

@@ -92,23 +92,31 @@ def per_attribute(metric: Any, probs: npt.ArrayLike, targets: npt.ArrayLike, kno
 
 
 def fit_platt_1d(
-    logits: npt.ArrayLike, targets: npt.ArrayLike, *, bias: bool = True, weights: npt.ArrayLike | None = None, steps: int = 50
+    logits: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    bias: bool = True,
+    weights: npt.ArrayLike | None = None,
+    steps: int = 50,
+    precision: tuple[float, float] = (_RIDGE, _RIDGE),
 ) -> tuple[float, float]:
     """Fit prob = sigmoid(a * logit + b) by Newton's method on the mean log loss; `bias=False` fits the temperature 1/a alone.
 
     Convention: a tiny ridge pulls (a, b) to (1, 0), which is returned without data; a is kept above 0.05, so the order of images stays.
-    Args: logits (N,), targets (N,) {0,1}, weights (N,) or None.
+    Args: logits (N,), targets (N,) {0,1}, weights (N,) or None. precision: of the Gaussian priors of a (mean 1) and b (mean 0), 1 / variance,
+        in units of one image's log loss: what shrinks a fit on few images.
     Source: Platt 1999; Guo et al., ICML 2017 (temperature).
     """
     z, y = np.asarray(logits, np.float64), np.asarray(targets, np.float64)
     w = np.ones(len(z)) if weights is None else np.asarray(weights, np.float64)
     design = np.stack([z, np.ones(len(z))]) if bias else z[None]
     start = np.array([1.0, 0.0])[: len(design)]
+    ridge = np.array(precision)[: len(design)]
     theta = start.copy()
     for _ in range(steps):
         p = sigmoid(theta @ design)
-        gradient = (design * w) @ (p - y) + _RIDGE * (theta - start)
-        curvature = (design * (w * p * (1 - p))) @ design.T + _RIDGE * np.eye(len(design))
+        gradient = (design * w) @ (p - y) + ridge * (theta - start)
+        curvature = (design * (w * p * (1 - p))) @ design.T + np.diag(ridge)
         step = np.linalg.solve(curvature, gradient)
         # damped far from the optimum, where the quadratic model is poor
         theta = theta - step / max(1.0, float(np.abs(step).max()))
@@ -117,6 +125,19 @@ def fit_platt_1d(
     if theta[0] < 0.05:
         return 0.05, float(theta[1]) if bias else 0.0
     return float(theta[0]), float(theta[1]) if bias else 0.0
+
+
+def fit_bias_1d(logits: npt.ArrayLike, targets: npt.ArrayLike, *, steps: int = 50) -> float:
+    """Fit prob = sigmoid(logit + b) by Newton's method on the mean log loss; 0.0 without data. The ridge is `fit_platt_1d`'s."""
+    z, y = np.asarray(logits, np.float64), np.asarray(targets, np.float64)
+    b = 0.0
+    for _ in range(steps):
+        p = sigmoid(z + b)
+        step = float((p - y).sum() + _RIDGE * b) / float((p * (1 - p)).sum() + _RIDGE)
+        b -= step / max(1.0, abs(step))
+        if abs(step) < 1e-10:
+            break
+    return b
 
 
 def _pool_adjacent(values: Float64, weights: Float64) -> tuple[Float64, npt.NDArray[np.intp]]:
