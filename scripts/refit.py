@@ -43,7 +43,7 @@ from lineament.data.hub_parquet import HubParquet
 from lineament.decision.layer import Decision
 from lineament.evaluation import predictions
 from lineament.evaluation.calibrate import HALF, KEEP, Fitted, Plan, calibrate, cross_fit
-from lineament.evaluation.cross_split import Split, across, fit_across
+from lineament.evaluation.cross_split import Split, across, fit_sizes
 from lineament.evaluation.folds import folds_of
 from lineament.evaluation.predictions import Predictions
 from lineament.evaluation.scorecard import number, scorecard
@@ -88,8 +88,8 @@ def stamp(model: Path) -> dict[str, Any]:
 def carried_over(train: Split, val: Split, folds: int) -> dict[str, Any]:
     """Return the calibration that carries over, and the same fitted without the people of each fold of validation, for `Plan`."""
     fold = folds_of(val.rows, folds)
-    without = [fit_across(train, val.where(fold != part)) for part in range(folds)]
-    return {"layer": fit_across(train, val), "layers_of_fold": without}
+    without = [fit_sizes(train, val.where(fold != part)) for part in range(folds)]
+    return {"layer": fit_sizes(train, val), "layers_of_fold": without}
 
 
 def by_view(views: dict[str, Predictions], layers: Sequence[Decision]) -> dict[str, Any]:
@@ -100,7 +100,8 @@ def by_view(views: dict[str, Predictions], layers: Sequence[Decision]) -> dict[s
         probs, fold = np.zeros(found.raw.shape), folds_of(found, len(layers))
         for part, layer in enumerate(layers):
             inside = fold == part
-            probs[inside] = layer.probs(logit(found.raw[inside]), found.attributes)
+            sizes = None if found.eye_distance is None else found.eye_distance[inside]
+            probs[inside] = layer.probs(logit(found.raw[inside]), found.attributes, eye_distance=sizes)
         errors = {key: per_attribute(ece_1d, p, found.targets, found.known) for key, p in (("ece", probs), ("ece_raw", found.raw))}
         right = {key: count(p >= 0.5, found.targets, found.known).accuracy for key, p in (("accuracy", probs), ("accuracy_raw", found.raw))}
         document[view] = {key: number(mean_of_known(values)) for key, values in {**errors, **right}.items()} | {
@@ -156,7 +157,8 @@ def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: boo
     print("cohort audits", flush=True)
     shipped = load_network(str(model), threads=threads)
     layer = shipped.card.decision
-    calibrated = replace(found, probs=layer.probs(logit(found.raw), found.attributes), meta={"decision": layer.to_dict()})
+    shipped_probs = layer.probs(logit(found.raw), found.attributes, eye_distance=found.eye_distance)
+    calibrated = replace(found, probs=shipped_probs, meta={"decision": layer.to_dict()})
     audit_page.PAGE.write_text(audit_page.page(shipped, audit_page.on_fairface(shipped, data, threads), calibrated, data), encoding="utf-8")
     STAMP.write_text(json.dumps(stamp(model), indent=1) + "\n", encoding="utf-8")
     print((BENCHMARKS / "decision.md").read_text(encoding="utf-8").split("## Per attribute")[0])

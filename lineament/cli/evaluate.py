@@ -113,7 +113,11 @@ def _moved(found: Predictions, rates: Path) -> Predictions:
     if decision is None:
         raise UsageError("The prediction file holds no decision layer, so --rates has nothing to move from. Write it with `lineament evaluate`.")
     layer = under_rates(decision, read_rates(rates, found.attributes))
-    return replace(found, probs=layer.probs(logit(found.raw), found.attributes), meta={**found.meta, "decision": layer.to_dict()})
+    return replace(
+        found,
+        probs=layer.probs(logit(found.raw), found.attributes, eye_distance=found.eye_distance),
+        meta={**found.meta, "decision": layer.to_dict()},
+    )
 
 
 def _from_model(source: Source, network: Network, how: str, threads: int | None, quiet: bool) -> tuple[Predictions, dict[str, Any]]:

@@ -39,6 +39,9 @@ class Decision:
     min_eye_distance, min_sharpness: name or "*" -> pixels between the eyes, sharpness (`quality` of a record) under which the answer is
     "cannot_tell" (abstain mode only).
     precedence: name -> log-odds added where a rule of `--consistent` must choose between answers; 0 where absent.
+    small: name -> {"a": a, "b": b}, Platt scaling of small faces; small_eyes: pixels between the eyes at and under which it holds alone, and at and
+    over which `calibration` does; in between both numbers go from one to the other with the logarithm of the distance. An attribute whose
+    calibration is isotonic has none.
     rates: name -> the share of yes, in 0..1, that the calibrated probabilities assume: among the people the layer was fitted on.
     log_odds_shift, rates_id: of one run with `--rates`: name -> what is added to the calibrated log-odds, and the hash that records show;
     see `decision.rates.under_rates`. A card holds neither.
@@ -50,20 +53,28 @@ class Decision:
     min_eye_distance: Mapping[str, float] = field(default_factory=dict)
     min_sharpness: Mapping[str, float] = field(default_factory=dict)
     precedence: Mapping[str, float] = field(default_factory=dict)
+    small: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    small_eyes: tuple[float, float] = (19.0, 38.0)
     rates: Mapping[str, float] = field(default_factory=dict)
     log_odds_shift: Mapping[str, float] = field(default_factory=dict)
     rates_id: str | None = None
 
-    def probs(self, logits: npt.ArrayLike, attributes: tuple[str, ...]) -> Float64:
-        """Return calibrated probabilities (N,A) of logits (N,A)."""
+    def probs(self, logits: npt.ArrayLike, attributes: tuple[str, ...], *, eye_distance: npt.ArrayLike | None = None) -> Float64:
+        """Return calibrated probabilities (N,A) of logits (N,A).
+
+        eye_distance: (N,) pixels between the eyes of each face, as records show it; None or NaN is a face large enough.
+        """
         z = np.asarray(logits, np.float64)
-        out = sigmoid(z)
+        out, smallness = sigmoid(z), self.smallness(eye_distance)
         for column, name in enumerate(attributes):
-            fitted = self.calibration.get(name)
-            if fitted is None:
+            fitted, small = self.calibration.get(name), self.small.get(name)
+            if fitted is None and (small is None or smallness is None):
                 continue
-            if fitted["method"] == "platt":
-                out[:, column] = sigmoid(float(fitted["a"]) * z[:, column] + float(fitted["b"]))
+            if fitted is None or fitted["method"] == "platt":
+                slope, bias = (1.0, 0.0) if fitted is None else (float(fitted["a"]), float(fitted["b"]))
+                far = 0.0 if small is None or smallness is None else smallness
+                to = {"a": slope, "b": bias} if small is None else small
+                out[:, column] = sigmoid((slope + far * (to["a"] - slope)) * z[:, column] + bias + far * (to["b"] - bias))
             else:
                 out[:, column] = np.interp(out[:, column], fitted["x"], fitted["y"])
         for column, name in enumerate(attributes):
@@ -71,6 +82,18 @@ class Decision:
                 p = np.clip(out[:, column], 1e-12, 1 - 1e-12)
                 out[:, column] = sigmoid(np.log(p) - np.log1p(-p) + self.log_odds_shift[name])
         return out
+
+    def smallness(self, eye_distance: npt.ArrayLike | None) -> Float64 | None:
+        """Return how far (N,) each face is from large (0) to small (1); None where no size is known.
+
+        >>> Decision().smallness([76.0, 38.0, 19.0, 9.0, float("nan")]).tolist()
+        [0.0, 0.0, 1.0, 1.0, 0.0]
+        """
+        if eye_distance is None:
+            return None
+        low, high = self.small_eyes
+        pixels = np.maximum(np.nan_to_num(np.asarray(eye_distance, np.float64), nan=high), 1e-3)
+        return np.asarray(np.clip(np.log(high / pixels) / np.log(high / low), 0.0, 1.0))
 
     def threshold_vector(self, attributes: tuple[str, ...]) -> Float64:
         """Return the thresholds (A,) in the order of `attributes`."""
@@ -128,6 +151,7 @@ class Decision:
             "min_sharpness": dict(self.min_sharpness),
             "precedence": dict(self.precedence),
             **({"rates": dict(self.rates)} if self.rates else {}),
+            **({"small": {name: dict(one) for name, one in self.small.items()}, "small_eyes": list(self.small_eyes)} if self.small else {}),
         }
 
     @staticmethod
@@ -140,6 +164,8 @@ class Decision:
             min_sharpness={k: float(v) for k, v in record.get("min_sharpness", {}).items()},
             precedence={k: float(v) for k, v in record.get("precedence", {}).items()},
             rates={k: float(v) for k, v in record.get("rates", {}).items()},
+            small={k: {"a": float(v["a"]), "b": float(v["b"])} for k, v in record.get("small", {}).items()},
+            small_eyes=(float(record["small_eyes"][0]), float(record["small_eyes"][1])) if "small_eyes" in record else (19.0, 38.0),
             log_odds_shift={k: float(v) for k, v in record.get("log_odds_shift", {}).items()},
             rates_id=record.get("rates_id"),
         )

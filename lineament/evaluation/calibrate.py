@@ -95,10 +95,13 @@ class Fitted:
     evidence: dict[str, Any]
 
 
-def calibrator_1d(method: str, raw: Float64, targets: npt.NDArray[np.int8], base: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+def calibrator_1d(
+    method: str, raw: Float64, targets: npt.NDArray[np.int8], base: Mapping[str, Any] | None = None, based: Float64 | None = None
+) -> dict[str, Any] | None:
     """Return one attribute's entry of `Decision.calibration` fitted on raw (N,), targets (N,); None where nothing can be fitted.
 
-    base: the entry that "auto" shrinks towards, and that stays where there is nothing to fit on; the raw sigmoid where None.
+    base: the entry that "auto" shrinks towards, and that stays where there is nothing to fit on; the raw sigmoid where None. based: see
+    `shrunk_1d`.
     """
     if method == "none":
         return None
@@ -106,7 +109,7 @@ def calibrator_1d(method: str, raw: Float64, targets: npt.NDArray[np.int8], base
         return None if base is None else dict(base)
     if method == "auto":
         if not _isotonic_wins(raw, targets):
-            return shrunk_1d(raw, targets, base)
+            return shrunk_1d(raw, targets, base, based)
         method = "isotonic"
     if method == "isotonic":
         x, y = calibration.fit_isotonic_1d(raw, targets)
@@ -115,10 +118,13 @@ def calibrator_1d(method: str, raw: Float64, targets: npt.NDArray[np.int8], base
     return {"method": "platt", "a": a, "b": b}
 
 
-def shrunk_1d(raw: Float64, targets: npt.NDArray[np.int8], base: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return Platt scaling of what `base` makes of raw (N,), with Gaussian priors (`PRIOR_SD`) that keep it near `base` on few images."""
+def shrunk_1d(raw: Float64, targets: npt.NDArray[np.int8], base: Mapping[str, Any] | None, based: Float64 | None = None) -> dict[str, Any]:
+    """Return Platt scaling of what `base` makes of raw (N,), with Gaussian priors (`PRIOR_SD`) that keep it near `base` on few images.
+
+    based: the base layer's probabilities (N,) where they depend on more than `base` (on face size); computed from `base` where None.
+    """
     entry: dict[str, Any] = {"method": "platt", "a": 1.0, "b": 0.0} if base is None else dict(base)
-    logits = calibration.logit(calibration.apply(entry, calibration.logit(raw)))
+    logits = calibration.logit(calibration.apply(entry, calibration.logit(raw)) if based is None else based)
     a, b = calibration.fit_platt_1d(logits, targets, precision=(PRIOR_SD[0] ** -2, PRIOR_SD[1] ** -2))
     if entry["method"] == "platt":
         return {"method": "platt", "a": a * float(entry["a"]), "b": a * float(entry["b"]) + b}
@@ -151,7 +157,7 @@ def fit_decision(predictions: Predictions, plan: Plan, adopt: frozenset[str] | N
     names, use = predictions.attributes, predictions.known
     layer = _calibrated(predictions, plan) if plan.layer is None else plan.layer
     layer = replace(layer, min_eye_distance=dict(plan.min_eye_distance), min_sharpness=dict(plan.min_sharpness))
-    probs = layer.probs(calibration.logit(predictions.raw), names)
+    probs = layer.probs(calibration.logit(predictions.raw), names, eye_distance=predictions.eye_distance)
     thresholds = _thresholds(predictions, layer, probs, plan, adopt)
     fine = ~layer.too_poor(len(predictions), names, predictions.eye_distance, predictions.sharpness)
     bands = {}
@@ -169,24 +175,38 @@ def fit_decision(predictions: Predictions, plan: Plan, adopt: frozenset[str] | N
 
 
 def _calibrated(predictions: Predictions, plan: Plan) -> Decision:
-    """Return the layer with calibration and the class rates it assumes: the sample's, or where it is shrunk the base's moved as far as it was."""
+    """Return the layer with calibration and the class rates it assumes: the sample's, or where it is shrunk the base's moved as far as it was.
+
+    What a small face asks for beyond a large one is the base's: a fit moves both alike.
+    """
     base = Decision() if plan.base is None or plan.method != "auto" else plan.base
-    fitted, rates = {}, {}
-    for column, name in enumerate(predictions.attributes):
+    names = predictions.attributes
+    based = base.probs(calibration.logit(predictions.raw), names, eye_distance=predictions.eye_distance)
+    fitted, rates, small = {}, {}, dict(base.small)
+    for column, name in enumerate(names):
         rows = predictions.known[:, column]
         raw, targets = predictions.raw[rows, column], predictions.targets[rows, column]
-        entry = calibrator_1d(plan.method, raw, targets, base.calibration.get(name))
+        before = base.calibration.get(name)
+        entry = calibrator_1d(plan.method, raw, targets, before, based[rows, column])
         if entry is not None:
             fitted[name] = entry
+        if name in small and entry is not None and entry["method"] == "platt":
+            slope, old = (1.0, 0.0) if before is None else (float(before["a"]), float(before["b"]))
+            times = float(entry["a"]) / slope
+            small[name] = {"a": times * small[name]["a"], "b": times * (small[name]["b"] - old) + float(entry["b"])}
+        elif entry is not None:
+            small.pop(name, None)
         rate = float(targets.mean()) if len(targets) else float("nan")
         if name in base.rates:
-            before, after = (
-                calibration.apply(e or {"method": "platt", "a": 1.0, "b": 0.0}, np.zeros(1)) for e in (base.calibration.get(name), entry)
-            )
-            rate = float(sigmoid(calibration.logit(base.rates[name]) + calibration.logit(after)[0] - calibration.logit(before)[0]))
+            rate = float(sigmoid(calibration.logit(base.rates[name]) + _bias(entry) - _bias(before)))
         if 0 < rate < 1:
             rates[name] = round(rate, 4)
-    return Decision(calibration=fitted, rates=rates)
+    return Decision(calibration=fitted, rates=rates, small=small, small_eyes=base.small_eyes)
+
+
+def _bias(entry: Mapping[str, Any] | None) -> float:
+    """Return the calibrated log-odds of a logit of 0."""
+    return 0.0 if entry is None else float(calibration.logit(calibration.apply(entry, np.zeros(1)))[0])
 
 
 def _thresholds(predictions: Predictions, layer: Decision, probs: Float64, plan: Plan, adopt: frozenset[str] | None) -> dict[str, float]:
@@ -234,10 +254,10 @@ def cross_fit(predictions: Predictions, plan: Plan) -> CrossFitted:
             raise DataError("All images are of one person, so nothing can be held out. Give images of more people.")
         layer = fit_decision(predictions.take(outside), plan.of_fold(int(part)))
         thresholds = layer.threshold_vector(names)
-        probs[inside] = layer.probs(calibration.logit(predictions.raw[inside]), names)
+        rows = predictions.take(inside)
+        probs[inside] = layer.probs(calibration.logit(rows.raw), names, eye_distance=rows.eye_distance)
         labels[inside] = probs[inside] >= thresholds
         consistent[inside] = consistency.decode_consistent(probs[inside], thresholds, names, precedence=layer.precedence)[0]
-        rows = predictions.take(inside)
         answers[inside] = layer.labels(probs[inside], names, abstain=True, eye_distance=rows.eye_distance, sharpness=rows.sharpness)
     return CrossFitted(probs, labels, consistent, answers)
 

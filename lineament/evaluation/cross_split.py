@@ -14,7 +14,7 @@ it lowers the log loss of people it was not fitted on in both splits; else the r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,13 @@ def joined(views: Sequence[Predictions]) -> Predictions:
         np.concatenate([view.known for view in views]),
         np.concatenate([view.detected for view in views]),
         identity=identity,
+        eye_distance=np.concatenate([_sizes(view) for view in views]),
     )
+
+
+def _sizes(view: Predictions) -> Float64:
+    """Return the eye distance (N,), NaN (a face large enough) where the file has none."""
+    return np.full(len(view), np.nan) if view.eye_distance is None else view.eye_distance
 
 
 def agreed(one: float, other: float) -> float:
@@ -104,8 +110,26 @@ def fit_agreed(one: Split, other: Split) -> dict[str, dict[str, Any] | None]:
     return {name: fit_agreed_1d([_column(one, column), _column(other, column)]) for column, name in enumerate(names)}
 
 
+def fit_sizes(one: Split, other: Split, eyes: tuple[float, float] = (19.0, 38.0)) -> Decision:
+    """Return the layer to ship for faces of every size: fitted on large faces and on small ones, each as `fit_across` does.
+
+    Args: eyes: pixels between the eyes at which a face is small and large (`Decision.small_eyes`); a row belongs to the nearer of the two, by
+        the logarithm of its distance.
+    """
+    middle = float(np.sqrt(eyes[0] * eyes[1]))
+    small = [np.asarray(split.rows.eye_distance, np.float64) < middle for split in (one, other)]
+    large = fit_across(one.where(~small[0]), other.where(~small[1]))
+    if not all(marked.any() for marked in small):
+        return large
+    fitted = fit_across(one.where(small[0]), other.where(small[1])).calibration
+    entries = {name: {"a": float(entry["a"]), "b": float(entry["b"])} for name, entry in fitted.items()}
+    # an attribute whose small faces ask for nothing has the raw sigmoid there, whatever its large ones have
+    entries |= {name: {"a": 1.0, "b": 0.0} for name in large.calibration if name not in entries}
+    return replace(large, small=entries, small_eyes=eyes)
+
+
 def fit_across(one: Split, other: Split) -> Decision:
-    """Return the layer to ship: each attribute's agreed correction where it helps held-out people of both splits; and the class rates.
+    """Return the layer for faces of one size: each attribute's agreed correction where it helps held-out people of both splits; and class rates.
 
     The rates are the mean of the two splits' shares of yes: what the probabilities assume (see `decision.rates`).
     """
@@ -146,12 +170,13 @@ def across(one: Split, other: Split) -> dict[str, Any]:
     scaling fitted on split A alone and judged on B: what a layer that knows one split only would do.
     """
     document: dict[str, Any] = {}
-    halves = [fit_across(one.part(1 - half), other.part(1 - half)) for half in (0, 1)]
+    halves = [fit_sizes(one.part(1 - half), other.part(1 - half)) for half in (0, 1)]
     for judge in (one, other):
         probs = np.zeros(judge.rows.raw.shape)
         for half, layer in enumerate(halves):
             inside = judge.half == half
-            probs[inside] = layer.probs(calibration.logit(judge.rows.raw[inside]), judge.rows.attributes)
+            rows = judge.rows.take(inside)
+            probs[inside] = layer.probs(calibration.logit(rows.raw), rows.attributes, eye_distance=rows.eye_distance)
         document[f"agreed, on {judge.name}"] = _worth(judge.rows, probs)
     for fit, judge in ((one, other), (other, one)):
         entries = {}

@@ -22,7 +22,7 @@ from lineament.errors import DataError, ImageError
 from lineament.evaluation.predictions import Predictions
 from lineament.images import load_image
 from lineament.pipeline.quality import eye_distances, sharpness
-from lineament.types import Crops, Faces, ModelOutput, UInt8
+from lineament.types import Crops, Faces, Float64, ModelOutput, UInt8
 
 LAYOUTS = ("official", "parquet", "lfwa", "table", "predictions")
 SPLITS = (*_NAMED, "all", "reserved")
@@ -161,11 +161,20 @@ def predict(
     logits = np.stack([nothing if one.logits is None else np.asarray(one.logits, np.float64) for one in answers.values()])
     # as records show them, so that a rule on quality says the same here and there
     sizes, sharp = np.array([(one.eye_distance, one.sharpness) for one in answers.values()]).T
-    found = replace(to_predictions(table, logits, attributes, decision), eye_distance=np.round(sizes, 1), sharpness=np.round(sharp, 2))
+    found = to_predictions(table, logits, attributes, decision, eye_distance=np.round(sizes, 1))
+    found = replace(found, sharpness=np.round(sharp, 2))
     return Outcome(found, tuple(unreadable), sum(one.resized for one in answers.values()))
 
 
-def to_predictions(table: LabelledFiles, logits: Any, attributes: tuple[str, ...], decision: Decision | None = None, **meta: Any) -> Predictions:
+def to_predictions(
+    table: LabelledFiles,
+    logits: Any,
+    attributes: tuple[str, ...],
+    decision: Decision | None = None,
+    *,
+    eye_distance: Float64 | None = None,
+    **meta: Any,
+) -> Predictions:
     """Return predictions of logits (N,A), NaN rows where no face was found; attributes the table lacks have no known target."""
     detected = ~np.isnan(logits).any(1)
     safe = np.where(detected[:, None], logits, 0.0)
@@ -175,8 +184,10 @@ def to_predictions(table: LabelledFiles, logits: Any, attributes: tuple[str, ...
         if name in table.attributes:
             at = table.attributes.index(name)
             targets[:, column], known[:, column] = table.targets[:, at], table.known[:, at]
-    calibrated = decision is not None and bool(decision.calibration)
+    probs = None
+    if decision is not None and (decision.calibration or decision.small or decision.log_odds_shift):
+        probs = decision.probs(safe, attributes, eye_distance=eye_distance) * hide
     return Predictions(
-        table.files, attributes, sigmoid(safe) * hide, decision.probs(safe, attributes) * hide if decision and calibrated else None,
-        targets, known, detected, identity=table.identity, split=table.split, meta=meta,
+        table.files, attributes, sigmoid(safe) * hide, probs,
+        targets, known, detected, identity=table.identity, split=table.split, eye_distance=eye_distance, meta=meta,
     )  # fmt: skip

@@ -96,8 +96,9 @@ def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) ->
     faces = keep_largest(faces, settings.keep)  # N
     crops, note = cut(image, faces, settings.faces)  # (N,3,218,178) uint8 RGB
     output = tools.network(crops)  # (N,A) logits
-    probs = tools.decision.probs(output.logits, output.attributes)  # (N,A) calibrated
     quality = measure(image.pixels, faces, crops)  # N
+    sizes = [one.to_dict()["eye_distance"] for one in quality]  # N, as records show them
+    probs = tools.decision.probs(output.logits, output.attributes, eye_distance=sizes)  # (N,A) calibrated
     answers = decide(probs, output.attributes, quality, tools.decision, settings)  # N x visible attributes
     return Report(
         source=source_name,

@@ -58,3 +58,17 @@ def test_the_rate_moves_with_the_layer() -> None:
     layer = calibrate(rows, Plan(base=base, folds=2, bands="none"), draws=20).decision
     assert 0.45 < layer.rates["Bald"] < 0.6, "odds of 0.3 times e is 0.54"
     assert calibrate(rows, Plan(folds=2, bands="none"), draws=20).decision.rates["Bald"] == pytest.approx(targets.mean(), abs=1e-4)
+
+
+def test_a_fit_on_small_faces_moves_the_small_face_s_layer() -> None:
+    raw, targets = sample(6000, 0.0, 4)
+    files = tuple(f"{i}.jpg" for i in range(len(raw)))
+    eyes = np.full(len(raw), 10.0)
+    rows = Predictions(
+        files, ("Bald",), raw[:, None], None, targets[:, None], np.ones((len(raw), 1), bool), np.ones(len(raw), bool), eye_distance=eyes
+    )
+    base = Decision(calibration={"Bald": {"method": "platt", "a": 1.0, "b": 0.5}}, small={"Bald": {"a": 1.2, "b": -1.0}})
+    layer = calibrate(rows, Plan(base=base, folds=2, bands="none"), draws=20).decision
+    probs = layer.probs(calibration.logit(rows.raw), ("Bald",), eye_distance=eyes)[:, 0]
+    assert abs(probs.mean() - targets.mean()) < 0.01, "true bias is -0.4, the small layer's -1"
+    assert layer.calibration["Bald"]["b"] > 0.9, "the large face's layer moves as far"
