@@ -53,8 +53,8 @@ def measure(found: Predictions, base: dict[str, Any], labels: int, samples: int,
     return document
 
 
-def page(document: dict[str, Any]) -> str:
-    """Return the page."""
+def page(document: dict[str, Any]) -> list[str]:
+    """Return the page's lines."""
     lines = sheet.about_lines("Calibrating on a few labels of one's own", document)
     lines += [
         f"`lineament calibrate` shrinks towards the shipped layer. {document['samples']:,} samples of {document['labels']} labels of one attribute",
@@ -64,7 +64,7 @@ def page(document: dict[str, Any]) -> str:
     for name in ("same people", "half of them moved"):
         row = document[name]
         lines.append(f"| {name} | {row['mean']:+.4f} | {row['interval'][0]:+.4f} .. {row['interval'][1]:+.4f} | {100 * row['worse']:.1f} % |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main() -> None:

@@ -32,7 +32,13 @@ def test_the_evidence_and_the_card_are_of_this_network(stored, default_weights):
 
 def test_what_was_promised_of_the_shipped_layer_is_what_was_measured(stored):
     document = json.loads((refit.BENCHMARKS / "decision.json").read_text(encoding="utf-8"))
-    assert document["calibration"]["ece"] <= 0.015
+    for split in ("train", "val"):
+        shipped = document["across"][f"agreed, on {split}"]
+        assert shipped["ece"] <= 0.015, "three views, people left out of the fit and of the choice"
+        assert shipped["accuracy"] >= shipped["accuracy_raw"]
+    for view in document["views"].values():
+        assert view["ece"] <= min(view["ece_raw"], 0.016), "on no view worse than the raw sigmoid"
+        assert view["accuracy"] >= view["accuracy_raw"]
     assert document["selective"]["coverage"] == pytest.approx(0.9, abs=0.01)
     assert document["selective"]["gain"] >= 0.025
     assert document["consistency"]["violations_consistent"] == 0
