@@ -208,6 +208,7 @@ class Report:
 
     `pixels` (H,W,3) uint8 RGB, those that were answered, are kept by `Model.analyze` so that `.draw()` and `.crops()` work, and dropped in
     streams (bounded memory). Of a huge JPEG they may be a half, quarter or eighth of `width` x `height`; `whole` then decodes all of it.
+    `base_rates` are the shares of yes that the card states, if any: `.draw()` writes what surprises against them.
     """
 
     source: str
@@ -223,6 +224,7 @@ class Report:
     keys: Mapping[str, Any] = field(default_factory=dict)
     pixels: UInt8 | None = field(default=None, repr=False, compare=False)
     whole: Callable[[], DecodedImage] | None = field(default=None, repr=False, compare=False)
+    base_rates: Mapping[str, float] | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON record (schema_version 1), key order fixed."""

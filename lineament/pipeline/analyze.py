@@ -112,6 +112,7 @@ def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) ->
         rates=tools.decision.rates_id,
         pixels=image.pixels,
         whole=None if image.full_size is None else partial(read, max_side=None),
+        base_rates=tools.decision.rates or None,
     )
 
 

@@ -15,7 +15,9 @@ from toy_model import write_toy_model
 from lineament.api import Model
 from lineament.errors import UsageError
 from lineament.outputs.pictures import CropFolder, DrawFolder, name_of
-from lineament.pipeline.draw import lines_of
+from lineament.pipeline.draw import _distance, _overlaps, layout, lines_of
+from lineament.pipeline.notable import TYPICAL_RATES, bits, notable
+from lineament.schema import CELEBA_40
 from lineament.types import Answer, FaceReport, Quality, Report
 
 QUALITY = Quality(30.0, 0.5, 0.0, 0.0, 0.0)
@@ -27,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def report(size: tuple[int, int], boxes: list[tuple[float, float, float, float]], answers: int = 5) -> Report:
-    attributes = {f"Attribute_{n}": Answer(0.5 + n / 100, "yes") for n in range(answers)}
+    attributes = {f"Attribute_{n}": Answer(0.9 + n / 1000, "yes") for n in range(answers)}
     faces = tuple(FaceReport(box, 0.9, ((box[0] + 1, box[1] + 1),) * 5, QUALITY, attributes) for box in boxes)
     grey = np.full((*size, 3), 128, np.uint8)
     return Report("x", "ok", "toy@00000000", "default", faces, width=size[1], height=size[0], pixels=grey)
@@ -38,7 +40,9 @@ def test_any_photo_size_is_drawn_legibly(size: tuple[int, int]) -> None:
     height, width = size
     drawn = report(size, [(width * 0.1, height * 0.1, width * 0.9, height * 0.9)]).draw()
     assert max(drawn.size) >= 480
-    assert drawn.width / drawn.height == pytest.approx(width / height)
+    scale = max(1, -(-480 // max(size)))
+    assert drawn.width >= width * scale, "the photo is whole; under it there may be a legend"
+    assert drawn.height >= height * scale
     assert (np.asarray(drawn) != 128).any()
 
 
@@ -52,7 +56,7 @@ def test_small_faces_stay_visible_in_a_crowd() -> None:
 def test_lines_are_sorted_and_counted() -> None:
     face = report((100, 100), [(0, 0, 50, 50)], answers=20).faces[0]
     lines = lines_of(face, 4)
-    assert lines == ["Attribute 19 0.69", "Attribute 18 0.68", "Attribute 17 0.67", "and 17 more"]
+    assert lines == ["Attribute 19 0.92", "Attribute 18 0.92", "Attribute 17 0.92", "and 17 more"]
     assert len(lines_of(face, 20)) == 20
     no = FaceReport((0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, {"A": Answer(0.9, "no"), "B": Answer(0.9, "cannot_tell")})
     assert lines_of(no) == []
@@ -98,3 +102,51 @@ def test_names_are_safe_and_never_meet(sources: list[str]) -> None:
         assert name.isascii()
         assert not set(name) & set('/\\:*?"<>| ')
         assert not name.startswith(".")
+
+
+def told(answers: dict[str, tuple[float, str]], rates: dict[str, float] | None = None) -> list[tuple[str, float]]:
+    face = FaceReport((0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, {name: Answer(*answer) for name, answer in answers.items()})
+    return [(words, round(prob, 2)) for words, prob in notable(face, rates)]
+
+
+def test_only_what_tells_something_is_written() -> None:
+    said = told({"No_Beard": (1.0, "yes"), "Eyeglasses": (0.99, "yes"), "Smiling": (0.98, "yes"), "Young": (0.97, "yes"), "Bald": (0.01, "no")})
+    assert said == [("Eyeglasses", 0.99), ("Smiling", 0.98)]
+    assert told({"No_Beard": (0.02, "no"), "Goatee": (0.5, "cannot_tell")}) == [("Beard", 0.98)]
+    assert told({"Smiling": (0.98, "yes")}, {"Smiling": 0.97}) == [], "the card's rates come before the table's"
+    assert set(TYPICAL_RATES) == set(CELEBA_40)
+
+
+@given(st.floats(0, 1), st.floats(0.01, 0.99))
+def test_bits_are_the_divergence(prob: float, rate: float) -> None:
+    p, r = np.array([prob, 1 - prob]), np.array([rate, 1 - rate])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        oracle = np.nansum(np.where(p > 0, p * np.log2(p / r), 0))
+    assert bits(prob, rate) == pytest.approx(oracle, abs=1e-9)
+    assert bits(prob, rate) >= -1e-9
+
+
+@given(st.lists(st.tuples(st.integers(0, 560), st.integers(0, 400), st.integers(10, 120)), max_size=12), st.integers(30, 200), st.integers(20, 150))
+def test_no_label_ever_covers_a_face_or_another_label(faces: list[tuple[int, int, int]], width: int, height: int) -> None:
+    boxes = [(float(x), float(y), float(x + side), float(y + side)) for x, y, side in faces]
+    placed = layout(boxes, [(float(width), float(height))] * len(boxes), (640, 480), 12)
+    assert sorted([*placed.panels, *placed.legend]) == list(range(len(boxes))), "every face is told about, once"
+    panels = list(placed.panels.items())
+    for at, (index, panel) in enumerate(panels):
+        assert panel[0] >= 0
+        assert panel[1] >= 0
+        assert panel[2] < 640
+        assert panel[3] < 480
+        assert not any(_overlaps(panel, box) for box in boxes)
+        assert not any(_overlaps(panel, other) for _, other in panels[:at])
+        assert _distance(panel, boxes[index]) <= 0.22 * 640 + 1e-6
+
+
+def test_a_face_without_a_free_place_is_told_about_under_the_photo() -> None:
+    crowded = report((480, 640), [(2.0, 2.0, 638.0, 478.0)])
+    drawn = crowded.draw()
+    assert drawn.width == 640
+    assert drawn.height > 480
+    inside = np.asarray(drawn)[40:440, 60:600]
+    assert (inside == 128).all(axis=2).mean() > 0.99, "the face stays free"
+    assert report((480, 640), [(200.0, 150.0, 300.0, 270.0)]).draw().size == (640, 480)
