@@ -21,7 +21,7 @@ from lineament.visual.stylesheet import colour
 COLOURS = ("#ffd166", "#06d6a0", "#4cc9f0", "#f78c6b", "#c77dff", "#ef476f")
 _SMALLEST_SIDE = 480
 _MOST_LINES, _MOST_LINES_IN_ALL = 8, 60
-_FARTHEST = 0.22  # of the photo's longer side: a label farther from its face than this goes into the legend
+_FARTHEST = 0.15  # of the photo's longer side: a label farther from its face than this goes into the legend
 Box = tuple[float, float, float, float]
 Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
@@ -47,7 +47,7 @@ def draw_report(report: Report) -> Image.Image:
     size = max(12, round(max(canvas.size) / 64))
     font = ImageFont.load_default(size)
     boxes = [_scaled(face.box_xyxy, scale) for face in report.faces]
-    most = min(_MOST_LINES, max(2, _MOST_LINES_IN_ALL // max(1, len(boxes))))
+    most = min(_MOST_LINES, max(4, _MOST_LINES_IN_ALL // max(1, len(boxes))))
     lines = [lines_of(face, most, report.base_rates) for face in report.faces]
     placed = layout(boxes, [_panel_size(one, font, size) for one in lines], canvas.size, size)
     drawing = ImageDraw.Draw(canvas)
@@ -100,21 +100,28 @@ def layout(boxes: Sequence[Box], sizes: Sequence[tuple[float, float]], photo: tu
     """
     panels: dict[int, Box] = {}
     legend = []
+    heads = [_head(box) for box in boxes]
     for index, (box, (width, height)) in enumerate(zip(boxes, sizes, strict=True)):
         if not width:
             continue
-        taken = [*boxes, *panels.values()]
+        taken = [*heads, *panels.values()]
         free = [
             panel
-            for panel in _places(box, width, height, photo, step)
+            for panel in _places(heads[index], width, height, photo, step)
             if not any(_overlaps(panel, other) for other in taken) and _distance(panel, box) <= _FARTHEST * max(photo)
         ]
-        clear = [panel for panel in free if not _crosses(panel, box, boxes, index)]
+        clear = [panel for panel in free if not _crosses(panel, box, heads, index)]
         if clear:
             panels[index] = min(clear, key=lambda panel: _distance(panel, box))
         else:
             legend.append(index)
     return Layout(panels, legend)
+
+
+def _head(box: Box) -> Box:
+    """Return a face's box with room for ears and hair, which a label should not cover either."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    return (box[0] - 0.1 * width, box[1] - 0.2 * height, box[2] + 0.1 * width, box[3] + 0.05 * height)
 
 
 def _places(box: Box, width: float, height: float, photo: tuple[int, int], step: int) -> list[Box]:

@@ -82,9 +82,9 @@ def terms_list(terms: Sequence[tuple[str, str]]) -> str:
 
 def chart(svg: str, caption: str, *, wide: bool = False, tall: bool = False) -> str:
     """Return a figure with its caption; `svg` comes from `report.figures`. wide: on a phone it scrolls sideways, its caption does not."""
-    kinds = [name for name, on in (("wide-chart", wide), ("tall", tall)) if on]
-    more = ' tabindex="0" role="group" aria-label="Chart"' if wide else ""
-    return f'<figure class="{" ".join(kinds)}"{more}>{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+    inner = f'<div class="wide-chart" tabindex="0" role="region" aria-label="Chart: {escape(caption)}">{svg}</div>' if wide else svg
+    kind = ' class="tall"' if tall else ""
+    return f"<figure{kind}>{inner}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def paragraphs(sentences: Sequence[str]) -> str:

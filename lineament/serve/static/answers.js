@@ -74,12 +74,12 @@ function row(photo, one, entry, about, actions) {
   const pinned = photo.pinned === entry.name;
   const node = el("button", {
     type: "button", class: `row ${label}`, data: { name: entry.name },
-    aria: { pressed: String(pinned), label: `${nameOf(entry.name)}: ${LABELS[label]}${because ? `, ${BECAUSE[because]}` : ""}, ${percent(prob)}${rule ? `, changed by a rule: ${rule}` : ""}` },
+    aria: { pressed: String(pinned), label: `${nameOf(entry.name)} ${percent(prob)} ${because ? `${BECAUSE[because]}, cannot tell` : LABELS[label]}${rule ? `, changed by a rule: ${rule}` : ""}` },
     onclick: () => actions.onLook(entry.name, true),
     onpointerenter: (event) => { if (event.pointerType !== "touch") actions.onLook(entry.name, false); },
     onpointerleave: () => actions.onLook(null, false), onfocus: () => actions.onLook(entry.name, false), onblur: () => actions.onLook(null, false),
   },
-    el("span", { class: "name" }, nameOf(entry.name)),
-    el("span", { class: "meter" }, fill, mark), el("span", { class: "prob" }, percent(prob)), el("span", { class: "label", title: because ? "cannot tell" : "" }, because ? BECAUSE[because] : LABELS[label]));
+    el("span", { class: "name" }, nameOf(entry.name)), " ",
+    el("span", { class: "meter" }, fill, mark), " ", el("span", { class: "prob" }, percent(prob)), " ", el("span", { class: "label", title: because ? "cannot tell" : "" }, because ? BECAUSE[because] : LABELS[label]));
   return el("li", {}, node);
 }
