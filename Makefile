@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
+LOWEST_VENV ?= .venv-lowest
 DEMO_OUT ?= demo
 CONSTRAINTS = constraints.txt
 BIN = $(VENV)/bin
@@ -10,13 +11,14 @@ INSTALL = -m pip install --quiet --timeout 30 --retries 8 --constraint $(CONSTRA
 SOURCES := $(shell find lineament -type f ! -path '*/__pycache__/*' 2>/dev/null)
 NEEDS_310 = import sys; sys.exit(sys.version_info < (3, 10) and "Lineament needs Python 3.10 or newer; say which with PYTHON=... (found " + sys.version.split()[0] + ")")
 
-.PHONY: help setup demo test test-slow lint format type imports check refit docs bench constraints clean distclean
+.PHONY: help setup demo test test-slow test-lowest lint format type imports check refit docs bench constraints clean distclean
 
 help:
 	@echo "make setup      development environment in $(VENV), everything"
 	@echo "make demo       core-only environment in $(DEMO_VENV), analyse the bundled photos"
 	@echo "make test       the fast suite (sets up $(VENV) if needed)"
-	@echo "make test-slow  the slow suite"
+	@echo "make test-slow  the slow suite (its browser tests want chromium, its traces strace: apt-get install chromium strace)"
+	@echo "make test-lowest  core, video and Parquet tests with the lowest versions that pyproject.toml allows, in $(LOWEST_VENV)"
 	@echo "make lint | type | imports | check   ruff | mypy --strict | import-linter | all three"
 	@echo "make refit      after the default weights changed: calibration, golden values, generated documents"
 	@echo "make docs       the documentation site, in site/"
@@ -51,6 +53,19 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# What runs with the core and two extras; pytest, hypothesis and onnx are the tests' own needs.
+LOWEST_TESTS = tests/images tests/geometry tests/schema tests/detection tests/decision tests/pipeline tests/inputs tests/runs tests/runtime tests/offline/test_switches.py
+
+test-lowest: $(LOWEST_VENV)/.stamp-lowest
+	$(LOWEST_VENV)/bin/python -m pytest $(LOWEST_TESTS) $(PYTEST_ARGS)
+
+$(LOWEST_VENV)/.stamp-lowest: pyproject.toml scripts/lowest.py
+	@$(PYTHON) -c '$(NEEDS_310)'
+	test -x $(LOWEST_VENV)/bin/python || $(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python scripts/lowest.py parquet video > $(LOWEST_VENV)/lowest.txt
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --timeout 30 --retries 8 --constraint $(LOWEST_VENV)/lowest.txt --editable '.[parquet,video]' pytest hypothesis onnx
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .
@@ -88,4 +103,4 @@ clean:
 	find lineament tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(DEMO_VENV)
+	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV)

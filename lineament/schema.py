@@ -6,6 +6,7 @@ Group memberships: see each constant; where a paper's own table could not be rea
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 
 from lineament.errors import UnknownAttributeError, UsageError
@@ -231,6 +232,21 @@ def judges(name: str) -> bool:
     if name in SENSITIVE:
         return True
     return name not in _BY_LOWER.values() and not JUDGING.isdisjoint(name.lower().replace("-", "_").split("_"))
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated list; a name that holds a comma stands in double quotes, as in CSV.
+
+    Raises: UsageError where a quote is not closed.
+
+    >>> parse_names('Smiling, "Grinst, breit"')
+    ('Smiling', 'Grinst, breit')
+    """
+    try:
+        (row,) = list(csv.reader([text], skipinitialspace=True, strict=True)) or [[]]
+    except (csv.Error, ValueError) as error:
+        raise UsageError(f'Cannot read the list of names {text!r} ({error}). A name with a comma stands in double quotes: "a, b",c.') from error
+    return tuple(name.strip() for name in row if name.strip())
 
 
 def in_profile(profile: str, attributes: Sequence[str] = CELEBA_40) -> tuple[str, ...]:

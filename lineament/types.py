@@ -278,7 +278,7 @@ class Report:
         from lineament.geometry import align
 
         if self.pixels is None:
-            raise UsageError("This report holds no pixels. Use model.analyze(...), or analyze(..., keep_pixels=True) in a stream.")
+            raise UsageError("This report holds no pixels: a stream lets them go. Use model.analyze(...), or stream(..., after=FUNCTION).")
         keypoints = np.array([face.keypoints for face in self.faces], np.float32).reshape(-1, 5, 2)
         shrink = 1 if self.width is None or self.height is None else shrink_of((self.width, self.height), self.pixels)
         return align(self.pixels, keypoints, shrink).pixels

@@ -40,4 +40,4 @@ def lowest(extras: list[str]) -> dict[str, str]:
 
 if __name__ == "__main__":
     for name, version in lowest(sys.argv[1:]).items():
-        print(f"{name}=={version}" if version.count(".") >= 2 else f"{name}=={version}.*")
+        print(f"{name}=={version}")

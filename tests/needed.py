@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import Any
 
 import pytest
 
@@ -20,3 +21,15 @@ def needed(program: str, *others: str) -> str:
     if os.environ.get("LINEAMENT_NEEDED") == "1":
         pytest.fail(f"{missing}, which this check installs")
     pytest.skip(missing)
+
+
+QUIET_BROWSER = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+"""What a browser is started with: nothing of its own goes out (`docs/offline.md`)."""
+
+
+def launched(play: Any, *more: str) -> Any:
+    """Return Playwright's Chromium from the system's package, started; skip, or fail, where it is missing."""
+    path = needed("chromium", "chromium-browser", "google-chrome")
+    return play.chromium.launch(executable_path=path, args=[*QUIET_BROWSER, *more])

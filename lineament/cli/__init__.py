@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,14 @@ def _root(version: bool = typer.Option(False, "--version", callback=_show_versio
     """Photos in; for every face 40 named answers with probabilities that mean what they say."""
 
 
+def speak_as_it_can() -> None:
+    """Have a terminal that cannot encode a name show its escapes (`\\u043c`), in place of ending the run. JSON and CSV are UTF-8 as ever."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the entry point `lineament` and `python -m lineament`."""
+    speak_as_it_can()
     app(args=None if arguments is None else list(arguments), prog_name="lineament")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lineament.cli import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, options
+from lineament.cli.boxes import BoxesUsed
 from lineament.cli.interrupt import on_signal
 from lineament.cli.worker import WorkerSetup, given_faces, make_work
 from lineament.errors import UsageError
@@ -47,7 +48,9 @@ def command(
     precision: options.Precision = None,
     threads: options.Threads = None,
     profile: options.Profile = "default",
-    attributes: Annotated[str | None, typer.Option("--attributes", metavar="LIST", help="Only these, comma separated; case does not matter.")] = None,
+    attributes: Annotated[
+        str | None, typer.Option("--attributes", metavar="LIST", help='Only these, comma separated; "a, b" quotes a comma.')
+    ] = None,
     abstain: options.Abstain = False,
     consistent: Annotated[bool, typer.Option("--consistent", help="Labels that can be true together; changed ones name the rule.")] = False,
     keep: Annotated[str, typer.Option("--keep", metavar="all|largest|N", help="Which faces of a photo to answer.")] = "all",
@@ -114,7 +117,8 @@ def command(
         stop = cleanup.enter_context(_stop_on_signal())
         seen = cleanup.enter_context(_watch(table=not sinks, quiet=quiet or _single(inputs)))
         followed = _followed(tracks, loaded, resume)
-        told = _both(seen, followed)
+        used = None if given is None else BoxesUsed(given)
+        told = _both(_both(seen, followed), used)
         recipe = WorkerSetup(
             model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout, rates, tuple(with_ or ())
         )
@@ -130,6 +134,8 @@ def command(
     if followed is not None and tracks is not None:
         write_json(followed.to_dict(), tracks)
     _account(summary, inputs, quiet, bool(sinks))
+    if used is not None and (warning := used.warning()) is not None:
+        _say(warning)
     if summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if too_many(summary.failures, summary.inputs):
@@ -232,7 +238,9 @@ def parse_list(text: str | None, option: str = "--attributes", what: str = "attr
     """Return the names of a comma-separated list; None for none."""
     if text is None:
         return None
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    from lineament.schema import parse_names
+
+    names = parse_names(text)
     if not names:
         raise UsageError(f"{option} is empty. Name at least one {what}, or leave it out.")
     return names
@@ -306,6 +314,13 @@ def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def _what_else(inputs: list[str]) -> list[str]:
+    """Return why folders without a photo have none, where they hold what only looks like one: camera raw files, videos."""
+    from lineament.inputs.other_files import other_files
+
+    return other_files(inputs)
+
+
 def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool) -> None:
     """Say on stderr what became of the inputs; when quiet, only what failed."""
     from lineament.cli.report_view import printable
@@ -314,7 +329,7 @@ def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool) 
     if quiet:
         lines = lines[1:]
     elif summary.inputs + summary.skipped == 0:
-        lines = [f"No photos found in {', '.join(inputs)}."]
+        lines = [f"No photos found in {', '.join(inputs)}.", *_what_else(inputs)]
     elif summary.inputs == 1 and not summary.failures and not summary.skipped:
         lines = []
     for line in lines:

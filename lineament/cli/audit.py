@@ -38,8 +38,9 @@ def command(
     from lineament.evaluation.audit import audit, failures, join
     from lineament.evaluation.records import load_any
     from lineament.report.audit_tables import audit_lines, audit_table, leading_rate
+    from lineament.schema import parse_names
 
-    columns = [name.strip() for name in by.split(",") if name.strip()]
+    columns = list(parse_names(by))
     found = load_any(predictions)
     if with_:
         from lineament.teach.follow_up import check_answered_by

@@ -83,7 +83,10 @@ def command(
         typer.echo("Interrupted. What was answered is kept; the same command goes on from there.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if not quiet:
-        for line in summary_lines(summary):
+        from lineament.inputs.other_files import other_files
+
+        empty = summary.added + summary.changed + summary.unchanged == 0
+        for line in [*summary_lines(summary), *(other_files([str(folder)]) if empty else [])]:
             typer.echo(line, err=True)
     if too_many(summary.failed, summary.added + summary.changed + summary.unchanged):
         raise typer.Exit(EXIT_FAILED_INPUTS)

@@ -17,7 +17,7 @@ def write_json(document: Any, where: Path) -> None:
     """Write JSON to a file, or to stdout for "-". NaN is refused: no data is null."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if str(where) == "-":
-        typer.echo(text, nl=False)
+        typer.echo(text.encode("utf-8", "surrogateescape"), nl=False)  # whatever the terminal's encoding: JSON is UTF-8
         return
     where.parent.mkdir(parents=True, exist_ok=True)
     where.write_text(text, encoding="utf-8")

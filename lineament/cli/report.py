@@ -62,7 +62,7 @@ def command(
     if html is None:
         return
     if str(html) == "-":
-        typer.echo(text, nl=False)
+        typer.echo(text.encode("utf-8", "surrogateescape"), nl=False)
         return
     html.parent.mkdir(parents=True, exist_ok=True)
     html.write_text(text, encoding="utf-8")
@@ -76,8 +76,10 @@ def _say(text: str, quiet: bool) -> None:
 
 def _columns(by: str | None, cohorts: Path | None, main: Predictions) -> list[str]:
     """Return the cohort columns asked for; where nothing was asked for, CelebA's own two groups if they are labelled."""
+    from lineament.schema import parse_names
+
     if by is not None or cohorts is not None:
-        return [name.strip() for name in (by or "").split(",") if name.strip()]
+        return list(parse_names(by or ""))
     labelled = {name for place, name in enumerate(main.attributes) if main.known[:, place].any()}
     return [name for name in DEFAULT_COHORTS if name in labelled]
 

@@ -9,4 +9,4 @@ def command() -> None:
     """Print the JSON Schema of a record (one line of JSONL)."""
     from importlib.resources import files
 
-    typer.echo(files("lineament").joinpath("record.schema.json").read_text(encoding="utf-8"), nl=False)
+    typer.echo(files("lineament").joinpath("record.schema.json").read_bytes(), nl=False)

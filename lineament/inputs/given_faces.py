@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,11 @@ class GivenFaces:
             parsed = _face(row, f"{self.path}, row {line}")
             if parsed is not None:
                 self._faces.setdefault(str(row["source"]), []).append(parsed)
+
+    @property
+    def sources(self) -> KeysView[str]:
+        """The photos that have a face in the table, as it names them."""
+        return self._faces.keys()
 
     def __call__(self, pixels: UInt8, source: str) -> Faces:
         """Return the faces given for a source, largest first. Raises: BoxError where one lies outside the photo."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lineament.errors import MissingExtraError, UnknownAttributeError, UsageError
 from lineament.schema import CELEBA_40, in_profile, resolve
-from lineament.search.query_tree import SORT_WORDS, And, Change, Compare, Name, Node, Not, Or, Query, SortKey, Span, Weighted, depth_of
+from lineament.search.query_tree import SORT_WORDS, And, Change, Compare, Name, Node, Not, Or, Query, SortKey, Span, Weighted, depth_of, unquoted
 
 if TYPE_CHECKING:
     from lark import Lark, Token
@@ -53,7 +53,7 @@ _CLOSE: ")"
 _HAT: "^"
 _COMMA: ","
 NUMBER.2: /([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?(?![\w.])/i
-NAME: /[0-9]*[^\W\d][\w-]*/i
+NAME: /[0-9]*[^\W\d][\w-]*|"(?:[^"]|"")*"|'(?:[^']|'')*'/i
 %ignore /\s+/
 """
 
@@ -152,7 +152,7 @@ class _Builder:
 
     def key(self, children: list[Any]) -> SortKey:
         name, direction = children
-        word = str(name).lower()
+        word = str(name).lower()  # a quoted word is an attribute's name
         known = word if word in SORT_WORDS else self._resolve(name, also=SORT_WORDS)
         descending = str(direction).lower() == "desc" if direction is not None else known != "file"
         return SortKey(known, descending, _span(name))
@@ -180,7 +180,7 @@ class _Builder:
 
     def _resolve(self, token: Token, also: tuple[str, ...] = ()) -> str:
         try:
-            name = resolve(str(token), self.attributes)
+            name = resolve(unquoted(str(token)), self.attributes)
         except UnknownAttributeError as error:
             hint = f" Besides attributes: {', '.join(also)}." if also else ""
             raise QueryError(f"{error}{hint}", self.text, _span(token)) from error
@@ -230,7 +230,7 @@ def _fold(tree: Any, builder: _Builder) -> Any:
 _INSTEAD = {
     "=": "Use >= or <= (a probability is never exactly a number).", "&": "Use the word `and`.", "|": "Use the word `or`.",
     "!": "Use the word `not`.", "-": "Use the word `not`.", "*": "A weight is written `smiling^2`.", "%": "Write 0.8, not 80%.",
-    '"': "Names stand without quotes.", "'": "Names stand without quotes.",
+    '"': "The quoted name has no end.", "'": "The quoted name has no end.",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ Spans (start, end in the query's text) are kept for messages and do not count wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -97,8 +98,30 @@ def unparse(query: Query) -> str:
     'Smiling^2.0 and (Bangs or not Bald)'
     """
     where = "" if query.where is None else _text(query.where)
-    keys = ", ".join(f"{key.name} {'desc' if key.descending else 'asc'}" for key in query.sort)
+    keys = ", ".join(f"{key.name if key.name in SORT_WORDS else quoted(key.name)} {'desc' if key.descending else 'asc'}" for key in query.sort)
     return " ".join(part for part in (where, f"sort by {keys}" if keys else "") if part)
+
+
+_PLAIN = re.compile(r"[0-9]*[^\W\d][\w-]*")
+_WORDS = frozenset({"and", "or", "not", "sort", "by", "but", "asc", "desc", "with", "without", *SORT_WORDS})
+
+
+def quoted(attribute: str) -> str:
+    """Return an attribute as a query spells it: in double quotes where it is more than one word, or a word of the language.
+
+    >>> quoted("Smiling"), quoted("Wears glasses"), quoted('a "b" c')
+    ('Smiling', '"Wears glasses"', '"a ""b"" c"')
+    """
+    if _PLAIN.fullmatch(attribute) and attribute.lower() not in _WORDS:
+        return attribute
+    escaped = attribute.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def unquoted(word: str) -> str:
+    """Return what a word of a query names: inside its quotes, single or double, a doubled quote is one."""
+    mark = word[:1]
+    return word[1:-1].replace(2 * mark, mark) if mark in ('"', "'") else word
 
 
 def names_in(node: Node | None) -> tuple[str, ...]:
@@ -130,9 +153,9 @@ def depth_of(node: Node) -> int:
 
 def _text(node: Node) -> str:
     if isinstance(node, Name):
-        return node.attribute
+        return quoted(node.attribute)
     if isinstance(node, Compare):
-        return f"{node.attribute} {node.op} {node.value!r}"
+        return f"{quoted(node.attribute)} {node.op} {node.value!r}"
     if isinstance(node, Not):
         return f"not {_inner(node.item, (And, Or, Weighted))}"
     if isinstance(node, Weighted):

@@ -210,6 +210,6 @@ class Pool:
             self._metrics.replaced.inc()
             try:
                 await worker.start()
-            except LineamentError:
+            except (LineamentError, OSError):  # OSError: the system has no process to give just now
                 continue
             return

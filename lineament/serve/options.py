@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lineament.pipeline.analyze import Settings
+from lineament.schema import parse_names
 from lineament.serve.limits import Limits
 
 Profile = Literal["default", "all"]
@@ -18,7 +19,9 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     profile: Profile = Field("default", description="default leaves out attributes that judge or profile a person.")
-    attributes: str | None = Field(None, max_length=2000, description="Comma-separated names to answer; all of the profile by default.")
+    attributes: str | None = Field(
+        None, max_length=2000, description='Comma-separated names to answer; all of the profile by default. "a, b" quotes a comma.'
+    )
     abstain: bool = Field(False, description='Answer "cannot_tell" where the card says the model is unsure.')
     consistent: bool = Field(False, description="Apply the rules of consistency; a changed label says which.")
     keep: str = Field("all", pattern=r"^(all|largest|[1-9][0-9]{0,3})$", description="Faces to answer: all, largest, or a count.")
@@ -27,7 +30,7 @@ class Options(BaseModel):
 
     def settings(self, limits: Limits, known: tuple[str, ...]) -> Settings:
         """Return the pipeline's settings. Raises: UsageError for an attribute that does not exist or that the profile leaves out."""
-        names = None if self.attributes is None else tuple(name.strip() for name in self.attributes.split(","))
+        names = None if self.attributes is None else parse_names(self.attributes)
         settings = Settings(
             profile=self.profile,
             attributes=names,

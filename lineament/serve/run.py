@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import socket
 from ipaddress import ip_address
 from typing import Any
@@ -111,8 +112,10 @@ class _Server(uvicorn.Server):
     """Ends in order on SIGINT and SIGTERM: status 0 once everything accepted is answered; a second signal ends it at once."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # uvicorn would raise them again, and die of them
+        """Ask uvicorn to end. Its own method remembers the signal too, to raise it again at the end and die of it."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
 
 async def _serve(app: FastAPI, server: _Server, listener: socket.socket) -> None:

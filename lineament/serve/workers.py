@@ -61,7 +61,11 @@ class Worker:
         self._process = context.Process(target=_work, args=(theirs, self._load, self._answer), name="lineament worker", daemon=True)
         await asyncio.to_thread(self._process.start)
         theirs.close()
-        hello = await self._wait(self._pipe.recv, START_SECONDS)
+        try:
+            hello = await self._wait(self._pipe.recv, START_SECONDS)
+        except TimeoutError as error:
+            self.kill()
+            raise WorkerLostError(f"The worker did not load its model within {START_SECONDS:g} s.") from error
         if isinstance(hello, Hello):
             return hello
         self.kill()
@@ -100,6 +104,7 @@ class Worker:
             self._process = None
 
     async def _wait(self, operation: Callable[[], T], seconds: float) -> T:
+        """Return what a pipe operation gives. Raises: WorkerLostError; TimeoutError after `seconds`, the operation going on in its thread."""
         try:
             return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, operation), seconds)
         except asyncio.TimeoutError as error:

@@ -33,6 +33,12 @@ def test_reasons_follow_their_definition_and_labels_agree(faces: list[tuple[floa
     assert not (LAYER.labels(probs, ("A", "B"), eye_distance=eyes, sharpness=sharp) == "cannot_tell").any()
 
 
+def test_the_edges_of_a_band_are_answers() -> None:
+    """ "low < prob < high" is near: at either edge there is an answer."""
+    assert LAYER.reasons(np.array([[0.4, 0], [0.6, 0], [np.nextafter(0.4, 1), 0], [0.5, 0]]), ("A", "B"))[:, 0].tolist() == ["", "", "near", "near"]
+    assert LAYER.labels(np.array([[0.4]]), ("A",), abstain=True).tolist() == [["no"]]
+
+
 def test_tables_have_a_column_for_it_with_abstain_only(tmp_path: Path) -> None:
     answers = {"Bald": Answer(0.5, "cannot_tell", because="near"), "Smiling": Answer(0.9, "yes")}
     report = Report("a.jpg", "ok", "t@00000000", "all", (FaceReport((0, 0, 9, 9), 0.9, ((1.0, 1.0),) * 5, Quality(40, 0.5, 0, 0, 0), answers),))

@@ -87,6 +87,12 @@ def test_finds_that_turn_out_to_be_one_face_are_one() -> None:
     assert distinct(points[:0], np.zeros(0)).tolist() == []
 
 
+@pytest.mark.parametrize(("apart", "faces"), [(0.31, 1), (0.39, 1), (0.41, 2)])
+def test_one_face_reaches_to_four_tenths_of_its_eye_distance(apart: float, faces: int) -> None:
+    step = np.array([apart * float(np.linalg.norm(POINTS[1] - POINTS[0])), 0.0])
+    assert len(distinct(np.stack([POINTS, POINTS + step]), np.array([0.9, 0.8]))) == faces
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_turning_back_undoes_rot90(turns: int) -> None:
     """A pixel's value stays under its centre: the picture itself is the oracle."""

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from lineament.cli import app
 from lineament.inputs.expand import Reading, items
 from lineament.inputs.tables import TableColumns
-from lineament.serve.service import record_schema
 
+record_schema = pytest.importorskip("lineament.serve.service", reason="needs the extra serve", exc_type=ImportError).record_schema
 pa = pytest.importorskip("pyarrow")
 KEYS = [{"asset_id": f"A-{i:03}", "shop": "north" if i % 2 else None, "width": 10 * i, "price": i + 0.5} for i in range(5)]
 

@@ -198,6 +198,13 @@ def test_large_enough_is_every_face_at_any_turn() -> None:
     assert large_enough(replace(faces_of(1), keypoints=turned))
 
 
+def test_enough_is_sixty_four_pixels_between_the_eyes_of_a_crop_with_room() -> None:
+    """A crop has 38.4 pixels between the eyes, needs one and a half of the photo's for each, and the last look shows 64: 2.5 in all."""
+    assert large_enough(faces_of(2.51))
+    assert not large_enough(faces_of(2.49))
+    assert not large_enough(faces_of(1.26))
+
+
 @pytest.mark.parametrize("crowd", [False, True])
 def test_look_asks_twice_only_where_it_must(crowd: bool) -> None:
     asked: list[int | None] = []

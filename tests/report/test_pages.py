@@ -1,11 +1,11 @@
 """Pages: complete in themselves, escaped, the same for the same numbers; charts follow the page's colours; energy shares are right."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from needed import launched
 from PIL import Image
 from toy_model import toy_card
 from toy_predictions import simulated
@@ -179,13 +179,10 @@ def test_looking_only_counts_faces_that_are_answered_yes():
 @pytest.mark.slow
 def test_the_report_opens_in_a_real_browser_without_errors_or_requests(tmp_path, calibrated):
     sync = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here")
     path = tmp_path / "report.html"
     path.write_text(report_page([("a", calibrated)], Extras(by=["Male"])), encoding="utf-8")
     with sync.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = launched(play)
         page = browser.new_page(color_scheme="dark")
         troubles = []
         page.on("pageerror", lambda error: troubles.append(str(error)))

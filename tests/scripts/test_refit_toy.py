@@ -22,7 +22,7 @@ from lineament.data.synthetic_files import write_official, write_parquet  # noqa
 from lineament.runtime.onnx_file import read_card  # noqa: E402
 
 TOYS = {
-    "mgmtn": {"region_scale": "toy", "width": 16, "hidden": 32},
+    "mgmtn": {"region_scale": "toy", "region_trainable": True, "width": 16, "hidden": 32},
     "far-amtn": {"fusion_size": 16, "reduction": 2},
 }
 

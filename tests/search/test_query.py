@@ -57,6 +57,28 @@ def test_precedence_and_weights_are_as_documented() -> None:
     assert parse(" ") == Query(None, ())
 
 
+OWN = ("Wears glasses", "Grinst, breit", 'a "b" c', "it's", "not", "score", "Smiling", "été")
+
+
+@pytest.mark.parametrize(("text", "name"), [
+    ('"Wears glasses"', "Wears glasses"), ("'wears GLASSES'", "Wears glasses"), ('"Grinst, breit"', "Grinst, breit"), ('"a ""b"" c"', 'a "b" c'),
+    ("'a \"b\" c'", 'a "b" c'), ("'it''s'", "it's"), ('"it\'s"', "it's"), ('"not"', "not"), ('"score"', "score"), ('"smiling"', "Smiling"),
+    ("été", "été"),
+])  # fmt: skip
+def test_any_name_can_be_written_in_quotes(text: str, name: str) -> None:
+    assert parse(text, attributes=OWN).where == Name(name)
+    assert parse(f"not {text} >= 0.5", attributes=OWN).where == Not(Compare(name, ">=", 0.5))
+    assert parse(f"sort by {text}", attributes=OWN).sort == (SortKey(name, True),)
+    assert parse_change(f"but with {text}", attributes=OWN).wanted == ((name, True),)
+    back = unparse(parse(f"smiling and {text}", attributes=OWN))
+    assert parse(back, attributes=OWN) == parse(f"smiling and {text}", attributes=OWN)
+
+
+def test_a_quote_without_an_end_is_pointed_at() -> None:
+    with pytest.raises(QueryError, match="no end"):
+        parse('smiling and "Wears', attributes=OWN)
+
+
 @pytest.fixture(scope="module")
 def table() -> Any:
     """A `faces` table of random probabilities; a third of the values are round numbers, so that comparisons meet ties."""
@@ -123,6 +145,18 @@ def test_a_probability_at_the_threshold_is_yes(table: Any) -> None:
         at = np.flatnonzero(probs[:, CELEBA_40.index("Smiling")] == np.float32(t))
         assert len(at)
         assert set(at.tolist()) <= found
+
+
+@pytest.mark.parametrize(("op", "kept"), [(">", "at below"), (">=", "below"), ("<", "at above"), ("<=", "above")])
+def test_the_opposite_of_a_comparison_keeps_what_is_equal_exactly_where_it_must(op: str, kept: str) -> None:
+    import duckdb
+
+    where = where_sql(Not(Compare("Smiling", op, 0.5)), {})
+    con = duckdb.connect()
+    con.execute("CREATE TABLE faces AS SELECT * FROM (VALUES ('above', 0.75), ('at', 0.5), ('below', 0.25)) AS t(name, p)")
+    con.execute('ALTER TABLE faces RENAME p TO "prob_Smiling"')
+    found = con.execute(f"SELECT name FROM faces WHERE {where.text} ORDER BY name", list(where.params)).fetchall()
+    assert " ".join(sorted(row[0] for row in found)) == " ".join(sorted(kept.split()))
 
 
 @settings(max_examples=40)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
+from needed import launched
 
 from lineament.schema import in_profile
 from lineament.search.index import Hit, SearchResult
@@ -28,7 +28,7 @@ def test_gallery_by_keyboard_and_offline(tmp_path: Path, scheme: str, width: int
     page_file = tmp_path / "gallery.html"
     page_file.write_text(hits_page(SearchResult("Smiling", ("Smiling",), "default", "toy@0", tuple(hits), 7, 7, 7)), encoding="utf-8")
     with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = launched(play)
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
         trouble: list[str] = []
         page.on("pageerror", lambda error: trouble.append(str(error)))

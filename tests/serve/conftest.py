@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from needed import launched, needed
 from PIL import Image
 from serve_support import LIMITS, Running, Server, start
 from serve_toys import Misbehaving, ToySource, map_model, toy_index
@@ -19,10 +19,7 @@ from lineament.serve.batching import Batching
 from lineament.serve.pages import load_example
 
 PORTRAIT = load_example()
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-]  # fmt: skip
+ARGUMENTS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
 @pytest.fixture(scope="session")
@@ -47,11 +44,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
+    needed("chromium", "chromium-browser", "google-chrome")
     with sync_api.sync_playwright() as play:
-        running = play.chromium.launch(executable_path=path, args=ARGUMENTS)
+        running = launched(play, *ARGUMENTS)
         yield running
         running.close()
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from serve_toys import ToySource, map_model, toy_photo
 
 from lineament.pipeline.analyze import Settings
-from lineament.serve.batching import Batching, Job, PhotoQueue
+from lineament.serve import workers
+from lineament.serve.batching import Batching, Job, PhotoQueue, Pool
 from lineament.serve.limits import Limits, RefusedError
-from lineament.serve.photo_answer import PhotoRequest
+from lineament.serve.metrics import Metrics
+from lineament.serve.photo_answer import PhotoRequest, answer
 
 
 def job(name: str) -> Job:
@@ -86,3 +90,49 @@ def test_an_empty_queue_waits_and_a_batch_may_wait_to_fill() -> None:
         assert names(await asyncio.wait_for(taking, 4)) == list("abc"), "a full batch does not wait out its time"
 
     asyncio.run(scenario())
+
+
+def test_no_worker_takes_more_than_its_share() -> None:
+    """Five photos, two workers, room for eight in a batch: the first takes three, so that the other has work too."""
+
+    async def scenario() -> list[int]:
+        queue = PhotoQueue(Limits())
+        queue.put([job(name) for name in "abcde"], 1)
+        return [len(await asyncio.wait_for(queue.take(Batching(size=8), 2), 10)) for _ in range(3)]
+
+    assert asyncio.run(scenario()) == [3, 1, 1]
+
+
+def test_a_replacement_that_starts_too_slowly_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker dies; its replacements do not load in the time they have; then they have enough, and the photo is answered."""
+    source = ToySource(map_model(tmp_path / "toy.onnx"))
+
+    async def scenario() -> bytes:
+        metrics = Metrics()
+        worker = workers.Worker(source, answer)
+        pool = Pool([worker], Limits(request_seconds=300), Batching(), metrics)
+        await pool.start()
+        try:
+            monkeypatch.setattr(workers, "START_SECONDS", 0.05)
+            worker._process.kill()
+            waiting = asyncio.create_task(pool.answer([PhotoRequest(toy_photo(1), "a", Settings(), 6)]))
+            for _ in range(3000):  # a minute
+                if metrics.replaced._value.get() >= 2:  # the second try begins: the first was given up
+                    break
+                await asyncio.sleep(0.02)
+            assert metrics.replaced._value.get() >= 2
+            monkeypatch.setattr(workers, "START_SECONDS", 120.0)
+            (answered,) = await waiting
+            assert pool.ready()
+            return answered.line
+        finally:
+            await pool.close()
+
+    assert b'"status": "ok"' in asyncio.run(scenario())
+
+
+def test_a_worker_that_does_not_load_in_time_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "START_SECONDS", 0.05)
+    worker = workers.Worker(ToySource(map_model(tmp_path / "toy.onnx")), answer)
+    with pytest.raises(workers.WorkerLostError, match="did not load"):
+        asyncio.run(worker.start())
