@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ _IMAGES = ("img_align_celeba", "img_align_celeba_png")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _SEVEN = ".7z"
 _PASSED_OVER = ("__MACOSX", "@eaDir")
-_UNZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
+_UNZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error)
 """What the standard library raises for damaged, encrypted and strangely packed members."""
 _CSV_VALUES = frozenset({"1", "-1", "0", "True", "False", "true", "false"})
 
@@ -141,8 +142,8 @@ def _of_zip(archive: zipfile.ZipFile) -> dict[str, Callable[[], bytes]]:
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return name -> member, names with `/` whatever wrote the archive."""
-    named = ((info.filename.replace("\\", "/"), info) for info in archive.infolist() if not info.is_dir())
-    return {name: info for name, info in named if not any(_is_hidden(part) for part in name.split("/"))}
+    named = ((info.filename.replace("\\", "/"), info) for info in archive.infolist())
+    return {name: info for name, info in named if name and not name.endswith("/") and not any(_is_hidden(part) for part in name.split("/"))}
 
 
 def _zip(path: Path) -> zipfile.ZipFile:

@@ -168,8 +168,9 @@ def _chosen_shards(root: Path, split: str) -> tuple[list[Path], bool]:
 def _names(said: list[Any], own: list[str], *, unique: bool) -> tuple[str, ...]:
     """Return a name for each row: what is said of it, or its own where nothing is. unique: said by a column of names, in which one that
     stands twice is an error; paths of pictures are names only where no other row has the same."""
-    times = Counter(said)
-    return tuple(str(name) if name and (unique or times[name] == 1) else mine for name, mine in zip(said, own, strict=True))
+    names = ["" if name is None else str(name) for name in said]
+    times = Counter(names)
+    return tuple(name if name and (unique or times[name] == 1) else mine for name, mine in zip(names, own, strict=True))
 
 
 def _rows_of(table: LabelledFiles, split: str, root: Path) -> npt.NDArray[np.intp]:

@@ -13,6 +13,8 @@ Source: Liu et al., ICCV 2015 (arXiv 1411.7766). Not run here: no copy was at ha
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,20 @@ from lineament.errors import DataError, MissingExtraError
 TRAIN_ROWS, ALL_ROWS = 6_263, 13_143
 _LABELS = ("lfw_att_40.mat", "lfw_att_40.txt")
 _IMAGES = ("lfw", "lfw-deepfunneled", "lfw-funneled", ".")
+_DAMAGED = (
+    ValueError,
+    OSError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    EOFError,
+    AttributeError,
+    zlib.error,
+    struct.error,
+)
+"""What SciPy and h5py raise for damaged files: their parsers trust the file."""
 Labels = tuple[tuple[str, ...], list[str], npt.NDArray[np.float64]]
 
 
@@ -70,6 +86,8 @@ def _label_file(root: Path) -> Path:
 
 
 def _image_folder(beside: Path, names: list[str]) -> Path:
+    if not names:
+        raise DataError(f"The LFWA labels in {beside} name no photo. Copy them again.")
     for folder in _IMAGES:
         if any((beside / folder / name).is_file() for name in names[:50]):
             return beside / folder
@@ -104,11 +122,15 @@ def read_mat(path: Path) -> Labels:
         found = loadmat(path)
     except NotImplementedError:  # SciPy's word for MATLAB v7.3
         return _read_hdf5(path)
-    except (MatReadError, ValueError, OSError) as error:
+    except (MatReadError, *_DAMAGED) as error:
         raise DataError(f"{path} is not a whole MATLAB file ({error}). Download it again.") from error
     _need(path, found)
     words = {key: [_word(cell) for cell in np.asarray(found[key]).ravel()] for key in ("AttrName", "name")}
-    return _checked(path, words["AttrName"], words["name"], np.asarray(found["label"], np.float64))
+    try:
+        values = np.asarray(found["label"], np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: label holds something that is not a number ({error}).") from error
+    return _checked(path, words["AttrName"], words["name"], values)
 
 
 def _read_hdf5(path: Path) -> Labels:
@@ -117,10 +139,15 @@ def _read_hdf5(path: Path) -> Labels:
         import h5py
     except ImportError as error:
         raise MissingExtraError("h5py", "train") from error
-    with h5py.File(path, "r") as file:
-        _need(path, file)
-        words = {key: ["".join(map(chr, np.ravel(file[cell]))) for cell in np.ravel(file[key])] for key in ("AttrName", "name")}
-        values = np.asarray(file["label"], np.float64).T
+    try:
+        with h5py.File(path, "r") as file:
+            _need(path, file)
+            words = {key: ["".join(map(chr, np.ravel(file[cell]))) for cell in np.ravel(file[key])] for key in ("AttrName", "name")}
+            values = np.asarray(file["label"], np.float64).T
+    except DataError:
+        raise
+    except _DAMAGED as error:
+        raise DataError(f"{path} is not a whole MATLAB file ({error}). Download it again.") from error
     return _checked(path, words["AttrName"], words["name"], values)
 
 

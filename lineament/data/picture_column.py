@@ -54,7 +54,7 @@ def column_of(schema: Any) -> str | None:
     holding = [name for name in schema.names if kinds[name] == "pictures"]
     if len(holding) == 1:  # by its type alone, where nothing else could be meant
         return str(holding[0])
-    return next((by_name[known] for known in PATH_NAMES if kinds.get(by_name.get(known, "")) == "text"), None)
+    return next((by_name[known] for known in PATH_NAMES if known in by_name and kinds[by_name[known]] == "text"), None)
 
 
 def names_files(kind: Any) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import lzma
 import posixpath
 import stat
+import struct
 import sys
 import tarfile
 import zipfile
@@ -24,7 +25,9 @@ from lineament.errors import ImageError, NotFoundError, TooLargeError, Truncated
 from lineament.images import MAX_BYTES
 from lineament.inputs.item import SEPARATOR, SUFFIXES, Item, of_os_error, passed_over
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError)
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, LookupError, struct.error,
+)  # fmt: skip
 """What the standard library raises for archives that are cut or damaged; OSError is told apart, it may be the disk's."""
 _MOST_LINKS = 40
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
@@ -57,7 +60,7 @@ def zip_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
     """Yield a zip archive's pictures in their order, names with `/` whatever wrote it; what cannot be read is an item with an error."""
     try:
         with zipfile.ZipFile(file) as archive:
-            photos = [info for info in archive.infolist() if not info.is_dir() and _is_photo(info.filename.replace("\\", "/"))]
+            photos = [info for info in archive.infolist() if _is_photo(info.filename.replace("\\", "/"))]
             locked = sum(info.flag_bits & 1 for info in photos)
             if locked:
                 message = f"{locked} of the {len(photos)} photos in this zip are encrypted. Unpack it with its password and give the folder."

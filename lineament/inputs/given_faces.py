@@ -15,13 +15,14 @@ import json
 from collections.abc import Iterator, KeysView, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
+from lineament.data.unicode import codec_of
 from lineament.errors import DataError, ImageError
 from lineament.geometry import keypoints_from_boxes
-from lineament.inputs.parquet import arrow
+from lineament.inputs.parquet import arrow, first_line
 from lineament.types import KEYPOINT_NAMES, Faces, Float32, UInt8
 
 BOX_COLUMNS = ("x1", "y1", "x2", "y2")
@@ -122,20 +123,29 @@ def _read(path: Path) -> Iterator[Mapping[str, Any]]:
         elif path.suffix.lower() in (".jsonl", ".ndjson"):
             yield from _read_jsonl(path)
         else:
-            with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            with _opened(path) as file:
                 yield from csv.DictReader(file)
     except OSError as error:
         raise DataError(f"Cannot read --boxes {path}: {error.strerror or error}.") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV file ({error}).") from error
+
+
+def _opened(path: Path) -> TextIO:
+    """Return a text file in whatever Unicode encoding it has."""
+    with path.open("rb") as raw:
+        encoding, errors = codec_of(raw.read(1 << 16))
+    return path.open(encoding=encoding, errors=errors, newline="")
 
 
 def _read_jsonl(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8") as file:
+    with _opened(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number} is not JSON ({error}).") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number} is not a JSON object.")
@@ -147,5 +157,5 @@ def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         for batch in parquet.ParquetFile(path).iter_batches():
             yield from batch.to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path} is not a Parquet file: {error}") from error
+    except (pyarrow.ArrowException, ValueError) as error:
+        raise DataError(f"{path} is not a Parquet file, or damaged: {first_line(error)}") from error
