@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from lineament.metrics.counts import count, mean_of_known
 from lineament.schema import CELEBA_40, MGMTN_GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("LINEAMENT_DATA", str(ROOT.parent / "shared" / "data"))  # beside a checkout; configs name no folder
 ABLATION_SEEDS = (0, 1, 2)
 SYSTEM_SEEDS = {BASELINE: (0, 1), "branched": (0, 1)}
 """Seeds of the table where they are more than seed 0: the baseline's and the best system's."""

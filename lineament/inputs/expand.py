@@ -100,7 +100,9 @@ def opened(item: Item, reading: Reading | None = None) -> Iterator[Item]:
 
         yield from zip_items(item.path, name)
     elif is_table(name, table):
-        yield from table_items(item.path, name, table)
+        from lineament.inputs.object_store import remote_items
+
+        yield from table_items(item.path, name, table, remote_items)
     elif lower.endswith(".parquet"):
         from lineament.inputs.parquet import parquet_items
 

@@ -49,7 +49,7 @@ def remote_items(uri: str, table: TableColumns | None = None) -> Iterator[Item]:
             elif lower.endswith(ZIP_SUFFIX):
                 yield from zip_items(file, uri)
             elif table is not None and is_table(uri, table):
-                yield from table_items(file, uri, table)
+                yield from table_items(file, uri, table, remote_items)
             elif lower.endswith(".parquet"):
                 yield from parquet_items(file, uri)
             else:

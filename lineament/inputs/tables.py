@@ -13,7 +13,7 @@ import datetime
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,15 +78,18 @@ def check_table(path: str, columns: TableColumns) -> None:
         return  # a record says what is wrong with it
 
 
-def table_items(file: Path | BinaryIO, name: str, columns: TableColumns) -> Iterator[Item]:
-    """Yield the photos of a table. The source is the path that a row names, or NAME::ROW, rows counted from 0, of pictures in the table."""
+def table_items(file: Path | BinaryIO, name: str, columns: TableColumns, fetch: Callable[[str], Iterator[Item]]) -> Iterator[Item]:
+    """Yield the photos of a table. The source is the path that a row names, or NAME::ROW, rows counted from 0, of pictures in the table.
+
+    fetch: gives the photos at an address of an object store that a row names.
+    """
     try:
         with _batches(file, name, columns) as (names, rows):
             missing = [wanted for wanted in columns.named if wanted not in names]
             if missing:
                 raise UnreadableError(f"There is no column {', '.join(missing)}. The table has: {', '.join(names)}.")
             for number, row in enumerate(rows):
-                for item in _of_row(row, name, number, columns):
+                for item in _of_row(row, name, number, columns, fetch):
                     yield replace(item, keys=columns.keys(row))
     except ImageError as error:
         yield Item(name, error=error)
@@ -94,7 +97,7 @@ def table_items(file: Path | BinaryIO, name: str, columns: TableColumns) -> Iter
         yield Item(name, error=of_os_error(name, error))
 
 
-def _of_row(row: Mapping[str, Any], name: str, number: int, columns: TableColumns) -> Iterator[Item]:
+def _of_row(row: Mapping[str, Any], name: str, number: int, columns: TableColumns, fetch: Callable[[str], Iterator[Item]]) -> Iterator[Item]:
     source = f"{name}{SEPARATOR}{number}"
     if columns.path is None:
         value = row.get(_PICTURE)
@@ -105,9 +108,7 @@ def _of_row(row: Mapping[str, Any], name: str, number: int, columns: TableColumn
     if not isinstance(text, str) or not text:
         yield Item(source, error=UnreadableError(f"The row names no photo: its {columns.path} is {text!r}."))
     elif "://" in text:
-        from lineament.inputs.object_store import remote_items
-
-        yield from remote_items(text)
+        yield from fetch(text)
     else:
         place = located(text, name)
         yield Item(place, Path(place))
