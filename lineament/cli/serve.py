@@ -34,6 +34,12 @@ def command(
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Most pixels in a photo; the same as --limit pixels=N.")] = None,
     timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds of work on one photo; the same as --limit photo_seconds=S.")] = None,
     limit: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a limit by its name (docs/serve.md); repeat.")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="json|text", help="One line a request on stderr: time, route, status, ms, faces; no file names.")
+    ] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Answer /metrics on this port too, without a key.")] = None,
+    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics needs no API key.")] = False,
+    reload_model: Annotated[bool, typer.Option("--reload-model", help="Load the model anew on SIGHUP; no request is dropped.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to a worker at once.")] = 8,
     batch_wait_ms: Annotated[float, typer.Option(min=0, help="Milliseconds to wait for a batch to fill.")] = 0.0,
 ) -> None:
@@ -46,7 +52,8 @@ def command(
         from lineament.serve.batching import Batching
         from lineament.serve.limits import Limits
         from lineament.serve.photo_answer import ModelSource
-        from lineament.serve.run import LOOPBACK_NAMES, is_loopback, run
+        from lineament.serve.request_log import request_log
+        from lineament.serve.run import LOOPBACK_NAMES, Operation, is_loopback, run
     except ImportError as error:
         if (error.name or "").partition(".")[0] in _WEB:
             raise MissingExtraError(error.name or "fastapi", "serve") from error
@@ -60,8 +67,9 @@ def command(
     app = create_app(
         ModelSource(model, runtime, precision, limits.faces, rates, tuple(with_ or ())), limits=limits, workers=threads, api_key=key, hosts=hosts,
         batching=Batching(batch_size, batch_wait_ms / 1000), db=db,
+        log=None if log_format is None else request_log(log_format), open_metrics=open_metrics,
     )  # fmt: skip
-    run(app, host, port, limits, quiet=quiet, trusted_proxy=trusted_proxy)
+    run(app, host, port, limits, Operation(quiet, trusted_proxy, log_format, metrics_port, reload_model))
 
 
 def read_limits(settings: list[str], known: Any) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from lineament.serve import openapi
 from lineament.serve.batching import Batching, Pool
 from lineament.serve.body import Buffer
 from lineament.serve.error_responses import add_handlers
-from lineament.serve.guard import Guard
+from lineament.serve.guard import OPEN_PATHS, Guard
 from lineament.serve.limits import Limits
 from lineament.serve.metrics import Metrics
 from lineament.serve.photo_answer import ModelSource, answer
+from lineament.serve.request_log import LogRequest
 from lineament.serve.search_routes import SearchDesk
 from lineament.serve.service import Service
 from lineament.serve.workers import AnswerFunction, Load, Worker
@@ -34,13 +35,15 @@ def create_app(
     hosts: Iterable[str] = (),
     db: Path | None = None,
     answer: AnswerFunction = answer,
+    log: LogRequest | None = None,
+    open_metrics: bool = False,
 ) -> FastAPI:
     """Make the application.
 
     Args: source: loads the model in each worker process; it is sent there, so it must be picklable (`photo_answer.ModelSource`); None is the
         shipped default. workers: processes; None is the CPUs this process may use. api_key: what a client must show; None asks for none.
         hosts: names in the Host header that are served; any where empty. db: an index to search, open while the application lives.
-        answer: what a worker does with a photo.
+        answer: what a worker does with a photo. log: told of every request. open_metrics: /metrics needs no key.
     Raises: UsageError for an empty key; DataError for a file that is no index. A model that cannot be loaded raises its own error when the
         application starts.
     """
@@ -62,7 +65,8 @@ def create_app(
     app.state.service = service
     openapi.add_routes(app, service)
     add_handlers(app, metrics)
-    app.add_middleware(Guard, limits=limits, metrics=metrics, api_key=api_key, hosts=hosts)
+    open_paths = OPEN_PATHS | ({"/metrics"} if open_metrics else set())
+    app.add_middleware(Guard, limits=limits, metrics=metrics, api_key=api_key, hosts=hosts, log=log, open_paths=open_paths)
     return app
 
 

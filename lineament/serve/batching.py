@@ -41,6 +41,7 @@ class Job:
     photo: PhotoRequest
     lost: int = 0
     answer: asyncio.Future[Answered] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    put: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     def done(self) -> bool:
         return self.answer.done()
@@ -111,9 +112,11 @@ class Pool:
     """Workers that share one queue. `start`, then `answer` from any request, then `close`."""
 
     def __init__(self, workers: Sequence[Worker], limits: Limits, batching: Batching, metrics: Metrics) -> None:
-        self._workers, self._limits, self._batching, self._metrics = workers, limits, batching, metrics
+        self._workers, self._limits, self._batching, self._metrics = list(workers), limits, batching, metrics
+        self._busy, self._retired = set[Worker](), set[Worker]()
+        self._reloading = asyncio.Lock()
         self._seconds_per_photo = 0.05
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[Worker, asyncio.Task[None]] = {}
         self.hello: Hello | None = None
 
     async def start(self) -> None:
@@ -124,8 +127,46 @@ class Pool:
             if isinstance(one, BaseException):
                 await self.close()
                 raise one
-        self.hello = next(one for one in started if isinstance(one, Hello))
-        self._tasks = [asyncio.create_task(self._attend(worker)) for worker in self._workers]
+        self._greet(next(one for one in started if isinstance(one, Hello)))
+        self._tasks = {worker: asyncio.create_task(self._attend(worker)) for worker in self._workers}
+
+    def _greet(self, hello: Hello) -> None:
+        self.hello = hello
+        self._metrics.tell_model(hello.model)
+        self._metrics.workers.set(len(self._workers))
+
+    async def reload(self) -> str:
+        """Load the model anew, one worker after the other, and return its id; no photo is dropped, and there are never fewer workers.
+
+        A worker's twin is started first; then the old one finishes its batch and ends. Meanwhile some photos are answered by the old model, some
+        by the new: each record names its own. Raises: LineamentError where the model cannot be loaded; the workers not yet replaced go on.
+        """
+        async with self._reloading:
+            for place, old in enumerate(list(self._workers)):
+                twin = old.twin()
+                try:
+                    hello = await twin.start()
+                except LineamentError:
+                    await twin.close()
+                    self._metrics.reloads.labels("failed").inc()
+                    raise
+                self._workers[place] = twin
+                self._tasks[twin] = asyncio.create_task(self._attend(twin))
+                self._greet(hello)
+                await self._retire(old)
+            self._metrics.reloads.labels("done").inc()
+        assert self.hello is not None
+        return self.hello.model
+
+    async def _retire(self, worker: Worker) -> None:
+        """End a worker once it has finished its batch."""
+        self._retired.add(worker)
+        task = self._tasks.pop(worker)
+        if worker not in self._busy:
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        self._retired.discard(worker)
+        await worker.close()
 
     def ready(self) -> bool:
         """Return whether a photo would be answered now: a worker lives and the queue has room."""
@@ -158,21 +199,27 @@ class Pool:
 
     async def close(self) -> None:
         """End the workers; call it when every accepted request has been answered."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
     async def _attend(self, worker: Worker) -> None:
         """Feed one worker for as long as the service runs; replace its process when it fails."""
-        while True:
+        while worker not in self._retired:
             jobs = await self.queue.take(self._batching, len(self._workers))
+            self._busy.add(worker)
+            now = asyncio.get_running_loop().time()
+            for job in jobs:
+                self._metrics.stages.labels("queue").observe(now - job.put)
             self._metrics.queued.set(len(self.queue))
             self._metrics.batch.observe(len(jobs))
             left = await self._work_off(worker, deque(jobs))
             if left is not None:
                 self.queue.put_back(left)
-                await self._replace(worker)
+                if worker not in self._retired:
+                    await self._replace(worker)
+            self._busy.discard(worker)
 
     async def _work_off(self, worker: Worker, jobs: deque[Job]) -> deque[Job] | None:
         """Have a worker answer jobs. Returns: None; where its process has to be replaced, the jobs that are still to do.

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lineament.serve.limits import Limits, RefusedError
 from lineament.serve.metrics import Metrics
+from lineament.serve.request_log import LogRequest
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -39,11 +40,22 @@ OPEN_PATHS = frozenset({"/", "/search", "/healthz", "/readyz", "/example"})
 """Need no key: the page itself (it asks for the key) and the probes, which say nothing but yes or no."""
 
 
-class Guard:
-    """The outermost layer. api_key: required for everything that answers or tells; hosts: names in Host to serve, any where empty."""
+FACES = "lineament.faces"
+"""The key in a request's scope under which a route leaves how many faces it answered."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, *, api_key: str | None = None, hosts: Iterable[str] = ()) -> None:
-        self._app, self._limits, self._metrics = app, limits, metrics
+
+class Guard:
+    """The outermost layer.
+
+    api_key: required for everything that answers or tells, but open_paths; hosts: names in Host to serve, any where empty; log: told of every
+    request.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits, metrics: Metrics, *, api_key: str | None = None, hosts: Iterable[str] = (),
+        log: LogRequest | None = None, open_paths: Iterable[str] = OPEN_PATHS,
+    ) -> None:  # fmt: skip
+        self._app, self._limits, self._metrics, self._log, self._open = app, limits, metrics, log, frozenset(open_paths)
         self._key = None if api_key is None else sha256(api_key.encode()).digest()
         self._hosts = frozenset(host.lower() for host in hosts)
         self._clients: Counter[str] = Counter()
@@ -64,7 +76,13 @@ class Guard:
             await self._admitted(scope, exchange, client)
         route = _route_name(scope)
         self._metrics.requests.labels(route, str(exchange.status or 499)).inc()
-        self._metrics.seconds.labels(route).observe(perf_counter() - begun)
+        seconds = perf_counter() - begun
+        self._metrics.seconds.labels(route).observe(seconds)
+        if self._log is not None:
+            self._log(scope["method"], route, exchange.status or 499, seconds, int(scope.get(FACES, 0)))
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open or path.startswith("/static/")
 
     async def _admitted(self, scope: Scope, exchange: _Exchange, client: str) -> None:
         """Run the application while the request holds one of the places."""
@@ -82,7 +100,7 @@ class Guard:
         headers = Headers(scope=scope)
         if self._hosts and _host_name(headers.get("host", "")) not in self._hosts:
             raise RefusedError(400, "host", "This service does not go by that name. Start it with --allowed-host NAME to serve it.")
-        if self._key is not None and not _is_open(scope["path"]) and not hmac.compare_digest(self._key, _given_key(headers)):
+        if self._key is not None and not self._is_open(scope["path"]) and not hmac.compare_digest(self._key, _given_key(headers)):
             raise RefusedError(401, "api_key", "An API key is needed: send it as Authorization: Bearer KEY.")
         if scope["method"] in ("GET", "HEAD"):
             return
@@ -138,10 +156,6 @@ class _Exchange:
 def refusal_response(error: RefusedError) -> Response:
     """Return the response of a refusal."""
     return Response(json.dumps(error.to_dict()) + "\n", error.status, error.headers(), "application/json")
-
-
-def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith("/static/")
 
 
 def _given_key(headers: Headers) -> bytes:

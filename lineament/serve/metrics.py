@@ -24,7 +24,19 @@ class Metrics:
         self.in_progress = Gauge("lineament_requests_in_progress", "Requests in progress.", registry=self.registry)
         self.buffered = Gauge("lineament_buffered_bytes", "Bytes of bodies held in memory.", registry=self.registry)
         self.batch = Histogram("lineament_batch_photos", "Photos per batch.", buckets=(1, 2, 4, 8, 16, 32), registry=self.registry)
+        self.stages = Histogram(
+            "lineament_stage_seconds", "Seconds per photo in each stage: queue, detect, attributes, decode_and_rest.", ["stage"], buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self.model = Gauge("lineament_model_info", "The model that answers: 1 beside its id.", ["id"], registry=self.registry)
+        self.reloads = Counter("lineament_model_reloads", "Reloads of the model, by outcome.", ["outcome"], registry=self.registry)
+        self.workers = Gauge("lineament_workers", "Worker processes.", registry=self.registry)
         self.replaced = Counter("lineament_workers_replaced", "Worker processes replaced.", registry=self.registry)
+
+    def tell_model(self, name: str) -> None:
+        """Say which model answers now."""
+        self.model.clear()
+        self.model.labels(name).set(1)
 
     def page(self) -> bytes:
         """Return the text that Prometheus reads."""

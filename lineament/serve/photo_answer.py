@@ -6,10 +6,11 @@ bytes -> Model -> record line (equal to `lineament analyze --jsonl` but for `sou
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from lineament.runs.stream import report_of
 from lineament.schema import MGMTN_GROUPS, OBJECTIVE_23
 from lineament.serve.limits import Limits
 from lineament.types import Crops, Faces, ModelOutput, Report, UInt8
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,37 @@ class PhotoRequest:
 @dataclass(frozen=True)
 class Answered:
     """A photo's record as one line of JSON without its end; error is the record's (code, message), code "not_a_picture" where nothing
-    in the bytes is a picture at all (the record itself says "unreadable")."""
+    in the bytes is a picture at all (the record itself says "unreadable"); stages: (name, seconds) of the work on it."""
 
     line: bytes
     status: str
     faces: int
     error: tuple[str, str] | None = None
+    stages: tuple[tuple[str, float], ...] = ()
 
 
 def answer(model: Model, photo: PhotoRequest) -> Answered:
-    """Answer one photo; an error of the photo is a record with its code, as in every stream."""
+    """Answer one photo; an error of the photo is a record with its code, as in every stream. Says how long its stages took."""
+    begun, spent = perf_counter(), {"detect": 0.0, "attributes": 0.0}
+    answered = _answered(model, photo, spent)
+    rest = perf_counter() - begun - sum(spent.values())
+    return replace(answered, stages=(*spent.items(), ("decode_and_rest", rest)))
+
+
+def _timed(work: Callable[..., T], stage: str, spent: dict[str, float]) -> Callable[..., T]:
+    """Return `work` that adds its seconds to a stage."""
+
+    def timed(*given: Any, **named: Any) -> T:
+        begun = perf_counter()
+        try:
+            return work(*given, **named)
+        finally:
+            spent[stage] += perf_counter() - begun
+
+    return timed
+
+
+def _answered(model: Model, photo: PhotoRequest, spent: dict[str, float]) -> Answered:
     seen: list[tuple[Crops, ModelOutput]] = []
 
     def network(crops: Crops) -> ModelOutput:
@@ -75,7 +99,9 @@ def answer(model: Model, photo: PhotoRequest) -> Answered:
         return output
 
     tools = model.tools(photo.settings)
-    tools = replace(tools, find=_at_most(tools.find, photo), network=network)
+    glance = None if tools.glance is None else _timed(tools.glance, "detect", spent)
+    find = _timed(_at_most(tools.find, photo), "detect", spent)
+    tools = replace(tools, find=find, glance=glance, network=_timed(network, "attributes", spent))
     report = report_of(Item(photo.source, data=photo.data), tools, photo.settings)
     error = report.error if report.error is None or _is_picture(photo.data) else ("not_a_picture", report.error[1])
     if not photo.maps or report.error is not None or not report.faces:

@@ -7,6 +7,9 @@ import json
 import logging
 import signal
 import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,8 +18,10 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from lineament.errors import UsageError
+from lineament.errors import LineamentError, UsageError
 from lineament.serve.limits import Limits, RefusedError
+from lineament.serve.metrics_port import MetricsPort
+from lineament.serve.request_log import JsonLines
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -92,20 +97,35 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def run(app: FastAPI, host: str, port: int, limits: Limits, *, quiet: bool = False, trusted_proxy: str | None = None) -> None:
+@dataclass(frozen=True)
+class Operation:
+    """How a service is run. log_format: of the server's own lines; metrics_port: a port for /metrics alone; reload: SIGHUP loads the model anew."""
+
+    quiet: bool = False
+    trusted_proxy: str | None = None
+    log_format: str | None = None
+    metrics_port: int | None = None
+    reload: bool = False
+
+
+def run(app: FastAPI, host: str, port: int, limits: Limits, operation: Operation | None = None) -> None:
     """Serve until SIGINT or SIGTERM; then refuse what is new, answer what was accepted, and return.
 
     Raises: UsageError where the address cannot be had; the model's own error where it cannot be loaded.
     """
+    how = operation or Operation()
     protocol = type("Protocol", (ImpatientProtocol,), {"limits": limits})
     config = uvicorn.Config(
-        app, log_level="error" if quiet else "info", access_log=False, http=protocol, ws="none", lifespan="off", server_header=False,
+        app, log_level="error" if how.quiet else "info", access_log=False, http=protocol, ws="none", lifespan="off", server_header=False,
         timeout_keep_alive=5, timeout_graceful_shutdown=int(limits.body_seconds + limits.request_seconds) + 5,
-        proxy_headers=trusted_proxy is not None, forwarded_allow_ips=trusted_proxy, backlog=min(2048, limits.connections),
+        proxy_headers=how.trusted_proxy is not None, forwarded_allow_ips=how.trusted_proxy, backlog=min(2048, limits.connections),
     )  # fmt: skip
+    if how.log_format == "json":
+        for handler in logging.getLogger("uvicorn").handlers:
+            handler.setFormatter(JsonLines())
     with _listening(host, port) as listener:
         listener.listen(config.backlog)  # from now on clients wait; uvicorn takes them when it has started
-        asyncio.run(_serve(app, _Server(config), listener))
+        asyncio.run(_serve(app, _Server(config), listener, how))
 
 
 class _Server(uvicorn.Server):
@@ -118,13 +138,54 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _serve(app: FastAPI, server: _Server, listener: socket.socket) -> None:
+async def _serve(app: FastAPI, server: _Server, listener: socket.socket, how: Operation) -> None:
     """Run the server inside the application's own start and end, so that an error of the model reaches the caller as it is."""
-    async with app.state.service.running():
+    service, log = app.state.service, logging.getLogger("uvicorn.error")
+    async with service.running(), AsyncExitStack() as cleanup:
         address = listener.getsockname()
         name = f"[{address[0]}]" if ":" in address[0] else address[0]
-        logging.getLogger("uvicorn.error").info("Lineament answers at http://%s:%d/", name, address[1])
+        if how.reload:
+            cleanup.callback(_reload_on_signal(service))
+        if how.metrics_port is not None:
+            await _metrics_beside(service, address[0], how.metrics_port, cleanup)
+        log.info("Lineament answers at http://%s:%d/", name, address[1])
         await server.serve(sockets=[listener])
+
+
+async def _metrics_beside(service: Any, host: str, port: int, cleanup: AsyncExitStack) -> None:
+    """Answer /metrics on a port of its own until the end. Raises: UsageError where it cannot be had."""
+    try:
+        server = await MetricsPort(service.metrics.page, service.metrics.content_type).start(host, port)
+    except OSError as error:
+        raise UsageError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --metrics-port.") from error
+    cleanup.callback(server.close)
+    logging.getLogger("uvicorn.error").info("Metrics at port %d", server.sockets[0].getsockname()[1])
+
+
+def _reload_on_signal(service: Any) -> Callable[[], None]:
+    """Load the model anew on SIGHUP; return what ends that. A model that cannot be loaded is told in the log, and the old one goes on."""
+    loop, log, running = asyncio.get_running_loop(), logging.getLogger("uvicorn.error"), set[asyncio.Task[None]]()
+
+    async def again() -> None:
+        try:
+            log.info("Reloaded: %s answers", await service.pool.reload())
+        except LineamentError as error:
+            log.error("Not reloaded, the old model goes on: %s", error)
+
+    def start() -> None:
+        task = loop.create_task(again())
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    number = getattr(signal, "SIGHUP", None)
+    if number is None:
+        raise UsageError("--reload-model needs the signal SIGHUP, which this system does not have. Leave it out.")
+    loop.add_signal_handler(number, start)
+
+    def end() -> None:
+        loop.remove_signal_handler(number)
+
+    return end
 
 
 def _listening(host: str, port: int) -> socket.socket:

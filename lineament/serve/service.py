@@ -21,6 +21,7 @@ from lineament import __version__
 from lineament.schema import MGMTN_GROUPS, in_profile, judges
 from lineament.serve.batching import Pool
 from lineament.serve.body import Body, Buffer, ClientDisconnect, Upload, left
+from lineament.serve.guard import FACES
 from lineament.serve.limits import Limits, RefusedError, refusal_of_photo
 from lineament.serve.metrics import Metrics
 from lineament.serve.options import Options, Profile
@@ -80,12 +81,15 @@ class Service:
         finally:
             body.close()
         self._count(answers)
+        request.scope[FACES] = sum(one.faces for one in answers)
         return uploads, answers, form
 
     def _count(self, answers: Sequence[Answered]) -> None:
         for one in answers:
             self.metrics.photos.labels(one.status).inc()
             self.metrics.faces.inc(one.faces)
+            for stage, seconds in one.stages:
+                self.metrics.stages.labels(stage).observe(seconds)
 
     @property
     def attributes(self) -> tuple[str, ...]:

@@ -71,6 +71,10 @@ class Worker:
         self.kill()
         raise LineamentError(str(hello))
 
+    def twin(self) -> Worker:
+        """Return a worker of the same kind, not started: its process loads the model anew."""
+        return Worker(self._load, self._answer)
+
     @property
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
