@@ -11,7 +11,7 @@ INSTALL = -m pip install --quiet --timeout 30 --retries 8 --constraint $(CONSTRA
 SOURCES := $(shell find lineament -type f ! -path '*/__pycache__/*' 2>/dev/null)
 NEEDS_310 = import sys; sys.exit(sys.version_info < (3, 10) and "Lineament needs Python 3.10 or newer; say which with PYTHON=... (found " + sys.version.split()[0] + ")")
 
-.PHONY: help setup demo test test-slow test-lowest lint format type imports check refit docs bench constraints clean distclean
+.PHONY: help setup demo test test-slow test-lowest lint format type imports check refit docs sbom audit-pins deploy-check bench constraints clean distclean
 
 help:
 	@echo "make setup      development environment in $(VENV), everything"
@@ -94,6 +94,18 @@ docs: setup
 
 bench: setup
 	$(BIN)/lineament bench --json runs/bench.json
+
+# A CycloneDX list of what a pinned installation holds; `make dist` calls it.
+sbom: setup
+	$(BIN)/python scripts/sbom.py
+
+# The pins against the PyPA advisory database; skipped, with the reason, where it cannot be had.
+audit-pins: setup
+	$(BIN)/python scripts/audit_pins.py
+
+# deploy/: linters where they are installed, and the settings that matter.
+deploy-check: setup
+	$(BIN)/python deploy/check.py
 
 constraints: setup
 	$(BIN)/python scripts/constraints.py
