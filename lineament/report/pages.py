@@ -81,8 +81,8 @@ def terms_list(terms: Sequence[tuple[str, str]]) -> str:
 
 
 def chart(svg: str, caption: str, *, wide: bool = False, tall: bool = False) -> str:
-    """Return a figure with its caption; `svg` comes from `report.figures`. wide: on a phone it scrolls sideways, its caption does not."""
-    inner = f'<div class="wide-chart" tabindex="0" role="region" aria-label="Chart: {escape(caption)}">{svg}</div>' if wide else svg
+    """Return a figure with its caption; `svg` comes from `report.figures`. wide, tall: on a phone it scrolls sideways, its caption does not."""
+    inner = f'<div class="wide-chart" tabindex="0" role="region" aria-label="Chart: {escape(caption)}">{svg}</div>' if wide or tall else svg
     kind = ' class="tall"' if tall else ""
     return f"<figure{kind}>{inner}<figcaption>{escape(caption)}</figcaption></figure>"
 

@@ -55,7 +55,7 @@ def maps(looked: Mapping[str, Overlays]) -> str:
         times = "-" if share is None else f"{share / max(one.chance, 1e-9):.1f}"
         rows.append((marked(name), str(one.examples), percent(share), percent(one.chance), times))
         if one.overlay is not None:
-            tiles.append(_tile(Image.fromarray(one.overlay), f"{name}: {percent(share, 0)} % inside"))
+            tiles.append(_tile(Image.fromarray(one.overlay), f"{name.replace('_', ' ')}: {percent(share, 0)}\u00a0% inside"))
     heads = ("attribute", "examples", "inside its region", "area of the region", "times chance")
     text = (
         "Energy of the map inside the region the attribute belongs to, on faces answered yes. Colour and strength grow with what speaks for yes; "

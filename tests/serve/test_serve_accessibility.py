@@ -109,3 +109,21 @@ def test_the_served_page(server: Server, browser: Any, photos: dict[str, Path], 
     page.set_viewport_size({"width": 390, "height": 800})
     assert violations(page, axe) == []
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_search_page(server: Server, browser: Any, axe: str, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(f"{server.url}/search?q=smiling or not smiling")
+    page.wait_for_function("() => document.querySelectorAll('.hit').length > 5")
+    page.wait_for_function("() => [...document.querySelectorAll('.hit img')].every(image => image.naturalWidth === 224)")
+    assert violations(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    lefts = page.evaluate("new Set([...document.querySelectorAll('.hit')].map(hit => Math.round(hit.getBoundingClientRect().left))).size")
+    assert lefts == 2, "two columns on a phone"
+    chips = page.evaluate("(({scrollHeight, clientHeight}) => [scrollHeight, clientHeight])(document.querySelector('#chips'))")
+    assert chips[0] <= chips[1], "chips wrap, none is hidden behind a scroll bar that is not shown"
+    page.goto(server.url)
+    assert not page.is_visible("#welcome .keys"), "no word of keys where there are none"
+    context.close()
