@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lineament.decision.rates import check_rates, read_rates
-from lineament.detection.retinaface import LOOK_SIZE, WEIGHTS, Detector, RetinaFace
+from lineament.detection import looks
+from lineament.detection.retinaface import WEIGHTS, Detector, RetinaFace
 from lineament.errors import UsageError
 from lineament.images import Channels
 from lineament.inputs.expand import items
@@ -53,13 +54,16 @@ def load(
         chose. rates: attribute -> share of yes among the people asked about (0..1, both excluded), or a CSV or JSON file of them: moves
         probabilities from the card's own rates by Bayes' rule (`decision.rates`). with_: files of own attributes (`lineament teach`) to answer
         beside the model's.
-        settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels) for every call.
+        settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels,
+        small_faces) for every call.
     Raises: ModelFileError, UsageError, MissingExtraError.
     """
     from lineament.runtime.registry import load_network
     from lineament.runtime.threads import default_threads
     from lineament.teach.network import with_own
 
+    if isinstance(detector, RetinaFace):
+        settings = {"small_faces": detector.small_faces} | settings
     chosen = make_settings(Settings(), settings)
     workers = default_threads() if threads is None else threads
     network = with_own(load_network(model, runtime, precision, workers, notify=notify), with_)
@@ -85,11 +89,12 @@ def make_settings(base: Settings, changes: dict[str, Any]) -> Settings:
 def _bundled_detector(network: Network, threads: int) -> Detector:
     """Return the bundled detector, by ONNX Runtime in fp32; beside an OpenVINO network in bf16 or int8, in bf16: twice as fast."""
     if network.runtime != "openvino" or network.precision == "fp32":
-        return RetinaFace(threads=1)
+        return RetinaFace(threads=1, at_once=threads)
     from lineament.runtime.openvino import OpenVinoSession
 
-    small = RetinaFace.PASSES[0][0]
-    return RetinaFace(session=OpenVinoSession(WEIGHTS, precision=network.precision, threads=threads, fixed=(LOOK_SIZE,), small=small))
+    search = OpenVinoSession(WEIGHTS, precision=network.precision, threads=threads, small=RetinaFace.PASSES[0][0])
+    look = OpenVinoSession(looks.WEIGHTS, precision=network.precision, threads=threads, fixed=(looks.SIZE,))
+    return RetinaFace(at_once=threads, session=search, look_session=look)
 
 
 def glancing(detector: Detector) -> Detector:
@@ -98,7 +103,17 @@ def glancing(detector: Detector) -> Detector:
         return detector
     quick = copy(detector)
     quick.second_look = quick.rescue = False
+    quick.small_faces = "never"
     return quick
+
+
+def searching(detector: Detector, small_faces: str) -> Detector:
+    """Return a detector of the same network with that choice of small faces. One that is not ours stays as it is."""
+    if not isinstance(detector, RetinaFace) or detector.small_faces == small_faces:
+        return detector
+    chosen = copy(detector)
+    chosen.small_faces = small_faces
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -129,7 +144,9 @@ class Model:
             return Tools(find, self.network, self.card.decision, self.id)
         if settings.faces == "aligned":
             return Tools(whole_picture, self.network, self.card.decision, self.id)
-        return Tools(self._detect, self.network, self.card.decision, self.id, self._glance)
+        detector = searching(self.detector, settings.small_faces)
+        glance = None if settings.small_faces == "always" else _find(glancing(detector))  # the whole photo is searched in any case
+        return Tools(_find(detector), self.network, self.card.decision, self.id, glance)
 
     def identity(self, settings: Settings) -> dict[str, Any]:
         """Return all that an answer depends on beside the photo: what --resume must find unchanged."""
@@ -140,6 +157,7 @@ class Model:
             "rates": self.card.decision.rates_id,
             "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)), "abstain": settings.abstain,
             "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces, "max_pixels": settings.max_pixels,
+            "small_faces": settings.small_faces,
             "draft": [reduced_jpeg.SIDE, reduced_jpeg.ENOUGH, reduced_jpeg.GLANCE],
         }  # fmt: skip
 
@@ -180,11 +198,12 @@ class Model:
         done = stream(todo, lambda item: report_of(item, tools, chosen, decode=decode, after=after), workers=workers or self.threads)
         return (report for _, report in done)
 
-    def _detect(self, pixels: UInt8, source: str) -> Faces:
-        return self.detector.detect(pixels)
 
-    def _glance(self, pixels: UInt8, source: str) -> Faces:
-        return glancing(self.detector).detect(pixels)
+def _find(detector: Detector) -> FindFaces:
+    def find(pixels: UInt8, source: str) -> Faces:
+        return detector.detect(pixels)
+
+    return find
 
 
 def _items(paths: Iterable[str | os.PathLike[str] | bytes | Item]) -> Iterator[Item]:

@@ -29,6 +29,8 @@ UInt8 = npt.NDArray[np.uint8]
 SCHEMA_VERSION = 1
 PROB_DECIMALS = 4
 PIXEL_DECIMALS = 2
+SMALLEST_FACE = 20
+"""Pixels on the shorter side of a box from which faces are looked for wherever a photo is searched at its own scale."""
 KEYPOINT_NAMES = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 """The five keypoints, in order; right and left are the subject's."""
 
@@ -68,12 +70,13 @@ class Faces:
     """Detected faces, largest box first (ties by x then y).
 
     boxes_xyxy (N,4); detection_probs (N,), NaN where no detector ran; keypoints (N,5,2): subject's right eye, left eye, nose, right mouth
-    corner, left mouth corner.
+    corner, left mouth corner. searched_from: least side, in pixels of the photo, of the boxes that were looked for; None where nobody says.
     """
 
     boxes_xyxy: Float32
     detection_probs: Float32
     keypoints: Float32
+    searched_from: int | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes_xyxy)
@@ -93,7 +96,7 @@ class Faces:
 
     def take(self, index: npt.NDArray[np.intp]) -> Faces:
         """Return the faces at `index` (any NumPy index), in that order."""
-        return Faces(self.boxes_xyxy[index], self.detection_probs[index], self.keypoints[index])
+        return Faces(self.boxes_xyxy[index], self.detection_probs[index], self.keypoints[index], self.searched_from)
 
     def largest_first(self) -> Faces:
         """Return the faces sorted by box area descending, ties by x1 then y1."""

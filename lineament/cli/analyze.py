@@ -55,6 +55,7 @@ def command(
     consistent: Annotated[bool, typer.Option("--consistent", help="Labels that can be true together; changed ones name the rule.")] = False,
     keep: Annotated[str, typer.Option("--keep", metavar="all|largest|N", help="Which faces of a photo to answer.")] = "all",
     faces: Annotated[str, typer.Option("--faces", metavar="detect|aligned", help="aligned: the inputs are crops in CelebA's layout.")] = "detect",
+    small_faces: options.SmallFaces = "auto",
     boxes: Annotated[Path | None, typer.Option("--boxes", metavar="FILE", help="Faces found elsewhere: CSV, JSONL or Parquet.")] = None,
     rates: options.Rates = None,
     id_column: options.IdColumn = None,
@@ -95,7 +96,7 @@ def command(
     part = None if shard is None else parse_shard(shard)
     asked = {
         "profile": profile, "attributes": parse_list(attributes), "abstain": abstain, "consistent": consistent, "keep": parse_keep(keep),
-        "faces": faces, "max_pixels": max_pixels,
+        "faces": faces, "max_pixels": max_pixels, "small_faces": small_faces,
     }  # fmt: skip
     settings = make_settings(Settings(), asked)
     if model == "default" and not with_:  # its names are known before it is loaded; others have their own

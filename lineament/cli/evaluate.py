@@ -27,6 +27,7 @@ def command(
         ),
     ] = None,
     images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images, where it is not beside DATA.")] = None,
+    small_faces: options.SmallFaces = "auto",
     predictions: Annotated[Path | None, typer.Option("--predictions", metavar="FILE", help="Write the prediction file (.parquet or .csv).")] = None,
     unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Take a table without attribute columns, for its predictions.")] = False,
     rates: options.Rates = None,
@@ -40,12 +41,14 @@ def command(
 ) -> None:
     """Score every image that has both labels and a file; print the table and write the scorecard."""
     from lineament.cli.output import show, write_json
+    from lineament.detection.retinaface import check_small_faces
     from lineament.errors import UsageError
     from lineament.evaluation.scorecard import decision_in, scorecard
     from lineament.report.tables import scorecard_lines, scorecard_table
 
     if align not in (None, "stored", "detect"):
         raise UsageError(f"Unknown --align {align!r}. Use stored or detect.")
+    check_small_faces(small_faces)
     if unlabelled and predictions is None:
         raise UsageError("--unlabelled needs --predictions FILE: without labels there is nothing to score.")
     if images is not None and not images.exists():
@@ -66,7 +69,7 @@ def command(
         beside = None if images is None else str(images)
         source = open_source(str(data), layout, split, attributes=network.card.attributes, labels=not unlabelled, images=beside)
         how = align or ("detect" if layout in ("table", "lfwa") else "stored")
-        found, about = _from_model(source, network, how, threads, quiet)
+        found, about = _from_model(source, network, how, threads, quiet, small_faces)
         about |= {"data": f"{layout}/{split}@{found.fingerprint()}"}
         about["protocol"] |= {"layout": layout, "split": split}
         found = replace(found, meta={**about, **found.meta})
@@ -120,7 +123,7 @@ def _moved(found: Predictions, rates: Path) -> Predictions:
     )
 
 
-def _from_model(source: Source, network: Network, how: str, threads: int | None, quiet: bool) -> tuple[Predictions, dict[str, Any]]:
+def _from_model(source: Source, network: Network, how: str, threads: int | None, quiet: bool, small_faces: str) -> tuple[Predictions, dict[str, Any]]:
     from lineament.cli.output import progress
     from lineament.evaluation.evaluate import predict
     from lineament.runtime.threads import default_threads
@@ -129,15 +132,16 @@ def _from_model(source: Source, network: Network, how: str, threads: int | None,
     if how == "detect":
         from lineament.detection.retinaface import RetinaFace
 
-        find = RetinaFace(threads=1).detect
+        find = RetinaFace(threads=1, small_faces=small_faces).detect
     card = network.card
     with progress("Scoring", len(source.table), quiet) as advance:
         outcome = predict(source, network, card.attributes, card.decision, find=find, threads=threads or default_threads(), progress=advance)
+    searched = {"small_faces": small_faces} if how == "detect" else {}
     about = {
         "model": network.id,
         "missing": source.table.missing + len(outcome.unreadable),
         "unreadable": list(outcome.unreadable),
-        "protocol": {"align": how, "resized_crops": outcome.resized, "runtime": network.runtime, "precision": network.precision},
+        "protocol": {"align": how, **searched, "resized_crops": outcome.resized, "runtime": network.runtime, "precision": network.precision},
         "fitted_on": card.document.get("fitted_on"),
     }
     return replace(outcome.predictions, meta={"decision": card.decision.to_dict()}), about

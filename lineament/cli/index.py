@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,6 +35,7 @@ def command(
     precision: options.Precision = None,
     threads: options.Threads = None,
     with_: options.With = None,
+    small_faces: options.SmallFaces = "auto",
     verify: Annotated[bool, typer.Option("--verify", help="Compare bytes, not only size and time, to find what changed.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try photos again that gave no answer.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Allow forgetting every photo, when the folder holds none of them any more.")] = False,
@@ -64,8 +65,9 @@ def command(
     single = folder is not None and not Path(folder).is_dir()
     if single:
         check_source(str(folder), table)
-    loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all", with_=with_ or ())
-    workers = IndexWorkerSetup(model, runtime, precision, threads or 1, (("with_", tuple(with_ or ())),))
+    chosen: dict[str, Any] = {"with_": tuple(with_ or ()), "small_faces": small_faces}
+    loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all", **chosen)
+    workers = IndexWorkerSetup(model, runtime, precision, threads or 1, tuple(chosen.items()))
     answers = in_processes(workers, processes) if processes > 1 else None
     try:
         with _progress(quiet) as seen:

@@ -14,6 +14,9 @@ Model = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="Shippe
 Runtime = Annotated[str, typer.Option("--runtime", metavar="NAME", help="onnx, openvino, cuda, coreml or auto (a measured probe).")]
 Precision = Annotated[str | None, typer.Option("--precision", metavar="NAME", help="fp32 (default), bf16 or int8; never changes by itself.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use; by default the CPUs this process may use.")]
+SmallFaces = Annotated[
+    str, typer.Option("--small-faces", metavar="never|auto|always", help="Search at the photo's own scale; auto: where the coarse passes do not do.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress or summary on stderr; errors still are.")]
 IdColumn = Annotated[str | None, typer.Option("--id", metavar="COL", help="A column of the input table: each record's key, as id.")]
 KeepColumns = Annotated[

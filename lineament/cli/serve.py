@@ -23,6 +23,7 @@ def command(
     quiet: options.Quiet = False,
     rates: options.Rates = None,
     with_: options.With = None,
+    small_faces: options.SmallFaces = "auto",
     host: Annotated[str, typer.Option(help="Address to listen on; only this machine reaches the default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one and says which.")] = 8000,
     api_key_file: Annotated[Path | None, typer.Option(metavar="FILE", help=f"File whose first line is the API key; or set {KEY_VARIABLE}.")] = None,
@@ -68,6 +69,7 @@ def command(
         ModelSource(model, runtime, precision, limits.faces, rates, tuple(with_ or ())), limits=limits, workers=threads, api_key=key, hosts=hosts,
         batching=Batching(batch_size, batch_wait_ms / 1000), db=db,
         log=None if log_format is None else request_log(log_format), open_metrics=open_metrics,
+        small_faces=small_faces,
     )  # fmt: skip
     run(app, host, port, limits, Operation(quiet, trusted_proxy, log_format, metrics_port, reload_model))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,16 @@ from lineament.types import Faces, Float32, UInt8
 STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
+FINE = 1280
+"""Longer side from which a view is resized with less care (half the time; a face in it is judged by its own look, not by this view)."""
+FEW = 256
+"""Finds whose overlaps are computed at once in suppression."""
+
+
+class Session(Protocol):
+    """What runs a network: ONNX Runtime's session, or another runtime's that is called like it."""
+
+    def run(self, names: None, feeds: dict[str, Any]) -> Sequence[Any]: ...
 
 
 class Candidates(NamedTuple):
@@ -28,6 +39,11 @@ class Candidates(NamedTuple):
 
     def take(self, index: npt.NDArray[Any]) -> Candidates:
         return Candidates(self.boxes[index], self.probs[index], self.points[index])
+
+    @staticmethod
+    def empty() -> Candidates:
+        """Return no finds."""
+        return Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
 
 
 @lru_cache(maxsize=64)
@@ -69,9 +85,15 @@ def iou_matrix(a: Float32, b: Float32) -> Float32:
 def nms(boxes: Float32, probs: Float32, max_iou: float) -> npt.NDArray[np.intp]:
     """Return the indices kept by greedy suppression, most probable first (ties by input order).
 
-    One row of overlaps at a time: the whole matrix of a crowd's finds would take gigabytes.
+    One row of overlaps at a time where there are many: the whole matrix of a crowd's finds would take gigabytes.
     """
     left, kept = np.argsort(-probs, kind="stable"), []
+    if len(left) <= FEW:
+        apart = ~(iou_matrix(boxes, boxes) > max_iou)
+        while len(left):
+            kept.append(left[0])
+            left = left[1:][apart[left[0], left[1:]]]
+        return np.array(kept, np.intp)
     while len(left):
         best, left = left[0], left[1:]
         kept.append(best)
@@ -179,15 +201,39 @@ def bordered(picture: UInt8, border: int, colour: tuple[int, int, int]) -> UInt8
 
 def resized(view: UInt8, height: int, width: int) -> UInt8:
     """Return a view (h,w,3) resized with an anti-aliasing bilinear filter; itself where the size is the same."""
-    if view.shape[:2] == (height, width):
-        return view
-    return np.asarray(Image.fromarray(view).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return Scaled(view).at(height, width)
 
 
-def shrunk(pixels: UInt8, long_side: int) -> UInt8:
+class Scaled:
+    """A view (h,w,3) at the sizes that passes ask for. What they share is done once: Pillow's own copy of it.
+
+    Convention: an anti-aliasing bilinear filter, behind a box filter where the view shrinks to less than a half (for sides from 1280: two thirds).
+    """
+
+    def __init__(self, view: UInt8) -> None:
+        self.view = view
+        self._whole: Image.Image | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.view.shape[0], self.view.shape[1]
+
+    def at(self, height: int, width: int) -> UInt8:
+        """Return the view at (height, width); itself where that is its size."""
+        if self.view.shape[:2] == (height, width):
+            return self.view
+        if self._whole is None:
+            self._whole = Image.fromarray(self.view)
+        gap = 2.0 if max(height, width) < FINE else 1.5
+        return np.asarray(self._whole.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=gap))
+
+
+def shrunk(pixels: UInt8 | Scaled, long_side: int) -> UInt8:
     """Return the photo with its long side at most `long_side`."""
-    scale = min(1.0, long_side / max(pixels.shape[:2]))
-    return resized(pixels, max(1, round(pixels.shape[0] * scale)), max(1, round(pixels.shape[1] * scale)))
+    view = pixels if isinstance(pixels, Scaled) else Scaled(pixels)
+    scale = min(1.0, long_side / max(view.shape))
+    return view.at(max(1, round(view.shape[0] * scale)), max(1, round(view.shape[1] * scale)))
 
 
 def unturn(found: Candidates, turns: int, size: tuple[int, int]) -> Candidates:

@@ -1,52 +1,47 @@
 """Find faces: RetinaFace-MobileNet0.25 through ONNX Runtime, with our own anchors, decoding and suppression; an adapter for YuNet.
 
-    photo -> passes at chosen scales -> (boxes, probs, points) -> threshold -> suppression -> a second look per face -> Faces
+    photo -> passes at chosen scales, then tiles -> (boxes, probs, points) -> threshold -> suppression -> a second look per face -> Faces
 
 Source: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641): anchors, variances; weights and licence in `scripts/convert_retinaface.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
+from lineament.detection import tiles
 from lineament.detection.candidates import (
     Candidates,
     CpuSession,
+    Scaled,
+    Session,
     anchors,
     bordered,
     check_pixels,
     decode,
     distinct,
     merge,
-    moved,
     nms,
-    resized,
     shrunk,
     to_faces,
     unturn,
 )
+from lineament.detection.looks import Looks
 from lineament.detection.yunet import YuNet as YuNet
-from lineament.errors import TooManyFacesError
-from lineament.geometry import invert, transform_points, umeyama, warp
-from lineament.types import Faces, UInt8
+from lineament.errors import TooManyFacesError, UsageError
+from lineament.types import SMALLEST_FACE, Faces, UInt8
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "retinaface.onnx"
 PAD_RGB = (123, 117, 104)
-LOOK_SIZE = (256, 224)
-LOOK_POINTS = np.array([[80.0, 101.0], [144.0, 101.0], [112.0, 139.0], [86.0, 170.0], [138.0, 170.0]])
-LOOK_MIDDLE = LOOK_POINTS.mean(0)
-LOOK_REACH, LOOK_SETTLED, LOOK_CLEAR = 40.0, 0.2, 0.997
-QUARTER = np.array([[0.0, 1.0], [-1.0, 0.0]])
-"""The second look: every face is seen once more upright, eyes 64 pixels apart, the size at which this network's points are best. A find
-reaches 40 pixels; it has settled when it moved the view by less than 0.2 in scale and turn; below 0.997 it is also looked at turned by the
-other quarters (about 1 in 100 upright faces pays for that; upside-down ones are often seen as upright with 0.99)."""
+SMALL_FACES = ("never", "auto", "always")
 
 
 @runtime_checkable
@@ -58,36 +53,45 @@ class Detector(Protocol):
         ...
 
 
-class Session(Protocol):
-    """What runs the network: ONNX Runtime's session, or another runtime's that is called like it."""
-
-    def run(self, names: None, feeds: dict[str, Any]) -> Sequence[Any]: ...
-
-
 class RetinaFace:
     """The default detector.
 
     Convention: pixels (H,W,3) uint8 RGB, upright; boxes clipped to the photo; keypoints may lie outside it. Boxes go from the forehead to
     the chin. Passes:
     - the photo at a long side of 320 (smaller ones are enlarged to it, at most 4 times);
-    - larger photos once more at 640, only where the first pass found nothing, or a face under 40 pixels of its input, be it only a hint
-      (probability 0.02), or doubted (0.1, but too weak to count); at 1280 where the second found nothing or a face under 48; at 2560 where the
-      third found one under 24: small faces come in groups, and a portrait should not pay for a crowd;
+    - larger photos once more at 640, 1280 and 2560, each only where the pass before gave reason to: it found nothing (to 1280), a face under 48
+      pixels of its input (be it only a hint: probability 0.04 in the first pass, 0.1 later), or a doubted one (0.1, but too weak to count): small
+      faces come in groups, and a portrait should not pay for a crowd;
+    - the photo's own scale, in overlapping tiles where it is larger than those passes: with `small_faces` "auto" where the last of them gave
+      reason to, or where no face was found at all; with "always" for every photo; with "never" not at all;
     - nothing found: a smaller, bordered view, for faces larger than the frame;
     - every find is looked at once more, upright and enlarged or reduced to one size. There it must convince again, and from there its
-      box and points come: they do not depend on the face's size in the photo, nor the points on its tilt;
-    - nothing convinced: the photo turned by 90, 180 and 270 degrees.
+      box and points come: they do not depend on the face's size in the photo, nor the points on its tilt. At the photo's own scale, weak finds
+      (0.3) are looked at too, and count where the look alone is sure (0.9): a face of 20 pixels is seen there, but seldom clearly;
+    - nothing convinced: the photo turned by 90, 180 and 270 degrees ("always": in any case).
+    `Faces.searched_from` says from which size on faces were looked for.
     Args: threads for ONNX Runtime (None: its default); min_prob a find needs (see `docs/benchmarks/detection.md`); min_face least longer
     side of a box in photo pixels; rescue whether to try turned photos; most_faces refuses
-    crowds before their faces are looked at one by one; weights another file with the same contract; session another runtime's, of `weights`.
+    crowds before their faces are looked at one by one; small_faces "never", "auto" or "always"; at_once tiles searched at a time (the answer does
+    not depend on it); weights another file with the same contract; session another runtime's, of `weights`; look_session its own, of
+    `looks.WEIGHTS`, one view at a time.
+    Raises: ModelFileError; UsageError for another `small_faces`.
     """
 
     PASSES = ((320, 40.0), (640, 48.0), (1280, 24.0), (2560, 0.0))
+    """Longer side of the input, and under how many of its pixels a face is reason for the next pass with "never"."""
+    ENOUGH, FIRST_HINT = 48.0, 0.04
+    """The same limit with "auto", and what counts as a hint in its first pass: with both, as many of a hundred portraits pay for a second pass (24)
+    as with 40 pixels and 0.02 (26)."""
     LEAST, TURNED = 320, 640
     HINT, DOUBT = 0.02, 0.1
+    WEAK, SURE = 0.3, 0.9
+    """What a find at the photo's own scale needs to be looked at, and what its look must say. Of sixty faces 93 % reach 0.3 at 20 pixels, no more
+    reach 0.1, and 83 % reach 0.6."""
+    REACHED = 32
+    """Pixels of the last whole pass from which that pass is trusted: tiles overlap by as much of the photo."""
     MAX_ENLARGE = 4.0
     MAX_IOU = 0.4
-    LOOKS = 3
 
     def __init__(
         self,
@@ -98,13 +102,21 @@ class RetinaFace:
         rescue: bool = True,
         second_look: bool = True,
         most_faces: int | None = None,
+        small_faces: str = "auto",
+        at_once: int = 1,
         weights: str | Path = WEIGHTS,
         session: Session | None = None,
+        look_session: Session | None = None,
     ) -> None:
         self._session = session or CpuSession(weights, threads)
         self.id = f"retinaface@{sha256(Path(weights).read_bytes()).hexdigest()[:8]}"
         self.min_prob, self.min_face, self.rescue, self.second_look = min_prob, min_face, rescue, second_look
-        self.most_faces = most_faces
+        self.most_faces, self.at_once = most_faces, at_once
+        self.small_faces = check_small_faces(small_faces)
+        if session is None and Path(weights) == WEIGHTS:
+            self._looks = Looks.bundled(threads, min_prob)
+        else:
+            self._looks = Looks(look_session or self._session, batches=False, min_prob=min_prob)
 
     def detect(self, pixels: UInt8) -> Faces:
         """Return the faces of a photo, largest first; none is an empty result.
@@ -112,96 +124,119 @@ class RetinaFace:
         Raises: UsageError for anything but uint8 (H,W,3); TooManyFacesError over `most_faces`.
         """
         check_pixels(pixels)
-        faces = self._confirmed(pixels, self._upright(pixels))
-        if not len(faces) and self.rescue:
-            faces = self._confirmed(pixels, self._turned(pixels))
-        return faces
+        view, always = Scaled(pixels), self.small_faces == "always"
+        found, scale, finer = self._upright(view)
+        if finer:
+            found, scale = merge([found, self._tiles(pixels, scale)], self.MAX_IOU), 1.0
+        if not len(found.probs):
+            found = self._scan(view, self.LEAST / max(*pixels.shape[:2], self.LEAST), border=self.LEAST // 4, min_prob=self._late())
+        if always and self.rescue:
+            found = merge([found, self._turned(view)], self.MAX_IOU)
+        faces = self._confirmed(pixels, found)
+        if not len(faces) and self.rescue and not always:
+            faces = self._confirmed(pixels, self._turned(view))
+        if not len(faces) and scale < 1 and self.small_faces == "auto":
+            faces, scale = self._confirmed(pixels, self._tiles(pixels, scale)), 1.0
+        return replace(faces, searched_from=math.ceil(SMALLEST_FACE / scale))
 
     def _confirmed(self, pixels: UInt8, found: Candidates) -> Faces:
-        """Return the finds that convince at the second look, with its boxes and points."""
+        """Return the finds that convince at the second look, with its boxes and points. Weak ones need a sure look."""
         size = pixels.shape[0], pixels.shape[1]
+        if not self.second_look:
+            found = found.take(np.flatnonzero(found.probs >= self.min_prob))
         faces = to_faces(found, size, self.min_face)
-        if self.most_faces is not None and len(faces) > self.most_faces:
-            raise TooManyFacesError(f"{len(faces)} faces; at most {self.most_faces} in one photo are answered here. Cut it up.")
+        self._refuse_crowds(int((faces.detection_probs >= self.min_prob).sum()))
         if not self.second_look or not len(faces):
             return faces
         found = Candidates(faces.boxes_xyxy, faces.detection_probs, faces.keypoints)
-        looks = [self._look(pixels, found.take(np.array([i]))) for i in range(len(found.probs))]
-        seen = Candidates(*(np.concatenate(column) for column in zip(*looks, strict=True)))
-        seen = seen._replace(probs=np.minimum(found.probs, seen.probs))
-        seen = seen.take(np.flatnonzero(seen.probs >= self.min_prob))
-        faces = to_faces(seen, size, self.min_face)
-        return faces.take(distinct(faces.keypoints, faces.detection_probs))  # two weak finds beside one face may both turn out to be it
+        weak = found.probs < self.min_prob
+        seen = self._looks.at(pixels, found, turned=~weak & self.rescue)
+        probs = np.where(weak, seen.probs, np.minimum(found.probs, seen.probs))
+        kept = np.flatnonzero(probs >= np.where(weak, self.SURE, self.min_prob))
+        faces = to_faces(seen._replace(probs=probs).take(kept), size, self.min_face)
+        faces = faces.take(distinct(faces.keypoints, faces.detection_probs))  # two weak finds beside one face may both turn out to be it
+        self._refuse_crowds(len(faces))
+        return faces
 
-    def _look(self, pixels: UInt8, face: Candidates) -> Candidates:
-        """Return a better view of one find; one that does not quite convince is also seen turned."""
-        better = self._settle(pixels, face, face.points[0].astype(np.float64))
-        if better.probs[0] >= LOOK_CLEAR or not self.rescue:
-            return better
-        image_from_view = invert(umeyama(face.points[0], LOOK_POINTS))
-        for turns in (1, 2, 3):
-            start = (LOOK_POINTS - LOOK_MIDDLE) @ np.linalg.matrix_power(QUARTER, turns) + LOOK_MIDDLE
-            other = self._settle(pixels, face, transform_points(image_from_view, start))
-            if other.probs[0] > max(better.probs[0], LOOK_CLEAR):
-                better = other
-        return better
+    def _refuse_crowds(self, count: int) -> None:
+        if self.most_faces is not None and count > self.most_faces:
+            raise TooManyFacesError(f"{count} faces; at most {self.most_faces} in one photo are answered here. Cut it up.")
 
-    def _settle(self, pixels: UInt8, face: Candidates, points: npt.NDArray[np.float64]) -> Candidates:
-        """Return one find as seen upright at the network's best size, from `points` (5,2); looks again if they moved much."""
-        seen = face._replace(probs=np.zeros(1, np.float32))
-        for _ in range(self.LOOKS):
-            view_from_image = umeyama(points, LOOK_POINTS)
-            found = self._scan(warp(pixels, view_from_image, LOOK_SIZE), 1.0)
-            offset = np.linalg.norm(found.points.mean(1) - LOOK_MIDDLE, axis=1)
-            if offset.min(initial=np.inf) > LOOK_REACH:
-                break
-            nearest = found.take(offset.argmin(keepdims=True))
-            seen = moved(nearest, invert(view_from_image))
-            points = seen.points[0].astype(np.float64)
-            change = umeyama(LOOK_POINTS, nearest.points[0])[:, :2] - np.eye(2)
-            if np.abs(change).max() < LOOK_SETTLED:
-                break
-        return seen
-
-    def _upright(self, pixels: UInt8) -> Candidates:
-        """Search a photo in the passes it needs; bordered and small if they find nothing."""
-        long = max(pixels.shape[:2])
+    def _upright(self, view: Scaled) -> tuple[Candidates, float, bool]:
+        """Search a photo in the passes it needs. Returns: finds, the last pass's scale, whether the photo's own scale is to be searched too."""
+        long = max(view.shape)
         scale = min(self.PASSES[0][0] / long, self.MAX_ENLARGE)
-        seen = self._scan(pixels, scale, min_prob=min(self.HINT, self.min_prob))
-        found = seen.take(np.flatnonzero(seen.probs >= self.min_prob))
+        seen = self._scan(view, scale, min_prob=min(self.HINT if self.small_faces == "never" else self.FIRST_HINT, self.min_prob))
+        found = self._counting(seen, scale)
         for (side, small), (next_side, _) in pairwise(self.PASSES):
-            tiny = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(1, initial=0) * scale < small
-            doubtful = (seen.probs >= self.DOUBT) & (seen.probs < self.min_prob)
-            nothing = side <= self.PASSES[1][0] and not len(found.probs)
-            if long <= side or not (tiny.any() or doubtful.any() or nothing):
+            nothing = side <= self.PASSES[1][0] and not (found.probs >= self.min_prob).any()
+            if long <= side or not (nothing or self._wants_finer(seen, scale, small)):
                 break
             scale = min(1.0, next_side / long)
-            seen = found = merge([found, self._scan(pixels, scale)], self.MAX_IOU)
-        if not len(found.probs):
-            found = self._scan(pixels, self.LEAST / max(long, self.LEAST), border=self.LEAST // 4, min_prob=self._late())
-        return found
+            seen = self._scan(view, scale, min_prob=self.min_prob if self.small_faces == "never" else min(self.DOUBT, self.min_prob))
+            found = merge([found, self._counting(seen, scale)], self.MAX_IOU)
+            seen = found if self.small_faces == "never" else merge([found, seen], self.MAX_IOU)
+        finer = scale < 1 and self.small_faces != "never" and self._wants_finer(seen, scale, 0.0)
+        return found, scale, finer
 
-    def _turned(self, pixels: UInt8) -> Candidates:
+    def _wants_finer(self, seen: Candidates, scale: float, small: float) -> bool:
+        """Return whether finds and hints of a pass are reason to search at a finer scale; small: the limit for "never"."""
+        if self.small_faces == "always":
+            return True
+        limit = small if self.small_faces == "never" else self.ENOUGH
+        tiny = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(1, initial=0) * scale < limit
+        doubtful = (seen.probs >= self.DOUBT) & (seen.probs < self.min_prob)
+        return bool(tiny.any() or doubtful.any())
+
+    def _counting(self, seen: Candidates, scale: float) -> Candidates:
+        """Return the finds of a pass that count: probable ones, and at the photo's own scale weak small ones, for the second look to judge."""
+        counts = seen.probs >= self.min_prob
+        if scale >= 1 and self.small_faces != "never":
+            small = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(1, initial=0) * scale < self.ENOUGH
+            counts |= small & (seen.probs >= self.WEAK)
+        return seen.take(np.flatnonzero(counts))
+
+    def _tiles(self, pixels: UInt8, scale: float) -> Candidates:
+        """Search a photo at its own scale in tiles that overlap by what the last whole pass, at `scale`, could not be trusted with."""
+        parts = [
+            part for part in tiles.cut((pixels.shape[0], pixels.shape[1]), math.ceil(self.REACHED / scale)) if not tiles.is_plain(part.of(pixels))
+        ]
+
+        def search(part: tiles.Tile) -> Candidates:
+            found = self._counting(self._scan(part.of(pixels), 1.0, min_prob=min(self.WEAK, self.min_prob)), 1.0)
+            corner = np.array([part.x1, part.y1], np.float32)
+            return Candidates(found.boxes + np.tile(corner, 2), found.probs, found.points + corner)
+
+        if self.at_once > 1 and len(parts) > 1:
+            with ThreadPoolExecutor(min(self.at_once, len(parts)), "tiles") as pool:
+                found = list(pool.map(search, parts))
+        else:
+            found = [search(part) for part in parts]
+        return merge([Candidates.empty(), *found], self.MAX_IOU)
+
+    def _turned(self, view: Scaled) -> Candidates:
         """Return the finds of one pass over the turned photo that has the most probable face, in the unturned photo's pixels."""
-        view = shrunk(pixels, self.TURNED)
-        best, quarter = Candidates(*(np.zeros((0, *tail), np.float32) for tail in ((4,), (), (5, 2)))), 0
+        pixels = view.view
+        small = shrunk(view, self.TURNED)
+        best, quarter = Candidates.empty(), 0
         for turns in (1, 2, 3):
-            found = self._scan(np.ascontiguousarray(np.rot90(view, turns)), 1.0, min_prob=self._late())
+            found = self._scan(np.ascontiguousarray(np.rot90(small, turns)), 1.0, min_prob=self._late())
             if found.probs.max(initial=0) > best.probs.max(initial=0):
                 best, quarter = found, turns
-        best = unturn(best, quarter, (view.shape[0], view.shape[1]))
-        back = np.array([pixels.shape[1] / view.shape[1], pixels.shape[0] / view.shape[0]], np.float32)
+        best = unturn(best, quarter, (small.shape[0], small.shape[1]))
+        back = np.array([pixels.shape[1] / small.shape[1], pixels.shape[0] / small.shape[0]], np.float32)
         return Candidates(best.boxes * np.tile(back, 2), best.probs, best.points * back)
 
     def _late(self) -> float:
         """Return what a find needs where the ordinary passes found nothing: halfway between `min_prob` and 1."""
         return (1 + self.min_prob) / 2
 
-    def _scan(self, view: UInt8, scale: float, *, border: int = 0, min_prob: float | None = None) -> Candidates:
+    def _scan(self, view: UInt8 | Scaled, scale: float, *, border: int = 0, min_prob: float | None = None) -> Candidates:
         """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's pixels."""
         height, width = view.shape[:2]
         small_h, small_w = max(1, round(height * scale)), max(1, round(width * scale))
-        canvas = bordered(resized(view, small_h, small_w), border, PAD_RGB)
+        picture = (view if isinstance(view, Scaled) else Scaled(view)).at(small_h, small_w)
+        canvas = bordered(picture, border, PAD_RGB)
         boxes, logits, points = self._session.run(None, {"image": canvas})
         probs = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
         kept = np.flatnonzero(probs >= (self.min_prob if min_prob is None else min_prob))
@@ -209,3 +244,10 @@ class RetinaFace:
         back = np.array([width / small_w, height / small_h], np.float32)
         found = Candidates((boxes - border) * np.tile(back, 2), probs[kept], (points - border) * back)
         return found.take(nms(found.boxes, found.probs, self.MAX_IOU))
+
+
+def check_small_faces(choice: str) -> str:
+    """Return the choice. Raises: UsageError for any but never, auto and always."""
+    if choice not in SMALL_FACES:
+        raise UsageError(f"small_faces must be never, auto or always, not {choice!r}.")
+    return choice

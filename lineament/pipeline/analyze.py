@@ -25,7 +25,7 @@ from lineament.images import MAX_PIXELS, Channels, load_image, read_photo
 from lineament.pipeline.quality import measure
 from lineament.pipeline.reduced_jpeg import Read, find_in_reduced
 from lineament.schema import CELEBA_40, in_profile, resolve
-from lineament.types import PROB_DECIMALS, Answer, Crops, DecodedImage, FaceReport, Faces, Float64, ModelOutput, Quality, Report, UInt8
+from lineament.types import PROB_DECIMALS, SMALLEST_FACE, Answer, Crops, DecodedImage, FaceReport, Faces, Float64, ModelOutput, Quality, Report, UInt8
 
 FindFaces = Callable[[UInt8, str], Faces]
 """(pixels (H,W,3), source) -> Faces: a detector, or boxes that somebody else found."""
@@ -34,7 +34,8 @@ FindFaces = Callable[[UInt8, str], Faces]
 @dataclass(frozen=True)
 class Settings:
     """What the user chose. keep: "all", "largest" or a count; faces: "detect" or "aligned" (the photo *is* a crop in CelebA's layout);
-    attributes: names to answer, every one of the profile where None; max_pixels: the cap before decoding."""
+    attributes: names to answer, every one of the profile where None; max_pixels: the cap before decoding; small_faces: "never", "auto" or
+    "always" searches at the photo's own scale (see `detection.retinaface`)."""
 
     profile: str = "default"
     attributes: tuple[str, ...] | None = None
@@ -43,6 +44,7 @@ class Settings:
     keep: str | int = "all"
     faces: str = "detect"
     max_pixels: int = MAX_PIXELS
+    small_faces: str = "auto"
 
     def __post_init__(self) -> None:
         in_profile(self.profile)
@@ -50,6 +52,8 @@ class Settings:
             raise UsageError(f"faces must be detect or aligned, not {self.faces!r}.")
         if self.keep not in ("all", "largest") and (not isinstance(self.keep, int) or self.keep < 1):
             raise UsageError(f"keep must be all, largest or a count of at least 1, not {self.keep!r}.")
+        if self.small_faces not in ("never", "auto", "always"):
+            raise UsageError(f"small_faces must be never, auto or always, not {self.small_faces!r}.")
         if self.max_pixels < 1:
             raise UsageError(f"max_pixels must be at least 1, not {self.max_pixels}.")
 
@@ -94,7 +98,7 @@ def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) ->
     """Answer the attributes of every face of one photo that `read` decodes."""
     image, faces = find_faces(read, tools, source_name)  # (H,W,3) uint8 RGB, N
     faces = keep_largest(faces, settings.keep)  # N
-    crops, note = cut(image, faces, settings.faces)  # (N,3,218,178) uint8 RGB
+    crops, *notes = cut(image, faces, settings.faces)  # (N,3,218,178) uint8 RGB
     output = tools.network(crops)  # (N,A) logits
     quality = measure(image.pixels, faces, crops)  # N
     sizes = [one.to_dict()["eye_distance"] for one in quality]  # N, as records show them
@@ -108,12 +112,22 @@ def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) ->
         faces=tuple(_face(faces, i, quality[i], answers[i]) for i in range(len(faces))),
         width=(image.full_size or (image.width, image.height))[0],
         height=(image.full_size or (image.width, image.height))[1],
-        note=note,
+        note=joined_notes(*notes, unsearched(faces)),
         rates=tools.decision.rates_id,
         pixels=image.pixels,
         whole=None if image.full_size is None else partial(read, max_side=None),
         base_rates=tools.decision.rates or None,
     )
+
+
+def unsearched(faces: Faces) -> str | None:
+    """Return the note of a photo in which smaller faces than the detector's least were not looked for; None where they were."""
+    return f"not searched below {faces.searched_from} pixels" if (faces.searched_from or 0) > SMALLEST_FACE else None
+
+
+def joined_notes(*notes: str | None) -> str | None:
+    """Return the notes there are as one; None where there is none."""
+    return "; ".join(note for note in notes if note) or None
 
 
 def find_faces(read: Read, tools: Tools, source: str) -> tuple[DecodedImage, Faces]:
@@ -142,7 +156,7 @@ def cut(image: DecodedImage, faces: Faces, mode: str) -> tuple[Crops, str | None
         return Crops(np.ascontiguousarray(image.pixels.transpose(2, 0, 1)[None]), scale[None]), image.note
     crop = geometry.warp(image.pixels, scale).transpose(2, 0, 1)
     note = f"resized from {image.width}x{image.height} to {width}x{height}"
-    return Crops(np.ascontiguousarray(crop[None]), scale[None]), f"{image.note}; {note}" if image.note else note
+    return Crops(np.ascontiguousarray(crop[None]), scale[None]), joined_notes(image.note, note)
 
 
 def whole_picture(pixels: UInt8, source: str) -> Faces:

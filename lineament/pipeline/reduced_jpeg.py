@@ -16,7 +16,7 @@ import numpy as np
 from lineament import geometry
 from lineament.detection.candidates import shrunk
 from lineament.errors import TooManyFacesError
-from lineament.types import DecodedImage, Faces, UInt8
+from lineament.types import SMALLEST_FACE, DecodedImage, Faces, UInt8
 
 SIDE = 1280
 """Pixels the longer side keeps at least: what the detector looks at wherever it has found no small face."""
@@ -40,7 +40,8 @@ class Read(Protocol):
 def find_in_reduced(read: Read, glance: Find, find: Find, source: str) -> tuple[DecodedImage, Faces]:
     """Return a photo, decoded as large as its faces need, and its faces in pixels of the whole photo.
 
-    No face, a small one or a crowd: the photo is decoded and searched in full, as if it had never been looked at smaller.
+    No face, a small one, a hint of one that sent the search to the smaller decode's own scale, or a crowd: the photo is decoded and searched in
+    full, as if it had never been looked at smaller.
     Args: glance: finds large faces in a picture of few pixels, cheaply; what it says only decides whether `find` is worth trying.
     """
     image = read(max_side=SIDE)
@@ -58,7 +59,9 @@ def _tried(pixels: UInt8, glance: Find, find: Find, source: str) -> Faces:
     try:
         if not large_enough(glance(view, source), SURE * ENOUGH * max(view.shape) / max(pixels.shape)):
             return Faces.empty()
-        return find(pixels, source)
+        faces = find(pixels, source)
+        exhausted = faces.searched_from is not None and faces.searched_from <= SMALLEST_FACE
+        return Faces.empty() if exhausted else faces
     except TooManyFacesError:  # how many there are is for the whole photo to say
         return Faces.empty()
 
@@ -78,4 +81,5 @@ def in_whole(faces: Faces, shrink: int, full_size: tuple[int, int]) -> Faces:
     """
     scale = np.float32(shrink)
     boxes = np.minimum(faces.boxes_xyxy * scale, np.array(full_size * 2, np.float32))
-    return Faces(boxes, faces.detection_probs, faces.keypoints * scale)
+    searched = None if faces.searched_from is None else faces.searched_from * shrink
+    return Faces(boxes, faces.detection_probs, faces.keypoints * scale, searched)

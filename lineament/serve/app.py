@@ -9,6 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from lineament import __version__
+from lineament.detection.retinaface import check_small_faces
 from lineament.errors import UsageError
 from lineament.runtime.threads import default_threads
 from lineament.serve import openapi
@@ -34,6 +35,7 @@ def create_app(
     api_key: str | None = None,
     hosts: Iterable[str] = (),
     db: Path | None = None,
+    small_faces: str = "auto",
     answer: AnswerFunction = answer,
     log: LogRequest | None = None,
     open_metrics: bool = False,
@@ -44,6 +46,7 @@ def create_app(
         shipped default. workers: processes; None is the CPUs this process may use. api_key: what a client must show; None asks for none.
         hosts: names in the Host header that are served; any where empty. db: an index to search, open while the application lives.
         answer: what a worker does with a photo. log: told of every request. open_metrics: /metrics needs no key.
+        small_faces: never, auto or always, where a request does not say.
     Raises: UsageError for an empty key; DataError for a file that is no index. A model that cannot be loaded raises its own error when the
         application starts.
     """
@@ -52,7 +55,7 @@ def create_app(
     limits, metrics = limits or Limits(), Metrics()
     crew = [Worker(source or ModelSource(), answer) for _ in range(workers or default_threads())]
     pool, desk = Pool(crew, limits, batching or Batching(), metrics), None if db is None else SearchDesk(db, limits)
-    service = Service(pool, limits, metrics, Buffer(limits, metrics), desk=desk)
+    service = Service(pool, limits, metrics, Buffer(limits, metrics), desk=desk, small_faces=check_small_faces(small_faces))
     if desk is not None:
         desk.answers = service.answers
 

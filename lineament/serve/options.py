@@ -11,6 +11,7 @@ from lineament.schema import parse_names
 from lineament.serve.limits import Limits
 
 Profile = Literal["default", "all"]
+SmallFaces = Literal["never", "auto", "always"]
 
 
 class Options(BaseModel):
@@ -26,10 +27,14 @@ class Options(BaseModel):
     consistent: bool = Field(False, description="Apply the rules of consistency; a changed label says which.")
     keep: str = Field("all", pattern=r"^(all|largest|[1-9][0-9]{0,3})$", description="Faces to answer: all, largest, or a count.")
     faces: Literal["detect", "aligned"] = Field("detect", description="aligned: the photo is a crop in CelebA's layout; nothing is detected.")
+    small_faces: SmallFaces | None = Field(None, description="Search at the photo's own scale; by default as the service was started.")
     maps: bool = Field(False, description="Add to each face where the network looked (an addition to the record).")
 
-    def settings(self, limits: Limits, known: tuple[str, ...]) -> Settings:
-        """Return the pipeline's settings. Raises: UsageError for an attribute that does not exist or that the profile leaves out."""
+    def settings(self, limits: Limits, known: tuple[str, ...], small_faces: str = "auto") -> Settings:
+        """Return the pipeline's settings; small_faces: the choice where the request does not say.
+
+        Raises: UsageError for an attribute that does not exist or that the profile leaves out.
+        """
         names = None if self.attributes is None else parse_names(self.attributes)
         settings = Settings(
             profile=self.profile,
@@ -39,6 +44,7 @@ class Options(BaseModel):
             keep=self.keep if self.keep in ("all", "largest") else int(self.keep),
             faces=self.faces,
             max_pixels=limits.pixels,
+            small_faces=self.small_faces or small_faces,
         )
         settings.visible(known)
         return settings

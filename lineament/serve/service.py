@@ -49,6 +49,7 @@ class Service:
     assets: dict[str, Asset] = field(default_factory=load_assets)
     example: Asset | None = field(default_factory=load_example)
     desk: SearchDesk | None = None
+    small_faces: str = "auto"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -72,7 +73,7 @@ class Service:
 
     async def answers(self, request: Request, options: Options) -> tuple[list[Upload], list[Answered], bool]:
         """Return a request's photos, their answers, and whether they came as a form. Raises: RefusedError; ClientDisconnect."""
-        settings = options.settings(self.limits, self.attributes)
+        settings = options.settings(self.limits, self.attributes, self.small_faces)
         body = Body(request, self.limits, self.buffer)
         try:
             uploads, form = await body.read()

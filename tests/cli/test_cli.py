@@ -202,6 +202,10 @@ def test_shards_and_resume_through_the_command_line(analyze: Any) -> None:
     refused = analyze("in", "--jsonl", "whole.jsonl", "--resume", "--profile", "all")
     assert refused.exit_code == 2
     assert "profile was 'default', is 'all'" in refused.stderr
+    refused = analyze("in", "--jsonl", "whole.jsonl", "--resume", "--small-faces", "always")
+    assert refused.exit_code == 2
+    assert "small_faces was 'auto', is 'always'" in refused.stderr
+    assert analyze("in", "--jsonl", "other.jsonl", "--small-faces", "perhaps").exit_code == 2
     assert Path("whole.jsonl").read_bytes() == whole
 
 

@@ -145,6 +145,7 @@ def test_a_portrait_pays_for_one_pass_and_a_crowd_for_more(astronaut: np.ndarray
     watched = Watched(threads=1)
     watched.detect(np.asarray(Image.fromarray(astronaut).resize((2000, 2000))))
     assert watched.sides == [320]
+    watched = Watched(threads=1, small_faces="never")
     canvas = np.full((3000, 3000, 3), 100, np.uint8)
     canvas[:512, :512] = astronaut
     watched.detect(canvas)
@@ -266,7 +267,7 @@ def test_a_doubt_or_a_hint_is_looked_at_closer(astronaut: np.ndarray) -> None:
     assert len(watched.detect(canvas)) == 2
     assert watched.sides[:2] == [320, 640]
     blunt = Watched(threads=1)
-    blunt.HINT = blunt.DOUBT = blunt.min_prob
+    blunt.FIRST_HINT = blunt.DOUBT = blunt.min_prob
     found = len(blunt.detect(canvas))
     assert (blunt.sides, found) == ([320], 1), "without hints the small face is missed: what the hint is for"
 

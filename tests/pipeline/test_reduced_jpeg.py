@@ -244,6 +244,20 @@ def test_a_glance_that_sees_none_or_small_ones_ends_it(seen: tuple[float, ...], 
     assert searched == ([1280] if tried else [2560])
 
 
+@pytest.mark.parametrize(("searched_from", "enough"), [(20, False), (80, True), (None, True)])
+def test_a_search_to_the_smaller_decodes_own_scale_asks_for_the_whole_photo(searched_from: int | None, enough: bool) -> None:
+    """Something small sent it there, so that the whole photo must be searched; a detector that does not say is believed."""
+
+    def read(*, max_side: int | None) -> DecodedImage:
+        side = 1280 if max_side else 2560
+        return DecodedImage(np.zeros((side // 2, side, 3), np.uint8), None, (2560, 1280) if max_side else None)
+
+    large = replace(faces_of(reduced_jpeg.ENOUGH * 2), searched_from=searched_from)
+    image, faces = find_in_reduced(read, lambda pixels, source: large, lambda pixels, source: large, "x")
+    assert image.width == (1280 if enough else 2560)
+    assert faces.searched_from == (None if searched_from is None else searched_from * (2 if enough else 1))
+
+
 def test_boxes_stay_inside_photos_of_odd_sizes() -> None:
     faces = replace(faces_of(3), boxes_xyxy=np.array([[0, 1, 5, 4]], np.float32))
     assert in_whole(faces, 2, (9, 8)).boxes_xyxy.tolist() == [[0, 2, 9, 8]]

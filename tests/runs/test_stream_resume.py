@@ -129,6 +129,7 @@ def test_resume_refuses_another_run(model: Model, toy_path: Path, folder: Path, 
         "profile": toy(toy_path, profile="all"),
         "thresholds": toy(write_toy_model(tmp_path / "strict.onnx", card=strict)),
         "keep": toy(toy_path, keep="largest"),
+        "small_faces": toy(toy_path, small_faces="never"),
     }
     for key, other in others.items():
         with pytest.raises(ResumeError, match=key):
