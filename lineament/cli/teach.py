@@ -121,7 +121,8 @@ def lines(taught: Taught) -> list[str]:
         "On photos it was not fitted on: " + ", ".join(f"{title} {_between(scores[key])}" for key, title in _TITLES.items()) + ".",
     ]
     if not taught.learnable:
-        said.append("Not learnable from these: the ranking reaches chance (50 %). More photos, or clearer ones, may help.")
+        reach = scores["auc"]["shuffled_labels_reach"]
+        said.append(f"Not learnable from these: shuffled labels are ranked up to {100 * reach:.0f} %. More photos, or clearer ones, may help.")
     elif curve["more_would_help"]:
         said.append(f"Twice as many photos may bring about {100 * curve['gain_from_twice_as_many']:.0f} points of accuracy.")
     else:

@@ -70,6 +70,13 @@ _ERROR_SCHEMA = {
         }
     },
 }
+_MARKED = {
+    "requestBody": {
+        "required": True,
+        "description": 'JSON {"name": NAME, "yes": [FACE...], "no": [FACE...]}; a FACE is base64 of a picture of an aligned face, 178x218.',
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 _MAPS_SCHEMA = {
     "description": "Where the network looked, only with maps=true; null where the model has no maps. Each map covers the whole aligned crop.",
     "anyOf": [
@@ -93,6 +100,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
     """Add every route of a service to an application, and its OpenAPI document."""
     routes: tuple[tuple[str, str, Any, str, tuple[int, ...], dict[str, Any]], ...] = (
         ("POST", "/v1/analyze", service.analyze, "Answer photos", _ANALYZE_REFUSALS, _answers()),
+        ("POST", "/v1/teach", service.teach, "Teach an own attribute from marked faces", _ANALYZE_REFUSALS, _json()),
         ("GET", "/v1/schema", service.schema, "The JSON Schema of a record", (400, 401), _json("application/schema+json")),
         ("GET", "/v1/model", service.model, "The model's card", (400, 401), _json()),
         ("GET", "/v1/attributes", service.describe_attributes, "The attributes of a profile", (400, 401, 422), _json()),
@@ -105,7 +113,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
         app.add_api_route(
             path, endpoint, methods=[method], summary=summary, response_model=None,
             responses={200: success, **{status: _refusal(status) for status in statuses}},
-            openapi_extra=_BODY if method == "POST" else None,
+            openapi_extra={"/v1/analyze": _BODY, "/v1/teach": _MARKED}.get(path),
         )  # fmt: skip
         if method == "GET":
             _add_head(app, path, endpoint)

@@ -48,13 +48,14 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class PhotoRequest:
-    """One photo to answer. maps: whether the answer shows where the network looked."""
+    """One photo to answer. maps: whether the answer shows where the network looked; teach: it is no photo but marked faces (`teach_answer`)."""
 
     data: bytes
     source: str
     settings: Settings
     most_faces: int
     maps: bool = False
+    teach: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Answered:
 
 def answer(model: Model, photo: PhotoRequest) -> Answered:
     """Answer one photo; an error of the photo is a record with its code, as in every stream. Says how long its stages took."""
+    if photo.teach:
+        return _taught(model, photo.data)
     begun, spent = perf_counter(), {"detect": 0.0, "attributes": 0.0}
     answered = _answered(model, photo, spent)
     rest = perf_counter() - begun - sum(spent.values())
@@ -111,6 +114,15 @@ def _answered(model: Model, photo: PhotoRequest, spent: dict[str, float]) -> Ans
         face["maps"] = maps
     line = json.dumps(record, ensure_ascii=True, allow_nan=False).encode("ascii")
     return Answered(line, report.status, len(report.faces))
+
+
+def _taught(model: Model, data: bytes) -> Answered:
+    from lineament.serve.teach_answer import taught_line
+
+    try:
+        return Answered(taught_line(model, data), "ok", 0)
+    except LineamentError as error:
+        return Answered(b"", "usage", 0, ("usage", str(error)))
 
 
 def _at_most(find: FindFaces, photo: PhotoRequest) -> FindFaces:

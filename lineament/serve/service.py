@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from lineament import __version__
+from lineament.pipeline.analyze import Settings
 from lineament.schema import MGMTN_GROUPS, in_profile, judges
 from lineament.serve.batching import Pool
 from lineament.serve.body import Body, Buffer, ClientDisconnect, Upload, left
@@ -84,6 +85,21 @@ class Service:
         self._count(answers)
         request.scope[FACES] = sum(one.faces for one in answers)
         return uploads, answers, form
+
+    async def teach(self, request: Request) -> Response:
+        """Fit an own attribute on faces that were marked yes or no (one JSON body; docs/serve.md), and judge it on faces left out."""
+        body = Body(request, self.limits, self.buffer)
+        try:
+            uploads, form = await body.read()
+            if form:
+                raise RefusedError(415, "media_type", "Send the marked faces as one JSON body, application/octet-stream.")
+            asked = PhotoRequest(uploads[0].data, "teach", Settings(max_pixels=self.limits.pixels), self.limits.faces, teach=True)
+            answers = await _while_connected(request, self.pool.answer([asked]))
+        finally:
+            body.close()
+        if answers[0].error is not None:
+            raise RefusedError(422, *answers[0].error)
+        return Response(answers[0].line + b"\n", media_type="application/json")
 
     def _count(self, answers: Sequence[Answered]) -> None:
         for one in answers:

@@ -82,6 +82,7 @@ def teach(name: str, found: Collected, network: Network, *, rate: float = 0.5, o
     own = replace(own, calibration=judge.calibrate(held.logits, targets), rate=rate)
     own = replace(own, band=judge.band(moved(held.probs, rate), probs_of(own, unsure)))
     found_scores = judge.with_intervals(held, targets, groups, seed=seed)
+    found_scores["auc"]["shuffled_labels_reach"] = judge.chance(rows, place, seed=seed)
     report: dict[str, Any] = {
         "name": name, "base": base_of(network.card), "counts": counts_of(found, sure, groups), "rate": rate, "penalty": PENALTIES[place],
         "learnable": judge.learnable(found_scores), "scores": found_scores,

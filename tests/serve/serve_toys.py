@@ -52,6 +52,7 @@ def map_model(path: Path, kind: str = "class_activation", of: Sequence[str] = CE
         helper.make_node("Mul", ["float", "scale"], ["scaled"]),
         helper.make_node("Sub", ["scaled", "half"], ["centred"]),
         helper.make_node("AveragePool", ["centred"], ["cells"], kernel_shape=[31, 29], strides=[31, 29]),
+        helper.make_node("Flatten", ["cells"], ["features"], axis=1),
         helper.make_node("Conv", ["cells", "weight"], ["every"]),
         helper.make_node("Slice", ["every", "from", "to", "axis"], ["maps"]),
         helper.make_node("GlobalAveragePool", ["every"], ["pooled"]),
@@ -65,6 +66,7 @@ def map_model(path: Path, kind: str = "class_activation", of: Sequence[str] = CE
         [
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 40]),
             helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["N", len(of), 7, 6]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 126]),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )

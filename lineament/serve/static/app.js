@@ -6,6 +6,7 @@ import { analyze, Failure, getBlob, getJson, useKey } from "./api.js";
 import * as camera from "./camera.js";
 import { $, el, save, say, toast } from "./dom.js";
 import * as stage from "./stage.js";
+import * as teach from "./teach.js";
 import { list, mapWords, nameOf, PROFILE_NOTES, titleOf } from "./words.js";
 
 const AT_ONCE = 2, MOST_PHOTOS = 100, KEPT_SIDE = 4096;
@@ -146,6 +147,7 @@ function update(photo) {
   const answered = Boolean(photo.record);
   $("save-json").disabled = !answered;
   $("save-png").disabled = !answered || !photo.bitmap;
+  teach.show();
 }
 
 function chooseFace(index) {
@@ -155,6 +157,13 @@ function chooseFace(index) {
   update(photo);
   if (focused) $(focused.id).children[index]?.focus();
   if (photo.pinned) lookAt(photo.pinned, false);
+}
+
+/** Show the next face of the photo, else the next photo that has one. */
+function nextFace() {
+  const photo = state.shown, rest = state.photos.slice(state.photos.indexOf(photo) + 1);
+  if (photo.face + 1 < photo.record.faces.length) chooseFace(photo.face + 1);
+  else if (rest.length) choose(rest.find((one) => one.record?.faces.length) ?? rest[0]);
 }
 
 function drawStrip() {
@@ -200,6 +209,7 @@ function clear() {
     URL.revokeObjectURL(photo.url);
   }
   Object.assign(state, { photos: [], shown: null });
+  teach.forget();
   $("photo").removeAttribute("src");
   $("work").hidden = true;
   $("welcome").hidden = false;
@@ -250,4 +260,5 @@ addEventListener("drop", (event) => { event.preventDefault(); depth = 0; $("drag
 addEventListener("offline", () => toast("You are offline."));
 addEventListener("resize", () => { if (state.shown?.pinned) lookAt(state.shown.pinned, false); });
 
+teach.begin({ current: () => state.shown, next: nextFace });
 const begun = start();
