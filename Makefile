@@ -11,7 +11,7 @@ INSTALL = -m pip install --quiet --timeout 30 --retries 8 --constraint $(CONSTRA
 SOURCES := $(shell find lineament -type f ! -path '*/__pycache__/*' 2>/dev/null)
 NEEDS_310 = import sys; sys.exit(sys.version_info < (3, 10) and "Lineament needs Python 3.10 or newer; say which with PYTHON=... (found " + sys.version.split()[0] + ")")
 
-.PHONY: help setup demo test test-slow test-lowest lint format type imports check refit docs sbom audit-pins deploy-check bench constraints clean distclean
+.PHONY: help setup demo test test-slow test-lowest lint format type imports check refit docs dist sbom audit-pins deploy-check bench constraints clean distclean
 
 help:
 	@echo "make setup      development environment in $(VENV), everything"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint | type | imports | check   ruff | mypy --strict | import-linter | all three"
 	@echo "make refit      after the default weights changed: calibration, golden values, generated documents"
 	@echo "make docs       the documentation site, in site/"
+	@echo "make dist       wheel, sdist and the data-only wheel lineament-systems, checked in a fresh environment"
 	@echo "make bench      speed of every stage, on this machine"
 	@echo "make clean | distclean   remove what was built | and the environments"
 
@@ -113,6 +114,12 @@ constraints: setup
 clean:
 	rm -rf build dist site $(DEMO_OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 	find lineament tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Wheel, sdist and the data-only wheel of trained systems; then both wheels tried in a fresh environment.
+dist: setup
+	rm -rf dist
+	$(BIN)/python scripts/dist.py
+	$(BIN)/python scripts/check_dist.py
 
 distclean: clean
 	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV)
