@@ -120,6 +120,7 @@ dist: setup
 	rm -rf dist
 	$(BIN)/python scripts/dist.py
 	$(BIN)/python scripts/check_dist.py
+	$(BIN)/python scripts/sbom.py
 
 distclean: clean
 	rm -rf $(VENV) $(DEMO_VENV) $(LOWEST_VENV)
