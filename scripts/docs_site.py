@@ -20,7 +20,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parent.parent
 BESIDE = {"CONTRIBUTING.md": "about/contributing.md", "CHANGELOG.md": "about/release-notes.md", "THIRD_PARTY.md": "about/third-party.md"}
 """Files of the repository's root that are pages of the site."""
-START = ("index.md", "getting-started.md", "how-it-works.md", "models.md", "platform.md")
+START = ("index.md", "getting-started.md", "how-it-works.md", "models.md", "model-card.md", "platform.md")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 

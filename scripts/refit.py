@@ -50,6 +50,7 @@ from lineament.evaluation.scorecard import number, scorecard
 from lineament.export.card_update import with_decision, write_card_beside
 from lineament.metrics.calibration import ece_1d, logit, per_attribute
 from lineament.metrics.counts import count, mean_of_known, ratio
+from lineament.report.model_card import to_markdown
 from lineament.runtime.card import Card, sha256_of
 from lineament.runtime.onnx_file import read_card, with_card
 from lineament.runtime.registry import load_network
@@ -160,6 +161,8 @@ def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: boo
     shipped_probs = layer.probs(logit(found.raw), found.attributes, eye_distance=found.eye_distance)
     calibrated = replace(found, probs=shipped_probs, meta={"decision": layer.to_dict()})
     audit_page.PAGE.write_text(audit_page.page(shipped, audit_page.on_fairface(shipped, data, threads), calibrated, data), encoding="utf-8")
+    written = json.loads(model.with_suffix(".card.json").read_text(encoding="utf-8"))
+    (ROOT / "docs" / "model-card.md").write_text(to_markdown(written), encoding="utf-8")
     STAMP.write_text(json.dumps(stamp(model), indent=1) + "\n", encoding="utf-8")
     print((BENCHMARKS / "decision.md").read_text(encoding="utf-8").split("## Per attribute")[0])
 
