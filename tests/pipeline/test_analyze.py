@@ -192,7 +192,9 @@ def test_photos_without_pixels_raise(model: Model, tmp_path: Path) -> None:
         model.analyze(save(tmp_path / "big.png", photo(1)), max_pixels=100)
 
 
-@pytest.mark.parametrize("wrong", [{"keep": 0}, {"keep": "most"}, {"faces": "guess"}, {"profile": "none"}, {"max_pixels": 0}, {"colour": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"keep": 0}, {"keep": "most"}, {"faces": "guess"}, {"profile": "none"}, {"max_pixels": 0}, {"small_faces": "some"}, {"colour": 1}]
+)
 def test_settings_that_cannot_be(model: Model, wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         model.analyze(photo(1), channels="RGB", **wrong)

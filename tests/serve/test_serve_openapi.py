@@ -22,7 +22,16 @@ def test_every_route_is_described(running: Running) -> None:
     document = running.client.get("/openapi.json").json()
     assert set(document["paths"]) >= DOCUMENTED
     analyze = document["paths"]["/v1/analyze"]["post"]
-    assert {parameter["name"] for parameter in analyze["parameters"]} == {"profile", "attributes", "abstain", "consistent", "keep", "faces", "maps"}
+    assert {parameter["name"] for parameter in analyze["parameters"]} == {
+        "profile",
+        "attributes",
+        "abstain",
+        "consistent",
+        "keep",
+        "faces",
+        "maps",
+        "small_faces",
+    }
     assert set(analyze["responses"]) == {"200", "400", "401", "413", "415", "422", "429", "503"}
     assert set(analyze["requestBody"]["content"]) == {"image/*", "application/octet-stream", "multipart/form-data"}
 
