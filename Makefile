@@ -55,7 +55,7 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-# What runs with the core and two extras; pytest, hypothesis and onnx are the tests' own needs.
+# What runs with the core and two extras; pytest and what follows it are the tests' own needs.
 LOWEST_TESTS = tests/images tests/geometry tests/schema tests/detection tests/decision tests/pipeline tests/inputs tests/runs tests/runtime tests/offline/test_switches.py
 
 test-lowest: $(LOWEST_VENV)/.stamp-lowest
@@ -65,7 +65,7 @@ $(LOWEST_VENV)/.stamp-lowest: pyproject.toml scripts/lowest.py
 	@$(PYTHON) -c '$(NEEDS_310)'
 	test -x $(LOWEST_VENV)/bin/python || $(PYTHON) -m venv $(LOWEST_VENV)
 	$(LOWEST_VENV)/bin/python scripts/lowest.py parquet video > $(LOWEST_VENV)/lowest.txt
-	$(LOWEST_VENV)/bin/python -m pip install --quiet --timeout 30 --retries 8 --constraint $(LOWEST_VENV)/lowest.txt --editable '.[parquet,video]' pytest hypothesis onnx
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --timeout 30 --retries 8 --constraint $(LOWEST_VENV)/lowest.txt --editable '.[parquet,video]' pytest hypothesis onnx jsonschema scikit-image
 	@touch $@
 
 lint: setup

@@ -20,6 +20,7 @@ SWITCHES: Mapping[str, tuple[str, str]] = {
     "onnxruntime": ("ORT_DISABLE_TELEMETRY", "1"),  # its Privacy.md; any other value leaves it on
     "ray": ("RAY_USAGE_STATS_ENABLED", "0"),
     "nncf": ("NNCF_CI", "1"),
+    "huggingface_hub": ("HF_HUB_DISABLE_TELEMETRY", "1"),
 }
 """Module -> the variable that switches its reports off, and the value that does."""
 

@@ -18,6 +18,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from lineament.errors import ConfigError, ModelFileError
 from lineament.models.layers import Preprocess
+from lineament.offline import silence
+
+silence("huggingface_hub")  # timm loads it
 
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

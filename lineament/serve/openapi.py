@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from lineament import __version__
 from lineament.serve.body import FIELD
+from lineament.serve.models import Error, Maps, schemas
 from lineament.serve.search_routes import SearchDesk
 from lineament.serve.service import Service, record_schema
 
@@ -43,33 +44,6 @@ _BODY = {
         },
     }
 }
-_ERROR_SCHEMA = {
-    "type": "object",
-    "required": ["error"],
-    "additionalProperties": False,
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "message", "limit"],
-            "additionalProperties": False,
-            "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "limit": {
-                    "description": "The limit that was met, or null.",
-                    "anyOf": [
-                        {"type": "null"},
-                        {
-                            "type": "object",
-                            "required": ["name", "value"],
-                            "properties": {"name": {"type": "string"}, "value": {"type": "number"}},
-                        },
-                    ],
-                },
-            },
-        }
-    },
-}
 _MARKED = {
     "requestBody": {
         "required": True,
@@ -77,22 +51,9 @@ _MARKED = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-_MAPS_SCHEMA = {
-    "description": "Where the network looked, only with maps=true; null where the model has no maps. Each map covers the whole aligned crop.",
-    "anyOf": [
-        {"type": "null"},
-        {
-            "type": "object",
-            "required": ["kind", "size", "crop_size", "crop_from_image", "values"],
-            "properties": {
-                "kind": {"enum": ["class_activation", "region", "group_attention", "branch_activation", "activation"]},
-                "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
-                "crop_size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
-                "crop_from_image": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "array", "items": {"type": "number"}}},
-                "values": {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}},
-            },
-        },
-    ],
+_MAPS_OR_NONE = {
+    "description": "Only with maps=true; null where the model has no maps.",
+    "anyOf": [{"type": "null"}, {"$ref": "#/components/schemas/Maps"}],
 }
 
 
@@ -180,10 +141,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         about = "Photos in; for every face 40 named answers with probabilities that mean what they say."
         document = get_openapi(title="Lineament", version=__version__, description=about, routes=app.routes)
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas |= _record_components() | {"Error": _ERROR_SCHEMA}
-        schemas.pop("HTTPValidationError", None)
-        schemas.pop("ValidationError", None)
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        components |= _record_components() | schemas(Error, Maps)
+        components.pop("HTTPValidationError", None)
+        components.pop("ValidationError", None)
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "Only with an API key."}}
         document["security"] = [{}, {"key": []}]
         app.openapi_schema = document
@@ -197,5 +158,5 @@ def _record_components() -> dict[str, Any]:
     parts: dict[str, Any] = record.pop("$defs")
     record.pop("$schema", None)
     record.pop("$id", None)
-    parts["face"]["properties"]["maps"] = _MAPS_SCHEMA
+    parts["face"]["properties"]["maps"] = _MAPS_OR_NONE
     return {"Record": record, **parts}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(code: str, **environment: str) -> str:
     """Return what a fresh interpreter prints. Its environment has none of the switches but those given."""
-    switches = ("ORT_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED", "NNCF_CI", "MPLCONFIGDIR")
+    switches = ("ORT_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED", "NNCF_CI", "MPLCONFIGDIR", "HF_HUB_DISABLE_TELEMETRY")
     clean = {name: value for name, value in os.environ.items() if name not in switches}
     done = subprocess.run(
         [sys.executable, "-c", code], env=clean | {"PYTHONPATH": str(ROOT)} | environment, capture_output=True, text=True, timeout=300, check=False
@@ -96,3 +96,8 @@ def test_charts_leave_no_font_list_in_home(tmp_path: Path) -> None:
     assert not Path(folder).exists()
     kept = run("from lineament.report.figures import _pyplot; _pyplot(); import os; print(os.environ['MPLCONFIGDIR'])", MPLCONFIGDIR=str(tmp_path))
     assert kept == str(tmp_path)
+
+
+def test_the_hub_that_timm_loads_counts_nothing() -> None:
+    pytest.importorskip("timm")
+    assert run("import lineament.models.backbone, os; print(os.environ['HF_HUB_DISABLE_TELEMETRY'])") == "1"
