@@ -46,12 +46,17 @@ def platt_targets(targets: Float64) -> Float64:
 
 
 def calibrate(logits: Float64, targets: Float64) -> tuple[float, float]:
-    """Return Platt's (a, b) for logits (N,) at equal class rates."""
-    return fit_platt_1d(logits, platt_targets(targets), weights=balanced(targets))
+    """Return Platt's (a, b) for logits (N,) at equal class rates, fitted on standardised logits: a strong penalty makes small ones."""
+    spread = max(float(logits.std()), 1e-12)
+    a, b = fit_platt_1d((logits - logits.mean()) / spread, platt_targets(targets), weights=balanced(targets))
+    return a / spread, b - a * float(logits.mean()) / spread
 
 
 def hold_out(rows: Rows, *, folds: int = FOLDS, seed: int = 0) -> Held:
-    """Return what each original photo is answered by fits and calibrations that never saw its group."""
+    """Return what each original photo is answered by fits and calibrations that never saw its group: calibrated log-odds and probabilities.
+
+    Convention: strength and calibration are found inside each fold, so logits of different folds are on one scale only once calibrated.
+    """
     fold = deal_folds(rows.groups, rows.targets, folds, seed)
     logits = np.zeros(len(rows.targets))
     for left_out in range(folds):
@@ -59,21 +64,23 @@ def hold_out(rows: Rows, *, folds: int = FOLDS, seed: int = 0) -> Held:
         if not test.any():
             continue
         inside = rows.take(train)
-        penalty = PENALTIES[choose_penalty(inside, seed)]
-        fitted = fit(inside.products, inside.targets, balanced(inside.targets, inside.shares), penalty)
-        logits[test] = fitted.logits(rows.products[np.ix_(test, train)])
+        place = choose_penalty(inside, seed)
+        a, b = calibration(inside, place, seed=seed)
+        fitted = fit(inside.products, inside.targets, balanced(inside.targets, inside.shares), PENALTIES[place])
+        logits[test] = a * fitted.logits(rows.products[np.ix_(test, train)]) + b
     own = rows.original
-    return Held(logits[own], calibrated_across(logits[own], rows.targets[own], fold[own]))
+    return Held(logits[own], sigmoid(logits[own]))
 
 
-def calibrated_across(logits: Float64, targets: Float64, fold: Int64) -> Float64:
-    """Return probs (N,): each fold's by a sigmoid fitted on the other folds' logits."""
-    probs = np.zeros(len(logits))
+def calibration(rows: Rows, place: int, *, seed: int = 0) -> tuple[float, float]:
+    """Return Platt's (a, b) for a fit on all rows at one strength, from its logits on groups left out at that strength."""
+    fold = deal_folds(rows.groups, rows.targets, FOLDS, seed + 1)
+    logits = np.zeros(len(rows.targets))
     for left_out in np.unique(fold):
         train, test = fold != left_out, fold == left_out
-        a, b = calibrate(logits[train], targets[train])
-        probs[test] = sigmoid(a * logits[test] + b)
-    return probs
+        fitted = fit(rows.products[np.ix_(train, train)], rows.targets[train], balanced(rows.targets[train], rows.shares[train]), PENALTIES[place])
+        logits[test] = fitted.logits(rows.products[np.ix_(test, train)])
+    return calibrate(logits[rows.original], rows.targets[rows.original])
 
 
 def scores(logits: Float64, probs: Float64, targets: Float64) -> dict[str, float]:

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.decision.layer import sigmoid
+from lineament.metrics.calibration import fit_platt_1d
 from lineament.types import Bool, Float64, Int64
 
-PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
+PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Candidates, the strongest first. Rows have a mean squared length of 1 and weights sum to the number of examples, so the scale is always this."""
 
 _LEAST_CURVATURE, _STEPS, _EXACT = 1e-6, 60, 1e-9
@@ -146,20 +147,31 @@ class Rows:
         return Rows(self.products[np.ix_(rows, rows)], self.targets[rows], self.shares[rows], self.groups[rows], self.original[rows])
 
 
-def log_loss(logits: Float64, targets: Float64, weights: Float64) -> float:
-    """Return the weighted mean log loss."""
-    return float(weights @ (np.logaddexp(0.0, logits) - targets * logits) / weights.sum())
-
-
 def choose_penalty(rows: Rows, seed: int = 0) -> int:
-    """Return the place in `PENALTIES` with the least log loss on folds of groups left out; originals only are judged."""
+    """Return the place in `PENALTIES` whose logits on left-out groups, once calibrated, have the least log loss; originals only are judged.
+
+    Convention: calibrated, because the logits of a strong penalty are small and would lose however well they rank; at the strongest the fit
+    points from the mean of no to the mean of yes, as nearest centroid does.
+    """
     fold = deal_folds(rows.groups, rows.targets, INNER_FOLDS, seed)
-    losses = np.zeros(len(PENALTIES))
+    logits = np.zeros((len(PENALTIES), len(rows.targets)))
     for left_out in range(INNER_FOLDS):
         train, test = fold != left_out, (fold == left_out) & rows.original
         if not test.any() or len(np.unique(rows.targets[train])) < 2:
             continue
         across = rows.products[np.ix_(test, train)]
         for place, fitted in enumerate(path_of_fits(rows.products[np.ix_(train, train)], rows.targets[train], rows.shares[train])):
-            losses[place] += log_loss(fitted.logits(across), rows.targets[test], balanced(rows.targets[test])) * test.sum()
-    return int(np.argmin(losses))
+            logits[place, test] = fitted.logits(across)
+    targets = rows.targets[rows.original]
+    return int(np.argmin([calibrated_loss(one[rows.original], targets) for one in logits]))
+
+
+def calibrated_loss(logits: Float64, targets: Float64) -> float:
+    """Return the log loss of logits (N,) under their own sigmoid fit, yes and no weighing the same."""
+    spread = float(logits.std())
+    if spread == 0:
+        return float(np.log(2))
+    z, weights = (logits - logits.mean()) / spread, balanced(targets)
+    a, b = fit_platt_1d(z, targets, weights=weights)
+    f = a * z + b
+    return float(weights @ (np.logaddexp(0.0, f) - targets * f) / weights.sum())

@@ -79,7 +79,7 @@ def teach(name: str, found: Collected, network: Network, *, rate: float = 0.5, o
     place = choose_penalty(rows, seed)
     held = judge.hold_out(rows, seed=seed)
     own = head(name, network, rows, standing, scale, place)
-    own = replace(own, calibration=judge.calibrate(held.logits, targets), rate=rate)
+    own = replace(own, calibration=judge.calibration(rows, place, seed=seed), rate=rate)
     own = replace(own, band=judge.band(moved(held.probs, rate), probs_of(own, unsure)))
     found_scores = judge.with_intervals(held, targets, groups, seed=seed)
     found_scores["auc"]["shuffled_labels_reach"] = judge.chance(rows, place, seed=seed)
