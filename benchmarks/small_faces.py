@@ -2,7 +2,7 @@
 
     python benchmarks/small_faces.py [--data ../shared/data] [--out docs/benchmarks] [--photos 4000] [--seed 17] [--seconds 36000]
 
-Photos are made from the faces of `wild/` (those with an odd number; settings were chosen on the even ones, `--people even`). A face's size is the
+Photos are made from the faces of `wild/` (those with an odd number; `--people even` for the others). A face's size is the
 shorter side of the detector's box of that face enlarged or reduced to 200 pixels, scaled: sizes are known exactly, whatever is found.
 """
 
@@ -326,7 +326,7 @@ def upside_down_lines(document: dict[str, Any]) -> list[str]:
 
 PROMISE = """How many faces are found at which size; [the promise](../how-it-works.md#small-faces) begins at 20 pixels. A face's size is the
 shorter side of the detector's box of that face at 200 pixels, scaled; a find counts where its overlap with that box is at least 0.35
-(intersection over union). The faces are those of `wild/` photos with an odd number; settings were chosen on the even ones.
+(intersection over union). The faces are those of `wild/` photos with an odd number. The find level was chosen on photos of both kinds, so these figures are not of people kept apart.
 """
 
 
