@@ -326,7 +326,8 @@ def upside_down_lines(document: dict[str, Any]) -> list[str]:
 
 PROMISE = """How many faces are found at which size; [the promise](../how-it-works.md#small-faces) begins at 20 pixels. A face's size is the
 shorter side of the detector's box of that face at 200 pixels, scaled; a find counts where its overlap with that box is at least 0.35
-(intersection over union). The faces are those of `wild/` photos with an odd number. The find level was chosen on photos of both kinds, so these figures are not of people kept apart.
+(intersection over union). The faces are those of `wild/` photos with an odd number. The find level was chosen on
+photos of both kinds, so these figures are not of people kept apart.
 """
 
 
