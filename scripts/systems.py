@@ -28,6 +28,7 @@ from lineament.evaluation.results import Record, read_records
 from lineament.evaluation.scorecard import scorecard
 from lineament.evaluation.thresholds import dmm_adaptive
 from lineament.metrics.counts import count, mean_of_known
+from lineament.model_files import SAME_AS
 from lineament.schema import CELEBA_40, MGMTN_GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,7 +195,8 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
 def weights_of(systems: Path) -> dict[str, str]:
     """Return the name under which weights are loaded -> the run that trained them."""
     cards = {path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted(systems.glob("*/model.card.json"))}
-    return {name: card["training"]["config"]["name"] for name, card in cards.items()}
+    found = {name: card["training"]["config"]["name"] for name, card in cards.items()}
+    return found | {name: found[same] for name, same in SAME_AS.items() if same in found} | {"branched": "branched"}
 
 
 def mask_scores(path: Path) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lineament.config import TrainConfig, from_dict
 from lineament.errors import ModelFileError
-from lineament.model_files import model_folders
+from lineament.model_files import SAME_AS, model_folders
 from lineament.models.build import build_network
 from lineament.models.legacy import FORMAT, as_it_was
 
@@ -90,7 +90,7 @@ def find_weights(name: str) -> Path:
 
     Raises: ModelFileError naming where it looked.
     """
-    given, package = Path(name), Path(__file__).parent.parent / "weights"
+    given, name, package = Path(name), SAME_AS.get(name, name), Path(__file__).parent.parent / "weights"
     places = [given, given / "model.safetensors", package / f"{name}.safetensors"]
     for folder in model_folders():
         places += [folder.path / name / "model.safetensors", folder.path / f"{name}.safetensors"]

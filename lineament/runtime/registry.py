@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lineament.errors import ModelFileError, UsageError
-from lineament.model_files import ModelFolder, checkout_systems, model_folders
+from lineament.model_files import SAME_AS, ModelFolder, checkout_systems, model_folders
 from lineament.runtime.network import Network
 
 RUNTIMES = ("onnx", "openvino", "cuda", "coreml", "auto")
@@ -76,7 +76,7 @@ def resolve_model(name_or_path: str | Path, precision: str | None = None) -> Mod
 
     Raises: ModelFileError naming what exists.
     """
-    text = str(name_or_path)
+    text = SAME_AS.get(str(name_or_path), str(name_or_path))
     wanted = "int8" if precision == "int8" else "fp32"
     if isinstance(name_or_path, Path) or not _NAME.fullmatch(text):
         return _from_path(Path(name_or_path), wanted)
