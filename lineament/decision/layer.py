@@ -139,7 +139,7 @@ class Decision:
     ) -> npt.NDArray[np.bool_]:
         """Return which answers (N,A) a face is too small or too blurred for. What was not measured (None, NaN) is never too poor."""
         certain = np.ones((faces, len(attributes)))  # no band reaches 1, so that what is left is about the picture
-        return self.reasons(certain, attributes, eye_distance=eye_distance, sharpness=sharpness).astype(bool)
+        return np.asarray(self.reasons(certain, attributes, eye_distance=eye_distance, sharpness=sharpness) != "", np.bool_)
 
     def to_dict(self) -> dict[str, Any]:
         moved = {"log_odds_shift": dict(self.log_odds_shift), "rates_id": self.rates_id} if self.rates_id is not None else {}

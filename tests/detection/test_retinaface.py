@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from lineament.detection import candidates
+from lineament.detection import candidates, looks
 from lineament.detection.candidates import Candidates
-from lineament.detection.retinaface import LOOK_SIZE, WEIGHTS, Detector, RetinaFace
+from lineament.detection.retinaface import WEIGHTS, Detector, RetinaFace
 from lineament.errors import ModelFileError, UsageError
 
 POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
@@ -272,17 +272,17 @@ def test_a_doubt_or_a_hint_is_looked_at_closer(astronaut: np.ndarray) -> None:
     assert (blunt.sides, found) == ([320], 1), "without hints the small face is missed: what the hint is for"
 
 
-@pytest.mark.parametrize(("blur", "looks"), [(0, 1), (8, 4)])
-def test_a_find_that_does_not_quite_convince_is_seen_from_every_side(blur: int, looks: int, astronaut: np.ndarray) -> None:
+@pytest.mark.parametrize(("blur", "wanted"), [(0, 1), (8, 4)])
+def test_a_find_that_does_not_quite_convince_is_seen_from_every_side(blur: int, wanted: int, astronaut: np.ndarray) -> None:
     """A clear face is looked at once more; a blurred one upright and turned by each of the other quarters."""
     session, views = candidates.CpuSession(WEIGHTS, 1), []
 
     class Counting:
         def run(self, names: None, feeds: dict[str, Any]) -> Any:
-            if feeds["image"].shape[1:3] == LOOK_SIZE:
+            if feeds["image"].shape[1:3] == looks.SIZE:
                 views.append(len(feeds["image"]))
             return session.run(names, feeds)
 
     picture = Image.fromarray(astronaut).filter(ImageFilter.GaussianBlur(blur)).resize((256, 256))
     RetinaFace(session=Counting()).detect(np.asarray(picture))
-    assert sum(views) == looks
+    assert sum(views) == wanted
