@@ -30,6 +30,7 @@ _TURNS = {
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _ORIENTATION = 0x0112
+_EXIF_IFD = 0x8769
 
 
 def load_image(
@@ -40,7 +41,7 @@ def load_image(
     Convention: the format is told by content, never by name. EXIF orientation is applied, alpha laid over white, an embedded colour profile
         converted to sRGB; of an animation or a TIFF of many pages the first picture is taken. `note` says what was done, None if nothing.
         A Pillow image that is the result of another call, such as `transpose`, keeps the EXIF tag whether or not it was turned: it is taken
-        as it stands, and the note says so.
+        as it stands, and the note says so, unless its EXIF shows that its sides are still those of the camera.
     Args:
         source: a path (str or Path), the file's bytes, a binary file object (read from where it stands), a Pillow image, or a uint8 array
             (H,W,3), or (H,W) with channels="L".
@@ -133,11 +134,25 @@ def _from_pillow(image: Image.Image, max_pixels: int) -> DecodedImage:
             what = "The Pillow image is closed, or the file that it reads from is"
             raise UsageError(f"{what}. Pass it while both are open (or call its load() while they are), or pass the path.") from error
         raise as_image_error(error) from error
-    if image.format is not None or _orientation(image) not in _TURNS:
+    if image.format is not None or _orientation(image) not in _TURNS or _lies_as_stored(image):
         return _finish(image, [], None)
     derived = image.copy()
     derived.info.pop("exif", None)
     return _finish(derived, ["Pillow image taken as it stands: changed after it was opened, so its EXIF orientation was not applied"], None)
+
+
+def _lies_as_stored(image: Image.Image) -> bool:
+    """Whether a derived image has the sides that its EXIF says the camera stored: then nobody has turned it yet, only converted it.
+
+    Said only where turning would swap two different sides; most cameras write both (PixelXDimension, PixelYDimension).
+    """
+    exif = Image.Exif()
+    try:
+        exif.load(image.info["exif"])
+        stored = tuple(exif.get_ifd(_EXIF_IFD).get(tag) for tag in (0xA002, 0xA003))
+    except FAILURES:
+        return False
+    return _orientation(image) >= 5 and image.width != image.height and stored == image.size
 
 
 def _finish(image: Image.Image, notes: list[str], size: tuple[int, int] | None) -> DecodedImage:
