@@ -54,7 +54,7 @@ def test_help_lists_every_command_of_the_interface() -> None:
     promised = (
         *("analyze", "models", "doctor", "schema", "configs", "prepare", "train", "export", "teach"),
         *("evaluate", "calibrate", "compare", "audit"),
-        *("audit-labels", "report", "table", "bench", "serve", "index", "search", "forget"),
+        *("audit-labels", "report", "table", "card", "bench", "serve", "index", "search", "forget"),
     )
     assert tuple(COMMANDS) == promised
     assert all(re.search(rf"^\W+{name} ", shown, re.MULTILINE) for name in promised)

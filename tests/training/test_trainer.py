@@ -127,7 +127,7 @@ def test_what_cannot_be_trained_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="fill one batch"):
         Trainer(toy(tmp_path, optimiser={"batch": 64}), tmp_path / "a")
     with pytest.raises(ConfigError, match=r"data\.layout"):
-        Trainer(toy(tmp_path, data={"layout": "floppy"}), tmp_path / "b")
+        Trainer(toy(tmp_path, data={"layout": "floppy", "path": str(tmp_path)}), tmp_path / "b")
     with pytest.raises(ConfigError, match="Unknown model"):
         Trainer(toy(tmp_path, model={"name": "nothing", "backbone": "toy"}), tmp_path / "c")
 

@@ -257,8 +257,8 @@ class _Run:
                 self.done, self.seconds = step + 1, before + time.perf_counter() - began
                 if step % 20 == 0 or self.done == config.steps:
                     self._rows.append([step, *(round(float(term), 4) for term in terms)])
-                    if progress is not None:
-                        progress(self.done, float(terms.mean()))
+                if progress is not None:
+                    progress(self.done, float(terms.mean()))
                 if time.perf_counter() - saved > _CHECKPOINT_SECONDS:
                     saved = time.perf_counter()
                     self._save()
