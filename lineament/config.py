@@ -175,7 +175,9 @@ class WeightingConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimiserConfig(Checked):
-    """AdamW or SGD, linear warm-up, cosine to zero; `ema` is the decay of the averaged weights (0: none); precision fp32 or bf16.
+    """AdamW or SGD, linear warm-up, cosine to zero; `ema` is the decay of the averaged weights (0: none); precision fp32, bf16 or fp16
+    (with a gradient scaler). tf32: on cards, fp32 products in TF32. accumulate: parts of a batch that pass one after the other. read_every: steps
+    between looks at the loss; each look waits for the device. prefetch: batches read ahead by a thread.
 
     tensorboard: write the log's numbers there too; log.csv is the truth.
     """
@@ -189,7 +191,11 @@ class OptimiserConfig(Checked):
     batch: int = bounded(64, least=1)
     ema: float = bounded(0.998, least=0.0, below=1.0)
     clip_norm: float = bounded(0.0, least=0.0)
-    precision: str = bounded("bf16", among=("fp32", "bf16"))
+    precision: str = bounded("bf16", among=("fp32", "bf16", "fp16"))
+    tf32: bool = True
+    accumulate: int = bounded(1, least=1)
+    read_every: int = bounded(1, least=1)
+    prefetch: int = bounded(2, least=0)
     device: str = "cpu"
     threads: int | None = bounded(None, least=1)
     checkpoint_minutes: float = bounded(3.0, least=0.0)

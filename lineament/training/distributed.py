@@ -42,7 +42,11 @@ class Team:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """Return the network as it is, or wrapped so that gradients are averaged over the ranks."""
-        return network if self.size == 1 else DistributedDataParallel(network, find_unused_parameters=True)
+        if self.size == 1:
+            return network
+        if next(network.parameters()).is_cuda:  # batch norms see the whole batch; torch has no such norm for processors
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(network, find_unused_parameters=True)
 
     def average_gradients(self, module: nn.Module) -> None:
         """Let gradients of a module that is not wrapped (a weighting that learns) be averaged over the ranks too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from types import TracebackType
 
 import torch
@@ -35,15 +36,32 @@ def create_optimiser(network: nn.Module, weighting: nn.Module, settings: Optimis
     return torch.optim.AdamW(groups, lr=settings.lr)
 
 
-def descend(loss: Tensor, optimiser: torch.optim.Optimizer, rate: float, clip_norm: float) -> None:
-    """Do one gradient step at `rate` (times each group's factor); clip the gradient's norm where clip_norm > 0."""
+def descend(
+    losses: Iterable[Tensor], optimiser: torch.optim.Optimizer, rate: float, clip_norm: float, scaler: torch.amp.GradScaler | None = None
+) -> Tensor:
+    """Do one gradient step at `rate` (times each group's factor) down the sum of losses (); return that sum, detached, on its device.
+
+    Args: losses: those of a batch's parts, each computed when it is asked for; clip_norm: clip the gradient's norm where above 0; scaler: for fp16.
+    Convention: nothing here waits for the device, but a scaler, which looks whether a gradient overflowed.
+    """
     for group in optimiser.param_groups:
         group["lr"] = rate * group["factor"]
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    whole: Tensor | None = None
+    for loss in losses:
+        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        whole = loss.detach() if whole is None else whole + loss.detach()
+    assert whole is not None
     if clip_norm:
+        if scaler is not None:
+            scaler.unscale_(optimiser)
         nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip_norm)
-    optimiser.step()
+    if scaler is None:
+        optimiser.step()
+    else:
+        scaler.step(optimiser)
+        scaler.update()
+    return whole
 
 
 class Average:

@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +38,7 @@ from lineament.training.dataset import Batch, Material, check_fit, load_material
 from lineament.training.distributed import join
 from lineament.training.heldout import HeldOut, Patience, WindowLosses, measure_held_out
 from lineament.training.optimise import Average, create_optimiser, descend, learning_rate
+from lineament.training.prefetch import ahead
 from lineament.training.prepare.steps import Preparation, Teller
 from lineament.training.run_folder import CHECKPOINT, Journal
 from lineament.training.side_terms import SideTerms
@@ -88,6 +89,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.team = join(settings.device)
         self.device = self.team.device(settings.device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.tf32
         self._prepare(preparing or Preparing(), continues=resume and (self.out / CHECKPOINT).is_file())
         self.material: Material = load_material(self.config)
         table = self.material.table
@@ -107,6 +109,7 @@ class Trainer:
         self.optimiser = create_optimiser(self.network, self.weighting, settings)
         self.average = Average(self.network, settings.ema)
         self.parallel_network = self.team.wrap(self.network)
+        self.scaler = torch.amp.GradScaler(self.device.type) if settings.precision == "fp16" else None
         self.position, self.seconds, self.stopping = 0, 0.0, False
         self.window, self.patience = WindowLosses(len(table.attributes), self.device), Patience(settings.patience)
         self.journal = Journal(self.out, config, facts_of(config, table, len(self.train_rows)), resume=resume, team=self.team)
@@ -144,30 +147,57 @@ class Trainer:
 
     # ---- the sentence -------------------------------------------------------------------------------------------------------------
 
-    def step(self, rows: Rows) -> float:
-        """Do one optimisation step on the images `rows`; return its loss. Raises: DivergedError, weights untouched, if that is not finite."""
-        loss = self.loss_of(rows)  # ()
+    def step(self, rows: Rows, batch: Batch | None = None) -> float:
+        """Do one optimisation step on the images `rows`; return its loss, NaN where it was not read (`optimiser.read_every`).
+
+        Args: batch: this process's share of `rows` as `Material.batch` gives it, where it was read ahead.
+        Raises: DivergedError if the loss is not finite: before the weights move where every loss is read, else at the next reading.
+        """
+        settings = self.config.optimiser
+        losses, values = self._losses(rows, batch), list[float]()
+        if settings.read_every == 1:  # each is looked at before it moves a weight
+            losses = (loss for loss in losses if values.append(self._finite(loss)) is None)  # type: ignore[func-returns-value]
+        loss = descend(losses, self.optimiser, self.learning_rate(), settings.clip_norm, self.scaler)  # ()
+        self.average.update(self.network, self.position)
+        if settings.read_every == 1:
+            return sum(values)
+        return self._finite(loss) if (self.position + 1) % settings.read_every == 0 else math.nan
+
+    def _finite(self, loss: Tensor) -> float:
+        """Return the loss as a number. Raises: DivergedError if it is none; looking waits for the device."""
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
                 f"The loss is {value} at step {self.position + 1}, at a rate of {self.learning_rate():.3g}. Lower optimiser.lr or set "
                 f"optimiser.clip_norm, and train into another --out; {self.out} keeps what was saved before."
             )
-        descend(loss, self.optimiser, self.learning_rate(), self.config.optimiser.clip_norm)
-        self.average.update(self.network, self.position)
         return value
 
-    def loss_of(self, rows: Rows) -> Tensor:
-        """Return the loss () of the images `rows` as the next step sees them: this process's share of them, augmented."""
-        preprocess, generator = self.network.preprocess, self._seeded()
-        batch = self.material.batch(self.team.share(rows))
+    def _losses(self, rows: Rows, batch: Batch | None) -> Iterator[Tensor]:
+        """Yield the losses () of a batch's parts (`optimiser.accumulate`), which sum to the batch's."""
+        parts, generator = self.config.optimiser.accumulate, self._seeded()
+        if parts == 1:
+            yield self.loss_of(rows, batch, generator)
+            return
+        for number, part in enumerate(np.array_split(rows, parts)):
+            last = number == parts - 1
+            with nullcontext() if last or self.team.size == 1 else self.parallel_network.no_sync():  # type: ignore[operator]
+                yield self.loss_of(part, None, generator) * (len(part) / len(rows))
+
+    def loss_of(self, rows: Rows, batch: Batch | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """Return the loss () of the images `rows` as the next step sees them: this process's share of them, augmented on the device."""
+        preprocess, generator = self.network.preprocess, generator or self._seeded()
+        batch = (batch or self._read(rows)).to(self.device)
         frame = Frame(preprocess.resize(batch.crops), self._region(batch), batch.landmarks)  # (B,3,H,W)
         frame = augment(frame, self.config.augment, generator)  # (B,3,h,w)
-        x = preprocess.normalise(self._to_network(frame.x))  # (B,3,h,w)
-        region = None if frame.region is None else frame.region.to(self.device)
+        x = preprocess.normalise(frame.x).contiguous(memory_format=torch.channels_last)  # (B,3,h,w)
         with self._precision():
-            output: TorchOutput = self.parallel_network(x, region=region)
+            output: TorchOutput = self.parallel_network(x, region=frame.region)
         return self._objective(output, batch, frame)
+
+    def _read(self, rows: Rows) -> Batch:
+        """Read this process's share of a batch."""
+        return self.material.batch(self.team.share(rows))
 
     def stop(self) -> None:
         """Ask `run` to end after the step it is in: everything is saved then, and a resumed run goes on as if nothing had been."""
@@ -183,17 +213,18 @@ class Trainer:
         for epoch in range(self.position // self.steps_per_epoch, self.config.optimiser.epochs):
             if self.patience.ended:
                 break
-            for rows in batches(self.order(epoch), self.config.optimiser.batch, self.position % self.steps_per_epoch):
-                self._advance(epoch, rows, watch)
+            order = batches(self.order(epoch), self.config.optimiser.batch, self.position % self.steps_per_epoch)
+            for rows, batch in ahead(self._read, order, self.config.optimiser.prefetch, pin=self.device.type == "cuda"):
+                self._advance(epoch, rows, watch, batch if self.config.optimiser.accumulate == 1 else None)
                 if self.position % self.steps_per_epoch:
                     self._keep(stopped=self.team.any(self.stopping))
             self._end_epoch(epoch)
         return self._finish()
 
-    def _advance(self, epoch: int, rows: Rows, watch: Callable[[Progress], None] | None) -> None:
+    def _advance(self, epoch: int, rows: Rows, watch: Callable[[Progress], None] | None, batch: Batch | None = None) -> None:
         """Do one step and what belongs to it."""
         began = time.monotonic()
-        loss = self.step(rows)
+        loss = self.step(rows, batch)
         took = time.monotonic() - began
         self.position, self.seconds = self.position + 1, self.seconds + took
         if self._window_ends():
@@ -227,7 +258,8 @@ class Trainer:
         return torch.Generator().manual_seed(seed)
 
     def _precision(self) -> Any:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.config.optimiser.precision == "bf16" else nullcontext()
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.config.optimiser.precision)
+        return nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind)
 
     def _region(self, batch: Batch) -> Tensor | None:
         """Return the masks that move with the images: cached ones, or those a network holds for every face."""
@@ -235,14 +267,10 @@ class Trainer:
         if batch.region is not None or fixed is None:
             return batch.region
         masks: Tensor | None = fixed(len(batch.crops))
-        return None if masks is None else masks.cpu()
-
-    def _to_network(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last).to(self.device)
+        return None if masks is None else masks.to(self.device)
 
     def _objective(self, output: TorchOutput, batch: Batch, frame: Frame) -> Tensor:
         targets, known = taught(batch.targets, batch.known, batch.teacher, self.config.loss.distill, self.config.loss.teacher_fills_unknown)
-        targets, known = targets.to(self.device), known.to(self.device)
         answers = [output.logits] if output.branches is None else list(output.branches)
         terms = torch.stack([masked_terms(self.loss, logits.float(), targets, known) for logits in answers]).mean(0)  # (B,A)
         self.window.add(terms.detach(), known)

@@ -74,7 +74,7 @@ def test_the_default_config_is_a_whole_claim() -> None:
         ("optimiser", {"epochs": 0}, "optimiser.epochs must be at least 1"),
         ("optimiser", {"ema": 1.0}, "optimiser.ema must be below 1.0"),
         ("optimiser", {"name": "adam"}, "optimiser.name must be one of adamw, sgd, not 'adam'"),
-        ("optimiser", {"precision": "fp16"}, "optimiser.precision must be one of fp32, bf16"),
+        ("optimiser", {"precision": "fp8"}, "optimiser.precision must be one of fp32, bf16, fp16"),
         ("optimiser", {"patience": 0}, "optimiser.patience must be at least 1"),
         ("data", {"limit": 0}, "data.limit must be at least 1"),
         ("data", {"balance": -1}, "data.balance must be at least 0.0"),
