@@ -105,7 +105,9 @@ def _layouts(folder: Path) -> dict[str, door.FaceDataset]:
 def test_every_layout_has_a_length_and_goes_through_a_loader(tmp_path: Path) -> None:
     for name, data in _layouts(tmp_path).items():
         assert len(data) == (512 if name == "synthetic" else 12)
-        loader = torch.utils.data.DataLoader(data, batch_size=5, num_workers=2 if name == "parquet" else 0)
+        workers = 2 if name == "parquet" else 0  # spawned: a fork of a process that holds other libraries' threads may crash
+        how = "spawn" if workers else None
+        loader = torch.utils.data.DataLoader(data, batch_size=5, num_workers=workers, multiprocessing_context=how)
         batch = next(iter(loader))
         assert batch["crop"].shape == (5, 3, 218, 178)
         assert batch["crop"].dtype == torch.uint8
