@@ -115,10 +115,16 @@ def check_writable(path: str) -> None:
         raise UsageError(f"Cannot write {path or 'to nowhere'}: it is a folder. Name a file in it.")
     if os.path.lexists(path):
         if not os.access(path, os.W_OK):
-            raise UsageError(f"Cannot write {path}: this user may not. Name a file in a folder that you may write to.")
+            raise UsageError(f"Cannot write {path}: {_refusal(path)}. Name a file in a folder that you may write to.")
         return
     above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
     if not above.is_dir():
         raise UsageError(f"Cannot write {path}: {above} is no folder.")
     if not os.access(above, os.W_OK | os.X_OK):
         raise UsageError(f"Cannot write {path}: this user may not write to {above}. Name a file in a folder that you may write to.")
+
+
+def _refusal(path: str) -> str:
+    """Return why a file that is there may not be written: its disk, or this user's rights."""
+    flags = os.statvfs(path).f_flag if hasattr(os, "statvfs") else 0
+    return "Read-only file system" if flags & getattr(os, "ST_RDONLY", 0) else "this user may not"
