@@ -194,7 +194,11 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
 
 def weights_of(systems: Path) -> dict[str, str]:
     """Return the name under which weights are loaded -> the run that trained them."""
-    cards = {path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted(systems.glob("*/model.card.json"))}
+    cards = {
+        path.parent.name: json.loads(path.read_text("utf-8"))
+        for path in sorted(systems.glob("*/model.card.json"))
+        if path.with_name("model.onnx").is_file()
+    }
     found = {name: card["training"]["config"]["name"] for name, card in cards.items()}
     return found | {name: found[same] for name, same in SAME_AS.items() if same in found} | {"branched": "branched"}
 
