@@ -49,9 +49,10 @@ $(DEMO_VENV)/.stamp-demo: pyproject.toml $(CONSTRAINTS) $(SOURCES)
 	rm -rf build
 	@touch $@
 
-# Trainings in a process of their own: after the service, the database and the browser, torch's readers crashed it. The rest comes last.
+# Torch's data loaders and the trainings in processes of their own: what came after the loaders' tests in one process crashed. The rest comes last.
 test: setup
-	$(BIN)/python -m pytest tests/training tests/torch_door $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/torch_door $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/training $(PYTEST_ARGS)
 	$(BIN)/python -m pytest --ignore tests/training --ignore tests/torch_door $(PYTEST_ARGS)
 
 test-slow: setup

@@ -27,15 +27,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("NO_COLOR", "1")
 
 
-FIRST = ("torch_door", "training")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Train before the service, the database and the browser were in this process: with all of them loaded, torch's readers crashed it."""
-    here = Path(__file__).resolve().parent
-    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in FIRST if item.path.is_relative_to(here) else True)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _one_torch_thread() -> None:
     """Results of a reduction may differ between thread counts; one thread makes them the same everywhere."""
