@@ -35,15 +35,19 @@ def parquet_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
         row = 0
         for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[column]):
             for cell in cell_values(batch.column(0)):
-                pictures = pictures_of(cell)
-                for place, picture in enumerate(pictures):
-                    source = f"{name}{SEPARATOR}{row}" + (f".{place}" if len(pictures) > 1 else "")
-                    yield _item(source, picture, file.parent if isinstance(file, Path) else None)
+                yield from picture_items(cell, f"{name}{SEPARATOR}{row}", file.parent if isinstance(file, Path) else None)
                 row += 1
     except pyarrow.ArrowException as error:
         yield Item(name, error=UnreadableError(f"Not a Parquet file, or damaged: {first_line(error)}"))
     except OSError as error:
         yield Item(name, error=of_os_error(name, error))
+
+
+def picture_items(cell: Any, source: str, folder: Path | None) -> Iterator[Item]:
+    """Yield the pictures of one cell of a picture column. folder: where files that it names are looked for; None where there is none."""
+    pictures = pictures_of(cell)
+    for place, picture in enumerate(pictures):
+        yield _item(source + (f".{place}" if len(pictures) > 1 else ""), picture, folder)
 
 
 def _item(source: str, picture: Picture, folder: Path | None) -> Item:

@@ -19,12 +19,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lineament.data.picture_column import cell_values, column_of
 from lineament.errors import ImageError, UnreadableError, UsageError
 from lineament.inputs.item import SEPARATOR, TABLE_SUFFIXES, Item, of_os_error
-from lineament.inputs.parquet import arrow
+from lineament.inputs.parquet import arrow, picture_items
 
-PICTURES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content")
-"""Columns that hold pictures by their name; else the only column of bytes does."""
 _BATCH = 32
 _TEXT = (".csv", ".tsv")
 _BYTES = (".parquet", *(suffix for suffix in TABLE_SUFFIXES if suffix not in _TEXT))
@@ -100,9 +99,7 @@ def table_items(file: Path | BinaryIO, name: str, columns: TableColumns, fetch: 
 def _of_row(row: Mapping[str, Any], name: str, number: int, columns: TableColumns, fetch: Callable[[str], Iterator[Item]]) -> Iterator[Item]:
     source = f"{name}{SEPARATOR}{number}"
     if columns.path is None:
-        value = row.get(_PICTURE)
-        data = value.get("bytes") if isinstance(value, dict) else value
-        yield Item(source, data=data, error=None if data is not None else UnreadableError("The row holds no picture."))
+        yield from picture_items(row.get(_PICTURE), source, Path(name).parent if os.path.lexists(name) else None)
         return
     text = row.get(columns.path)
     if not isinstance(text, str) or not text:
@@ -145,7 +142,7 @@ def _batches(file: Path | BinaryIO, name: str, columns: TableColumns | None) -> 
         else:
             source = pyarrow.memory_map(str(file)) if isinstance(file, Path) else file
             schema, batches = _ipc(pyarrow, source)
-        picture = None if columns is None or columns.path is not None else picture_column(schema)
+        picture = None if columns is None or columns.path is not None else column_of(schema)
         if columns is not None and columns.path is None and picture is None:
             raise UnreadableError(f"No column of pictures. Name the column of paths with --path-column: {', '.join(schema.names)}.")
         wanted = [] if columns is None else list(dict.fromkeys([*columns.named, *([picture] if picture else [])]))
@@ -173,21 +170,11 @@ def _ipc(pyarrow: Any, source: Any) -> tuple[Any, Any]:
 
 def _rows(batches: Any, wanted: list[str], picture: str | None) -> Iterator[dict[str, Any]]:
     for batch in batches(_BATCH, columns=wanted):
-        for row in batch.to_pylist():
-            yield row if picture is None else {**row, _PICTURE: row[picture]}
-
-
-def picture_column(schema: Any) -> str | None:
-    """Return the column of an Arrow schema that holds pictures: by its name, else the only one of bytes; None where there is none."""
-    import pyarrow
-
-    def holds(name: str) -> bool:
-        kind = schema.field(name).type
-        return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind) or pyarrow.types.is_struct(kind))
-
-    holding: list[str] = [name for name in schema.names if holds(name)]
-    named = [name for wanted in PICTURES for name in holding if name.lower() == wanted]
-    return named[0] if named else holding[0] if len(holding) == 1 else None
+        cells = {name: cell_values(batch.column(name)) for name in wanted}
+        if picture is not None:
+            cells[_PICTURE] = cells[picture]
+        for values in zip(*cells.values(), strict=True):
+            yield dict(zip(cells, values, strict=True))
 
 
 def plain(value: Any) -> Any:

@@ -167,3 +167,25 @@ def test_other_commands_refuse_addresses_too(tmp_path: Path, monkeypatch: pytest
     assert done.exit_code == 2
     assert "address" in done.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_with_keys_a_picture_column_is_read_as_without(suffix: str, tmp_path: Path) -> None:
+    """Every shape of a picture column, and a cell that is no picture, whether or not the table's keys come along."""
+    feather, parquet = pytest.importorskip("pyarrow.feather"), pytest.importorskip("pyarrow.parquet")
+    picture = b"\xff\xd8 stands for a picture: nothing is decoded here"
+    shapes = {
+        "bytes": pa.array([picture, None], pa.large_binary()),
+        "struct": pa.array([{"bytes": picture, "path": None}, {"bytes": None, "path": None}]),
+        "list": pa.array([[picture, picture], []], pa.list_(pa.binary())),
+        "text": pa.array([{"bytes": "not bytes", "path": None}, {"bytes": None, "path": None}]),
+    }
+    for name, column in shapes.items():
+        table, path = pa.table({"Image": column, "key": ["a", "b"]}), tmp_path / f"{name}.{suffix}"
+        parquet.write_table(table, path) if suffix == "parquet" else feather.write_feather(table, path, compression="uncompressed")
+        found = list(items([str(path)], Reading(table=TableColumns(id="key"))))
+        assert [(item.keys or {}).get("id") for item in found] == (["a", "a", "b"] if name == "list" else ["a", "b"])
+        assert [item.data for item in found if item.error is None] == [picture] * {"list": 2, "text": 0}.get(name, 1)
+        if suffix == "parquet":
+            plain = list(items([str(path)]))
+            assert [(item.source, item.data, str(item.error)) for item in found] == [(item.source, item.data, str(item.error)) for item in plain]
