@@ -49,11 +49,8 @@ $(DEMO_VENV)/.stamp-demo: pyproject.toml $(CONSTRAINTS) $(SOURCES)
 	rm -rf build
 	@touch $@
 
-# Torch's data loaders and the trainings in processes of their own: what came after the loaders' tests in one process crashed. The rest comes last.
 test: setup
-	$(BIN)/python -m pytest tests/torch_door $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests/training $(PYTEST_ARGS)
-	$(BIN)/python -m pytest --ignore tests/training --ignore tests/torch_door $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

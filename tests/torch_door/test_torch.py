@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,12 +104,20 @@ def _layouts(folder: Path) -> dict[str, door.FaceDataset]:
     return found
 
 
+@pytest.fixture
+def _child_signal() -> Iterator[None]:
+    """Put the handler of SIGCHLD back: torch's loader leaves its own, and every later child of this process would be told to torch."""
+    before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    yield
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("_child_signal")
 def test_every_layout_has_a_length_and_goes_through_a_loader(tmp_path: Path) -> None:
     for name, data in _layouts(tmp_path).items():
         assert len(data) == (512 if name == "synthetic" else 12)
-        workers = 2 if name == "parquet" else 0  # spawned: a fork of a process that holds other libraries' threads may crash
-        how = "spawn" if workers else None
-        loader = torch.utils.data.DataLoader(data, batch_size=5, num_workers=workers, multiprocessing_context=how)
+        loader = torch.utils.data.DataLoader(data, batch_size=5, num_workers=2 if name == "parquet" else 0)
         batch = next(iter(loader))
         assert batch["crop"].shape == (5, 3, 218, 178)
         assert batch["crop"].dtype == torch.uint8
