@@ -29,6 +29,7 @@ from lineament.evaluation.scorecard import scorecard
 from lineament.evaluation.thresholds import dmm_adaptive
 from lineament.metrics.counts import count, mean_of_known
 from lineament.model_files import SAME_AS
+from lineament.runtime.registry import weights_folder
 from lineament.schema import CELEBA_40, MGMTN_GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -193,14 +194,10 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
 
 
 def weights_of(systems: Path) -> dict[str, str]:
-    """Return the name under which weights are loaded -> the run that trained them."""
-    cards = {
-        path.parent.name: json.loads(path.read_text("utf-8"))
-        for path in sorted(systems.glob("*/model.card.json"))
-        if path.with_name("model.onnx").is_file()
-    }
-    found = {name: card["training"]["config"]["name"] for name, card in cards.items()}
-    return found | {name: found[same] for name, same in SAME_AS.items() if same in found} | {"branched": "branched"}
+    """Return the name under which weights are loaded -> the run that trained them; names kept under another (`SAME_AS`) too."""
+    cards = {path.parent.name: path for path in sorted(systems.glob("*/model.card.json")) if path.with_name("model.onnx").is_file()}
+    cards |= {name: cards.get(same, weights_folder() / f"{same}.card.json") for name, same in SAME_AS.items()}
+    return {name: json.loads(path.read_text("utf-8"))["training"]["config"]["name"] for name, path in cards.items() if path.is_file()}
 
 
 def mask_scores(path: Path) -> dict[str, Any] | None:

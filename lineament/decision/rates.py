@@ -35,7 +35,8 @@ def read_rates(path: str | Path, known: Sequence[str]) -> dict[str, float]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"Cannot read the rates {path}: {error}. Give a CSV or JSON file of attribute and share of yes.") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not text in UTF-8"
+        raise UsageError(f"Cannot read the rates {path}: {why}. Give a CSV or JSON file of attribute and share of yes.") from error
     pairs = _json_pairs(text, path) if text.lstrip().startswith("{") else _csv_pairs(text, path)
     return _checked(pairs, known, str(path))
 
