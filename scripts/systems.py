@@ -1,8 +1,8 @@
-"""Rebuild docs/benchmarks/systems.md and systems.json from what is committed in results/: no image and no torch needed, only the label lists
-of the official release ($LINEAMENT_DATA/celeba/official), which are not ours to commit.
+"""Rebuild docs/benchmarks/systems.md, ablations.md, convergence.md and systems.json from what is committed in results/: no image and no torch
+needed, only the label lists of the official release ($LINEAMENT_DATA/celeba/official), which are not ours to commit.
 
-    python scripts/systems.py                # write both
-    python scripts/systems.py --check        # exit 1 if they are stale
+    python scripts/systems.py                # write them
+    python scripts/systems.py --check        # exit 1 if one is stale
 
 Every row is computed from a run's committed predictions, log and card. What configs promise and results/ does not hold yet is listed as
 "not run".
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from systems_page import BASELINE, METRICS, chart, charted, page
+from systems_page import BASELINE, METRICS, chart, charted, pages
 
 from lineament.config import load_config
 from lineament.evaluation.compare import compare
@@ -37,6 +37,8 @@ os.environ.setdefault("LINEAMENT_DATA", str(ROOT.parent / "shared" / "data"))  #
 ABLATION_SEEDS = (0, 1, 2)
 SYSTEM_SEEDS = {BASELINE: (0, 1), "branched": (0, 1)}
 """Seeds of the table where they are more than seed 0: the baseline's and the best system's."""
+REPAIRED_SEEDS = {"table-transfa": (0,), "table-mgrr": (0,)}
+"""Seeds of the comparison from repaired networks where they are not three: rows without a verdict."""
 SHARE = 0.95
 NEVER = {
     "DMM-CNN, 72 landmarks": "the paper's annotator is not public; 5 points of our detector stand in",
@@ -163,6 +165,11 @@ def expected(configs: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str,
     return systems, {load_config(path).name: path for path in sorted((configs / "ablations").glob("*.yaml"))}, starts
 
 
+def repaired(configs: Path) -> dict[str, Path]:
+    """Return name -> config of the comparison from repaired networks."""
+    return {load_config(path).name: path for path in sorted((configs / "table").glob("*.yaml"))}
+
+
 def lacking(wanted: Mapping[str, Sequence[int]], have: set[tuple[str, int]]) -> dict[str, list[int]]:
     """Return name -> seeds that are wanted and not there, without names that lack none."""
     seeds = {name: [seed for seed in asked if (name, seed) not in have] for name, asked in wanted.items()}
@@ -173,6 +180,7 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
     """Return the whole document."""
     records = read_records(results)
     systems, ablations, starts = expected(configs)
+    again = repaired(configs)
     in_table = [record for record in records if record.name not in ablations]
     reduced = [record for record in records if record.name in ablations]
     have = {(record.name, record.seed) for record in records}
@@ -184,12 +192,13 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
         "not_run": {
             "systems": lacking({name: SYSTEM_SEEDS.get(name, (0,)) for name in systems}, have),
             "ablations": lacking(dict.fromkeys(ablations, ABLATION_SEEDS), have),
+            "repaired": lacking({name: REPAIRED_SEEDS.get(name, (0, 1, 2)) for name in again}, have),
             "not_planned": NEVER,
         },
         "starts": starts,
         "weights": weights_of(results / "systems"),
         "masks": mask_scores(results / "regions" / "scores.json"),
-        "configs": {name: path.relative_to(configs.parent.parent).as_posix() for name, path in {**systems, **ablations}.items()},
+        "configs": {name: path.relative_to(configs.parent.parent).as_posix() for name, path in {**systems, **ablations, **again}.items()},
     }
 
 
@@ -215,12 +224,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--configs", type=Path, default=ROOT / "lineament" / "configs" / "cpu")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of systems.md and systems.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the pages and of systems.json")
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
     document = build(given.results, given.configs, given.draws)
-    files = {"systems.json": json.dumps(document, indent=1) + "\n", "systems.md": page(document)}
+    files = {"systems.json": json.dumps(document, indent=1) + "\n", **pages(document)}
     stale = [name for name, text in files.items() if not (given.out / name).is_file() or (given.out / name).read_text("utf-8") != text]
     if given.check:
         if stale:

@@ -1,4 +1,4 @@
-"""The page of `scripts/systems.py`: its document as Markdown tables and one chart. No number is computed here but means over seeds."""
+"""The pages of `scripts/systems.py`: its document as Markdown tables and one chart. No number is computed here but means over seeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from systems_text import PAGE
+from systems_text import ABLATIONS, CONVERGENCE, REPAIRED, SYSTEMS
 
 from lineament.schema import MGMTN_GROUPS
 
@@ -203,25 +203,35 @@ def chart(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def page(document: Mapping[str, Any]) -> str:
-    """Return systems.md."""
-    configs = document["configs"]
-    missing = {**document["not_run"]["systems"], **document["not_run"]["ablations"]}
-    lines = [f"- {name}, seed {', '.join(map(str, seeds))}: `{configs[name]}`" for name, seeds in missing.items()]
-    lines += [f"- {name}: {why}" for name, why in document["not_run"]["not_planned"].items()]
-    beaten = [row for row in document["systems"] if row["against_baseline"] and row["name"] != BASELINE]
-    plainly = [
-        f"{row['name']} (seed {row['seed']}) does not beat the baseline."
-        for row in beaten
-        if row["against_baseline"]["mean"]["accuracy"]["verdict"] != "B is better"
-    ]
-    picture = "\n![Loss of each group by epoch](convergence.svg)\n" if charted(document) else ""
+def pages(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the name and the text of each page."""
     images = sorted({row["images"] for row in document["systems"]})
     scored = f"{', '.join(map(str, images))} official validation images of CelebA" if images else "CelebA's official validation images"
-    return PAGE.format(
-        scored=scored, fresh=systems_table(document, fresh=True), continued=systems_table(document, fresh=False),
-        plainly=" ".join(plainly) or "Nothing to state yet.", ablations=ablation_table(document),
-        words=ablation_words(document), weights=_weights(document["weights"]),
-        convergence=convergence_table(document) + picture, masks=mask_table(document), adaptive=adaptive_table(document),
-        lacking="\n".join(lines),
-    )  # fmt: skip
+    picture = "\n![Loss of each group by epoch](convergence.svg)\n" if charted(document) else ""
+    missing, why = document["not_run"], document["not_run"]["not_planned"].items()
+    lacking = [*_lacking(document, {**missing["systems"], **missing["repaired"]}), *(f"- {name}: {reason}" for name, reason in why)]
+    untried = _lacking(document, missing["ablations"])
+    repaired = REPAIRED if missing["repaired"] else ""  # said as long as it is true
+    return {
+        "systems.md": SYSTEMS.format(
+            repaired=repaired, scored=scored, fresh=systems_table(document, fresh=True), continued=systems_table(document, fresh=False),
+            plainly=_plainly(document), weights=_weights(document["weights"]), lacking="\n".join(lacking),
+        ),
+        "ablations.md": ABLATIONS.format(
+            repaired=f"\n{repaired}" if repaired else "", ablations=ablation_table(document), words=ablation_words(document),
+            adaptive=adaptive_table(document), masks=mask_table(document), lacking="\n".join(["\n## Not run\n", *untried, ""]) if untried else "",
+        ),
+        "convergence.md": CONVERGENCE.format(convergence=convergence_table(document) + picture),
+    }  # fmt: skip
+
+
+def _lacking(document: Mapping[str, Any], missing: Mapping[str, Sequence[int]]) -> list[str]:
+    return [f"- {name}, seed {', '.join(map(str, seeds))}: `{document['configs'][name]}`" for name, seeds in missing.items()]
+
+
+def _plainly(document: Mapping[str, Any]) -> str:
+    """Name the runs that do not beat their baseline."""
+    judged = [row for row in document["systems"] if row["against_baseline"] and row["name"] != BASELINE]
+    beaten = [row for row in judged if row["against_baseline"]["mean"]["accuracy"]["verdict"] != "B is better"]
+    names = ", ".join(f"{row['name']} (seed {row['seed']})" for row in beaten)
+    return f"**These do not beat the baseline**: {names}." if names else "Nothing to state yet."

@@ -69,6 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_config(root / "configs" / "cpu" / "mgmtn.yaml", "mgmtn", "mgmtn", root / "cache")
     for name in ("baseline", "far-amtn"):
         write_config(root / "configs" / "cpu" / "ablations" / f"{name}.yaml", f"ablation-{name}", name, root / "cache")
+    write_config(root / "configs" / "cpu" / "table" / "baseline.yaml", "table-baseline", "baseline", root / "cache")
     where = ["--runs", root / "runs", "--results", root / "results", "--data", root / "release", "--seeds", "0", "--system", "0", "--speed"]
     assert ablate.main([str(part) for part in (*configs, *where)]) == 0
     found = read_record(root / "results" / "runs" / "baseline-s0")
@@ -139,11 +140,16 @@ def test_the_page_is_rebuilt_from_results_alone(world: Path, tmp_path: Path) -> 
     assert other["ms_per_face"] > 0
     assert set(document["systems"][0]["convergence"]["epochs"]) == set(systems.MGMTN_GROUPS)
     text = (tmp_path / "docs" / "systems.md").read_text()
-    assert "(convergence.svg)" in text
+    assert "(convergence.svg)" in (tmp_path / "docs" / "convergence.md").read_text()
+    assert "## Not run\n\n- ablation-baseline, seed 1, 2" in (tmp_path / "docs" / "ablations.md").read_text()
     assert (tmp_path / "docs" / "convergence.svg").read_text().count("line2d") >= 8, "a line per group"
     assert "| mgmtn | 0 | not run |" in text
     assert f"{100 * other['mean_accuracy']:.2f}" in text
     assert "- mgmtn, seed 0: `configs/cpu/mgmtn.yaml`" in text
+    assert "has not been trained yet" in text
+    assert "- table-baseline, seed 0, 1, 2: `configs/cpu/table/baseline.yaml`" in text
+    document["not_run"]["repaired"] = {}
+    assert "has not been trained yet" not in "".join(systems.pages(document).values()), "said only as long as it is true"
 
 
 def test_a_record_without_its_labels_or_a_run_without_weights_is_refused(world: Path, tmp_path: Path) -> None:
