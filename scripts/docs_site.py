@@ -21,19 +21,21 @@ ROOT = Path(__file__).resolve().parent.parent
 BESIDE = {"CONTRIBUTING.md": "about/contributing.md", "CHANGELOG.md": "about/release-notes.md", "THIRD_PARTY.md": "about/third-party.md"}
 """Files of the repository's root that are pages of the site."""
 START = ("index.md", "getting-started.md", "how-it-works.md", "models.md", "model-card.md", "platform.md")
+TRAINING = ("training.md", "training-data.md", "training-configs.md", "training-device.md", "training-resume.md", "training-comparison.md")
+"""Pages of one guide, in the order of a reader's questions."""
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 def on_config(config: Any) -> Any:
     """Put every page into one of four parts: start, guides, reference, benchmarks."""
     pages = sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
-    guides = [page for page in pages if "/" not in page and page not in START]
+    guides: list[Any] = [page for page in pages if "/" not in page and page not in (*START, *TRAINING)]
     reference = ["reference/cli.md", "reference/http.md", "reference/records.md", *(page for page in pages if page.startswith("reference/"))]
     about = list(BESIDE.values()) + (["about/security.md"] if (ROOT / "SECURITY.md").is_file() else [])
     benchmarks = [page for page in pages if page.startswith("benchmarks/") and page != "benchmarks/README.md"]
     config["nav"] = [
         {"Start": [page for page in START if page in pages]},
-        {"Guides": guides},
+        {"Guides": [{"Training": [page for page in TRAINING if page in pages]}, *guides]},
         {"Reference": [*sorted(set(reference)), {"About": about}]},
         {"Benchmarks": ["benchmarks/README.md", *benchmarks]},
     ]

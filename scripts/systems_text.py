@@ -6,7 +6,7 @@ SYSTEMS = """# Systems under one protocol
 MGMTN, FAR-AMTN and DMM-CNN beside the plain multi-label baseline that they must beat. Each part of each system, switched off and on, is on
 [the ablations' page](ablations.md); when each group of attributes learns, on [the convergence page](convergence.md). `python scripts/systems.py`
 writes all three from `results/`; nobody edits them. A run comes there by `python scripts/ablate.py CONFIG... --seeds ...`
-([repeating the comparison](../training.md)).
+([repeating the comparison](../training-comparison.md)).
 
 {repaired}
 - **Equal**: trunk, input, images, steps and augmentation (`configs/cpu/`). Scored on {scored}, stored crops, threshold 0.5 on the raw sigmoid.

@@ -167,7 +167,7 @@ def _per_row(path: str | None, table: LabelledFiles) -> Any:
         return None
     file = per_row_file(path, table)
     if not file.is_file():
-        raise DataError(f"No cached array at {file}. `lineament prepare` makes it (docs/training.md).")
+        raise DataError(f"No cached array at {file}. `lineament prepare` makes it (docs/training-device.md).")
     array = np.load(file, mmap_mode="r")
     if len(array) != len(table):
         raise DataError(f"{file} holds {len(array)} rows, the data {len(table)}. Make it again.")
