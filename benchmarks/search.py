@@ -1,9 +1,10 @@
 """How fast and how good search is: writes docs/benchmarks/search.md and search.json.
 
-    python benchmarks/search.py [--faces 1000000] [--predictions val.parquet] [--out docs/benchmarks]
+    python benchmarks/search.py [--faces 1000000] [--records 20000 200000] [--threads 1] [--predictions val.parquet] [--out docs/benchmarks]
 
 Speed needs no weights: synthetic faces whose 40 probabilities are correlated as a factor model makes them. Retrieval quality needs a
-prediction file with targets (`lineament evaluate ... --predictions FILE` on the official validation images). Run it on a quiet machine.
+prediction file with targets (`lineament evaluate ... --predictions FILE` on the official validation images); without one, what an earlier run
+found of it is kept, with that run's command. Run it on a quiet machine, or say with --note what else ran.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import itertools
 import json
 import os
 import platform
+import shlex
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import search_rows
 from PIL import Image
 
 from lineament.decision.layer import sigmoid
@@ -105,13 +108,15 @@ def latencies(db: Path, threads: int | None) -> dict[str, Any]:
         rows = {}
         for query in QUERIES:
             index.search(query)
-            times = []
+            times, spent = [], []
             for _ in range(REPEATS):
-                began = time.perf_counter()
+                began, busy = time.perf_counter(), time.process_time()
                 found = index.search(query)
                 times.append((time.perf_counter() - began) * 1e3)
-            rows[query] = {"median_ms": float(np.median(times)), "p95_ms": float(np.percentile(times, 95)), "matched": found.matched}
-        pages = {offset: page_ms(index, offset) for offset in (50, 5_000, 50_000)}
+                spent.append((time.process_time() - busy) * 1e3)
+            own = {"median_ms": float(np.median(times)), "p95_ms": float(np.percentile(times, 95)), "cpu_ms": float(np.median(spent))}
+            rows[query] = own | {"matched": found.matched}
+        pages = {offset: page_ms(index, offset) for offset in (0, 50, 5_000, 50_000, 500_000, 950_000)}
     return {
         "open_and_first_ms": first,
         "queries": rows,
@@ -120,14 +125,15 @@ def latencies(db: Path, threads: int | None) -> dict[str, Any]:
     }
 
 
-def page_ms(index: Index, offset: int) -> float:
-    """Return the median milliseconds of a page of every face, `offset` hits down, where all of them are ranked."""
-    times = []
-    for _ in range(REPEATS // 3):
-        began = time.perf_counter()
+def page_ms(index: Index, offset: int) -> dict[str, float]:
+    """Return the median milliseconds, and those of the processor, of a page of every face, `offset` hits down, where all of them are ranked."""
+    times, spent = [], []
+    for _ in range(REPEATS):
+        began, busy = time.perf_counter(), time.process_time()
         index.search("smiling and eyeglasses", loose=True, offset=offset)
         times.append((time.perf_counter() - began) * 1e3)
-    return float(np.median(times))
+        spent.append((time.process_time() - busy) * 1e3)
+    return {"median_ms": float(np.median(times)), "cpu_ms": float(np.median(spent))}
 
 
 class InstantModel:
@@ -219,17 +225,19 @@ def markdown(result: Mapping[str, Any]) -> str:
     """Return the page for people."""
     speed, rates, lines = result["speed"], result["build"], []
     lines += ["# Search", "", "<!-- written by benchmarks/search.py: do not edit -->", "", f"`{result['command']}`", ""]
-    lines += [f"On {result['machine']}.", "", "## Speed", ""]
+    lines += [f"On {result['machine']}.{' ' + result['note'] if result.get('note') else ''}", "", "## Speed", ""]
     lines += [
         f"An index of {speed['faces']:,} synthetic faces with 40 correlated probabilities each, one face per photo; the 50 best of every query,",
-        f"with the number of matches counted. Warm: median of {REPEATS} calls of `Index.search` after one. Target: under 300 ms.", "",
-        "| query | matches | median ms | p95 ms |", "|---|---:|---:|---:|",
+        f"with the number of matches counted. Warm: median of {REPEATS} calls of `Index.search` after one, {threads_in_words(speed)}. "
+        "Target: under 300 ms.", "",
+        "| query | matches | median ms | p95 ms | ms of processor |", "|---|---:|---:|---:|---:|",
     ]  # fmt: skip
     for query, row in speed["queries"].items():
-        lines.append(f"| `{query}` | {row['matched']:,} | {row['median_ms']:.0f} | {row['p95_ms']:.0f} |")
+        lines.append(f"| `{query}` | {row['matched']:,} | {row['median_ms']:.0f} | {row['p95_ms']:.0f} | {row['cpu_ms']:.0f} |")
     lines += [
-        "", "A page of 50 further down, every face ranked (`--loose --offset N`): "
-        + ", ".join(f"{ms:.0f} ms after {int(offset):,}" for offset, ms in speed["pages_ms"].items()) + ".",
+        "", f"A page of 50 where every face is ranked (`--loose --offset N`), median of {REPEATS}. Target: under 300 ms.", "",
+        "| after | median ms | ms of processor |", "|---:|---:|---:|",
+        *(f"| {int(offset):,} | {page['median_ms']:.0f} | {page['cpu_ms']:.0f} |" for offset, page in speed["pages_ms"].items()),
         "", f"- Median over the queries: {speed['median_ms']:.0f} ms; opening the file and the first query: {speed['open_and_first_ms']:.0f} ms.",
         f"- Index: {speed['bytes'] / 1e6:.0f} MB, {speed['bytes'] / speed['faces']:.0f} bytes per face.",
         f"- Forgetting one photo of it (`lineament forget`: the file is written anew): {speed['erase_s']:.1f} s.",
@@ -237,7 +245,21 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"- `build_index` with a network that answers at once, {rates['photos']:,} small photos: {rates['first_run_per_s']:,.0f} photos per second;",
         f"  again with nothing changed: {rates['unchanged_run_per_s']:,.0f} photos per second.", "",
     ]  # fmt: skip
+    lines += search_rows.lines(result["records"]) if result.get("records") else []
     return "\n".join(lines + _retrieval_lines(result.get("retrieval"))) + "\n"
+
+
+def threads_in_words(speed: Mapping[str, Any]) -> str:
+    return "as many threads as processors" if speed.get("threads") is None else f"threads: {speed['threads']}"
+
+
+def processor() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        found = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+    except OSError:
+        found = []
+    return found[0].partition(":")[2].strip() if found else platform.processor() or platform.machine()
 
 
 def _retrieval_lines(found: Mapping[str, Any] | None) -> list[str]:
@@ -245,7 +267,7 @@ def _retrieval_lines(found: Mapping[str, Any] | None) -> list[str]:
         return ["## Retrieval quality", "", "Not measured in this run: no prediction file was given."]
     probabilities = "calibrated" if found["calibrated"] else "uncalibrated"
     lines = [
-        "## Retrieval quality", "",
+        "## Retrieval quality", "", f"By `{found['command']}`.",
         f"{found['images']:,} labelled images, {probabilities} probabilities of {found['model']} (data {found['data']}).",
         f"{found['queries']} queries of two and three attributes of the default profile, a quarter of the terms negated, drawn with a fixed",
         "seed among those that 10 images to half of all images meet.",
@@ -259,6 +281,15 @@ def _retrieval_lines(found: Mapping[str, Any] | None) -> list[str]:
     return [*lines, "", "Examples: " + "; ".join(f"`{query}`" for query in found["examples"]) + "."]
 
 
+def through_the_commands(counts: list[int], threads: int) -> list[dict[str, Any]]:
+    """Measure made records of the shipped model's name, a few and many."""
+    import lineament
+
+    name = lineament.load().id
+    with tempfile.TemporaryDirectory() as folder:
+        return [search_rows.measure(count, Path(folder), name, synthetic, threads) for count in counts]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=1_000_000)
@@ -266,6 +297,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--records", type=int, nargs="*", default=[20_000, 200_000], help="made records to send through the commands")
+    parser.add_argument("--note", help="what else ran on the machine")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         db = Path(folder) / "big.duckdb"
@@ -273,14 +306,19 @@ def main() -> None:
         began = time.perf_counter()
         rewrite(db, without=[0])
         erased = time.perf_counter() - began
-        speed = {"erase_s": erased, "faces": args.faces, "write_s": written, "bytes": db.stat().st_size, **latencies(db, args.threads)}
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, DuckDB {version('duckdb')}"
+        speed = {"erase_s": erased, "faces": args.faces, "write_s": written, "bytes": db.stat().st_size, "threads": args.threads}
+        speed |= latencies(db, args.threads)
+    cpus = f"{os.cpu_count()} CPUs ({processor()})"
+    machine = f"{platform.system()} {platform.machine()}, {cpus}, Python {platform.python_version()}, DuckDB {version('duckdb')}"
     result: dict[str, Any] = {
-        "command": " ".join(["python", "benchmarks/search.py", *(Path(a).name if "/" in a else a for a in sys.argv[1:])]), "machine": machine,
-        "speed": speed, "build": build_rates(args.photos),
+        "command": shlex.join(["python", "benchmarks/search.py", *(Path(a).name if "/" in a else a for a in sys.argv[1:])]), "machine": machine,
+        "note": args.note, "speed": speed, "build": build_rates(args.photos), "records": through_the_commands(args.records, args.threads or 1),
     }  # fmt: skip
     if args.predictions is not None:
-        result["retrieval"] = retrieval(args.predictions, np.random.default_rng(6))
+        result["retrieval"] = retrieval(args.predictions, np.random.default_rng(6)) | {"command": result["command"]}
+    elif (earlier := args.out / "search.json").is_file():
+        before = json.loads(earlier.read_text(encoding="utf-8"))
+        result |= {"retrieval": {"command": before["command"], **before["retrieval"]}} if "retrieval" in before else {}
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "search.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     (args.out / "search.md").write_text(markdown(result), encoding="utf-8")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +15,13 @@ from lineament.cli import options
 from lineament.errors import UsageError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from lineament.search.bursts import RankedShot
-    from lineament.search.index import Index, SearchResult
+    from lineament.search.index import Index, Ranked
+
+TABLE_ROWS = 1000
+"""Rows of a table in the terminal: a longer result comes as several, or, where a file has it all, as its beginning."""
 
 
 def command(
@@ -69,18 +75,19 @@ def command(
     with Index(db, threads=threads) as index:
         if best_shot:
             groups = index.best_shots(query, profile=profile, thresholds=given)
-            _write_bursts(groups[offset : offset + limit], len(groups), index, json_file, html, sheet, quiet)
+            _write_bursts(groups[offset : offset + limit], len(groups), index, json_file, html, sheet, quiet, offset)
             return
+        chosen: dict[str, Any] = {"profile": profile, "limit": limit, "offset": offset, "thresholds": given}
         if like is not None:
             report, digest = _analyze(like, index, model, runtime, precision, threads, with_ or [])
-            found = index.like(report, query, face=face, profile=profile, limit=limit, offset=offset, thresholds=given, exclude_sha256=digest)
+            found = index.rank_like(report, query, face=face, exclude_sha256=digest, **chosen)
         else:
-            found = index.search(query, profile=profile, limit=limit, offset=offset, loose=loose, thresholds=given)
-    if csv is not None:
-        write_csv(found, csv)
-    if parquet is not None:
-        write_parquet(found, parquet)
-    _write_found(found, json_file, html, sheet, quiet)
+            found = index.rank(query, loose=loose, **chosen)
+        if csv is not None:
+            write_csv(found, csv)
+        if parquet is not None:
+            write_parquet(found, parquet)
+        _write_found(found, json_file, html, sheet, quiet, any_file=any((json_file, csv, parquet)))
 
 
 def read_thresholds(path: Path) -> Mapping[str, float]:
@@ -110,17 +117,27 @@ def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str
     return loaded.analyze(photo), sha256_of_photo(str(photo))
 
 
-def _write_found(found: SearchResult, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool) -> None:
+def _write_found(found: Ranked, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool, *, any_file: bool) -> None:
     from lineament.search.gallery import hits_page
+    from lineament.search.hit_table import write_json
     from lineament.search.thumbnails import hits_sheet, table
 
-    _write_files(found.to_dict(), json_file, html, sheet, lambda: hits_page(found), lambda: hits_sheet(found))
+    if json_file is not None:
+        with _opened(json_file) as file:
+            write_json(found, file)
+    if html is not None or sheet is not None:
+        whole = found.whole()
+        _write_files(html, sheet, lambda: hits_page(whole), lambda: hits_sheet(whole))
+    head, first = found.head, next(found.parts(TABLE_ROWS))
     if json_file is None or str(json_file) != "-":
-        _print(table(found) if found.hits else "No face matches. Fewer terms, or --loose to rank every face.")
+        for part in [first] if any_file else found.parts(TABLE_ROWS):
+            _print(table(part) if part.hits else "No face matches. Fewer terms, or --loose to rank every face.")
+        if any_file and len(found) > TABLE_ROWS and not quiet:
+            typer.echo(f"The first {TABLE_ROWS} are printed; the files have all {len(found)}.", err=True)
     if not quiet:
         typer.echo(
-            f"{found.matched} faces in {found.photos} photos match, {_shown(len(found.hits), found.offset)}; {found.indexed_faces} faces indexed "
-            f"by {found.model}.", err=True,
+            f"{head.matched} faces in {head.photos} photos match, {_shown(len(found), head.offset)}; {head.indexed_faces} faces indexed "
+            f"by {head.model}.", err=True,
         )  # fmt: skip
 
 
@@ -129,34 +146,41 @@ def _shown(count: int, offset: int) -> str:
 
 
 def _write_bursts(
-    groups: Sequence[Sequence[RankedShot]], total: int, index: Index, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool
-) -> None:
+    groups: Sequence[Sequence[RankedShot]], total: int, index: Index, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool,
+    offset: int,
+) -> None:  # fmt: skip
     from lineament.search.gallery import bursts_page
     from lineament.search.thumbnails import burst_table, bursts_sheet
 
-    record = {
-        "schema_version": 1, "model": index.meta.model, "bursts": [[entry.to_dict() for entry in group] for group in groups],
-    }  # fmt: skip
-    _write_files(record, json_file, html, sheet, lambda: bursts_page(groups, index.meta.model), lambda: bursts_sheet(groups, index.meta.model))
+    model = index.meta.model
+    record = {"schema_version": 1, "model": model, "bursts": [[entry.to_dict() for entry in group] for group in groups]}
+    if json_file is not None:  # names that are no text stay escapes: \udcff is JSON, and survives the round trip
+        with _opened(json_file) as file:
+            file.write((json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
+    _write_files(html, sheet, lambda: bursts_page(groups, model, offset), lambda: bursts_sheet(groups, model, offset))
     if json_file is None or str(json_file) != "-":
-        _print(burst_table(groups) if groups else "No bursts: no two photos look like one moment.")
+        _print(burst_table(groups, offset) if groups else "No bursts: no two photos look like one moment.")
     if not quiet:
         typer.echo(f"{total} {'burst' if total == 1 else 'bursts'} found, {len(groups)} shown.", err=True)
 
 
-def _write_files(record: dict[str, Any], json_file: Path | None, html: Path | None, sheet: Path | None, page: Any, picture: Any) -> None:
+def _write_files(html: Path | None, sheet: Path | None, page: Callable[[], str], picture: Callable[[], Image]) -> None:
     """Write the files asked for; pages and sheets are made only then, since they read the photos."""
-    if json_file is not None:  # names that are no text stay escapes: \udcff is JSON, and survives the round trip
-        data = (json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
-        if str(json_file) == "-":
-            sys.stdout.buffer.write(data)
-            sys.stdout.flush()
-        else:
-            json_file.write_bytes(data)
     if html is not None:
         html.write_text(page(), encoding="utf-8")
     if sheet is not None:
         picture().save(sheet, "PNG")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write, stdout for `-`."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+    else:
+        with path.open("wb") as file:
+            yield file
 
 
 def _print(what: Any) -> None:

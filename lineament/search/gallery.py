@@ -48,17 +48,17 @@ document.addEventListener("keydown",event=>{
 
 def hits_page(found: SearchResult) -> str:
     """Return the hits as a self-contained page: face, score, file and the probabilities that the query names."""
-    cards = "".join(_hit_card(rank, hit, found) for rank, hit in enumerate(found.hits, 1))
-    facts = f"{found.matched} faces in {found.photos} photos match; {len(found.hits)} shown, best first. Index of {found.indexed_faces} faces."
+    cards = "".join(_hit_card(rank, hit, found) for rank, hit in found.numbered())
+    facts = f"{found.matched} faces in {found.photos} photos match; {found.shown}, best first. Index of {found.indexed_faces} faces."
     none = "<p><strong>No face matches.</strong> Try fewer terms, or --loose to rank every face.</p>"
     body = f'<ol class="hits">{cards}</ol>' if cards else none
     return _page(found.query or "every face", [facts, f"Model {found.model}, profile {found.profile}."], body)
 
 
-def bursts_page(groups: Sequence[Sequence[RankedShot]], model: str) -> str:
-    """Return bursts as a self-contained page, the best shot of each first."""
+def bursts_page(groups: Sequence[Sequence[RankedShot]], model: str, offset: int = 0) -> str:
+    """Return bursts as a self-contained page, the best shot of each first; numbered on from `offset`."""
     parts = []
-    for number, group in enumerate(groups, 1):
+    for number, group in enumerate(groups, offset + 1):
         cards = "".join(_shot_card(place, entry) for place, entry in enumerate(group, 1))
         parts.append(f'<h2>Burst {number}: {len(group)} photos</h2><ol class="hits">{cards}</ol>')
     facts = "Photos of one moment, the one where everyone most likely smiles with open eyes first. Score: the two probabilities multiplied."
@@ -81,13 +81,19 @@ def _shot_card(place: int, entry: RankedShot) -> str:
 
 
 def _card(path: str, picture: str, title: str, rows: str, *, best: bool = False) -> str:
-    name, link = escape(visible(Path(path).name)), escape(Path(path).as_uri(), quote=True)
+    name, link = escape(visible(Path(path).name)), _link(path)
     badge = f'<span class="badge">{escape(title)}</span>'
     more = f'<ul class="small-rows">{rows}</ul>' if rows else ""
     return (
-        f'<li class="hit{" best" if best else ""}"><a href="{link}" title="{escape(visible(path), quote=True)}">'
+        f'<li class="hit{" best" if best else ""}"><a {link} title="{escape(visible(path), quote=True)}">'
         f'<div class="thumb">{picture}{badge}</div><p class="file">{name}</p>{more}</a></li>'
     )
+
+
+def _link(path: str) -> str:
+    """Return the attribute that opens a photo: a file, or an address of the web; others (a store's, a script's) are only reached by keys."""
+    place = Path(path).as_uri() if Path(path).is_absolute() else path if path.startswith(("https://", "http://")) else None
+    return 'tabindex="0"' if place is None else f'href="{escape(visible(place), quote=True)}"'
 
 
 def _bar(name: str, prob: float) -> str:

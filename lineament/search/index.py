@@ -1,6 +1,6 @@
 """The index as it is asked: by attributes, by likeness of attribute profile, or for the best shot of each burst.
 
-    query -> tree -> SQL -> (score, row) of the best -> hits
+    query -> tree -> SQL -> (row, score) of the best -> hits, whole or in parts
 
 Attributes outside the profile are neither searched nor returned. Nothing here can say who a face belongs to (`docs/search.md`).
 """
@@ -8,11 +8,14 @@ Attributes outside the profile are neither searched nor returned. Nothing here c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from lineament.detection.eyes import open_prob
 from lineament.errors import DataError, UsageError
@@ -26,6 +29,8 @@ from lineament.search.sql import Sql, change_sql, column, order_sql, score_sql, 
 from lineament.types import PIXEL_DECIMALS, PROB_DECIMALS, Report
 
 LIMIT = 50
+PART = 4096
+"""Hits that are in memory at once where a long result is written to a file."""
 RESULT_VERSION = 1
 _LISTED = "SELECT unnest(CAST(? AS BIGINT[]))"
 """Fifty numbers as a table: DuckDB turns the semi-join into a filter of the scan, which it does not do with a plain IN list."""
@@ -76,13 +81,23 @@ class SearchResult:
         """Whether faces follow after these hits."""
         return self.offset + len(self.hits) < self.matched
 
+    @property
+    def shown(self) -> str:
+        """Which of the matching faces these are, in words."""
+        count = len(self.hits)
+        return f"{self.offset + 1} to {self.offset + count} shown" if self.offset and count else f"{count} shown"
+
+    def numbered(self) -> Iterator[tuple[int, Hit]]:
+        """Yield each hit with its rank: its place in the whole result, not on this page."""
+        return enumerate(self.hits, self.offset + 1)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON record of `lineament search --json`."""
         return {
             "schema_version": RESULT_VERSION, "query": self.query, "profile": self.profile, "model": self.model,
             "matched_faces": self.matched, "matched_photos": self.photos, "indexed_faces": self.indexed_faces,
             "offset": self.offset, "more": self.more,
-            "hits": [{"rank": rank, **hit.to_dict()} for rank, hit in enumerate(self.hits, self.offset + 1)],
+            "hits": [{"rank": rank, **hit.to_dict()} for rank, hit in self.numbered()],
         }  # fmt: skip
 
 
@@ -117,17 +132,36 @@ class Index:
         Args: loose: bare names only rank, comparisons still filter. thresholds: name -> t, over those of the index's card.
         Raises: QueryError pointing at the word; UsageError for an unknown profile.
         """
+        return self.rank(query, profile=profile, limit=limit, offset=offset, loose=loose, thresholds=thresholds).whole()
+
+    def rank(
+        self, query: str, *, profile: str = "default", limit: int = LIMIT, offset: int = 0, loose: bool = False,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> Ranked:  # fmt: skip
+        """Return what `search` returns, to be read in parts while this index is open: as many hits as there are fit in memory."""
         tree = parse(query, attributes=self.meta.attributes, profile=profile)
         keep = where_sql(tree.where, self._thresholds(thresholds), loose=loose)
-        hits = self._hits(keep, score_sql(tree.where), order_sql(tree.sort), limit, offset, profile)
         mentioned = tuple(dict.fromkeys((*names_in(tree.where), *(key.name for key in tree.sort if key.name in self.meta.attributes))))
-        return self._found(unparse(tree), mentioned, profile, hits, keep, offset)
+        best = self._best(keep, score_sql(tree.where), order_sql(tree.sort), limit, offset)
+        return Ranked(self, self._found(unparse(tree), mentioned, profile, keep, offset), *best)
 
     def like(
         self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT, offset: int = 0,
         thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
     ) -> SearchResult:  # fmt: skip
         """Return the faces whose attribute profile is nearest a photo's, as changed by `but with mustache and without eyeglasses`.
+
+        Args as of `rank_like`.
+        """
+        return self.rank_like(
+            report, change, face=face, profile=profile, limit=limit, offset=offset, thresholds=thresholds, exclude_sha256=exclude_sha256
+        ).whole()
+
+    def rank_like(
+        self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT, offset: int = 0,
+        thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
+    ) -> Ranked:  # fmt: skip
+        """Return what `like` returns, to be read in parts while this index is open.
 
         Args: report: of the photo, by the index's model with profile "all". face: which of its faces, 0 the largest. exclude_sha256:
             leave out files with these bytes (the photo itself). Raises: UsageError for another model or a photo without that face.
@@ -138,9 +172,26 @@ class Index:
         keep, score = change_sql(wanted, own, shown, self._thresholds(thresholds))
         if exclude_sha256 is not None:
             keep = Sql(f"{keep.text} AND file_id NOT IN (SELECT file_id FROM files WHERE sha256 = ?)", (*keep.params, exclude_sha256))
-        hits = self._hits(keep, score, order_sql(()), limit, offset, profile)
         text = " and ".join(f"{'with' if yes else 'without'} {name}" for name, yes in wanted.wanted)
-        return self._found(f"like {report.source}{f' but {text}' if text else ''}", tuple(dict(wanted.wanted)), profile, hits, keep, offset)
+        asked = f"like {report.source}{f' but {text}' if text else ''}"
+        best = self._best(keep, score, order_sql(()), limit, offset)
+        return Ranked(self, self._found(asked, tuple(dict(wanted.wanted)), profile, keep, offset), *best)
+
+    def brings_keys(self) -> bool:
+        """Return whether a photo came with an id or columns of its own."""
+        sql = "SELECT 1 FROM keys WHERE id IS NOT NULL OR columns IS NOT NULL LIMIT 1"
+        return bool(has_keys(self._con) and self._rows(sql, ()))
+
+    def read(self, numbers: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], profile: str) -> tuple[Hit, ...]:
+        """Return the hits of faces that a search ranked, whole rows of these only, in the given order."""
+        shown = in_profile(profile, self.meta.attributes)
+        rows = self._rows(
+            f"WITH best AS (SELECT rowid AS number, * FROM faces WHERE rowid IN ({_LISTED})) SELECT number, roots.path, files.path, face,"
+            f" x1, y1, x2, y2, eye_distance, size, mtime_ns, {self._keys[0]}, {', '.join(column(name) for name in shown)}"
+            f" FROM best JOIN files USING (file_id) JOIN roots USING (root_id){self._keys[1]}", [numbers.tolist()],
+        )  # fmt: skip
+        by_id = {row[0]: row[1:] for row in rows}
+        return tuple(_hit(by_id[number], value, shown) for number, value in zip(numbers.tolist(), scores.tolist(), strict=True))
 
     def best_shots(self, query: str = "", *, profile: str = "default", thresholds: Mapping[str, float] | None = None) -> list[list[RankedShot]]:
         """Return each burst of photos of one moment, ranked by everyone smiling with open eyes (`search/bursts.py` holds both conventions).
@@ -178,27 +229,42 @@ class Index:
         with self._con.cursor() as cursor:  # a cursor of its own: connections are not to be shared between threads
             return cursor.execute(sql, list(params)).fetchall()
 
-    def _hits(self, keep: Sql, score: Sql, order: str, limit: int, offset: int, profile: str) -> tuple[Hit, ...]:
-        """Rank on the few columns that matter, then read the whole rows of the best only."""
+    def _best(self, keep: Sql, score: Sql, order: str, limit: int, offset: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Rank on the few columns that matter: return row numbers and scores, best first."""
         if limit < 1 or offset < 0:
             raise UsageError(f"--limit is at least 1 and --offset at least 0; got {limit} and {offset}.")
-        best = self._rows(
-            f"SELECT rowid, {score.text} AS score FROM faces WHERE {keep.text} ORDER BY {order} LIMIT ? OFFSET ?",
-            (*score.params, *keep.params, limit, offset),
-        )
-        shown = in_profile(profile, self.meta.attributes)
-        rows = self._rows(
-            f"WITH best AS (SELECT rowid AS number, * FROM faces WHERE rowid IN ({_LISTED})) SELECT number, roots.path, files.path, face,"
-            f" x1, y1, x2, y2, eye_distance, size, mtime_ns, {self._keys[0]}, {', '.join(column(name) for name in shown)}"
-            f" FROM best JOIN files USING (file_id) JOIN roots USING (root_id){self._keys[1]}", [[row[0] for row in best]],
-        )  # fmt: skip
-        by_id = {row[0]: row[1:] for row in rows}
-        return tuple(_hit(by_id[number], value, shown) for number, value in best)
+        sql = f"SELECT rowid, {score.text} AS score FROM faces WHERE {keep.text} ORDER BY {order} LIMIT ? OFFSET ?"
+        with self._con.cursor() as cursor:
+            found = cursor.execute(sql, [*score.params, *keep.params, limit, offset]).fetchnumpy()
+        return np.asarray(found["rowid"], np.int64), np.asarray(found["score"], np.float64)
 
-    def _found(self, query: str, mentioned: tuple[str, ...], profile: str, hits: tuple[Hit, ...], keep: Sql, offset: int) -> SearchResult:
+    def _found(self, query: str, mentioned: tuple[str, ...], profile: str, keep: Sql, offset: int) -> SearchResult:
         counted = f"SELECT count(*), count(DISTINCT file_id), (SELECT count(*) FROM faces) FROM faces WHERE {keep.text}"
         matched, photos, faces = self._rows(counted, keep.params)[0]
-        return SearchResult(query, mentioned, profile, self.meta.model, hits, matched, photos, faces, offset)
+        return SearchResult(query, mentioned, profile, self.meta.model, (), matched, photos, faces, offset)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A search that is ranked, its hits read when asked for: in parts, in order, as often as wanted. head: the result without its hits."""
+
+    index: Index
+    head: SearchResult
+    numbers: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def parts(self, size: int = PART) -> Iterator[SearchResult]:
+        """Yield the result in parts of at most `size` hits, each with its own offset; one without hits where there are none."""
+        for start in range(0, max(len(self), 1), size):
+            hits = self.index.read(self.numbers[start : start + size], self.scores[start : start + size], self.head.profile)
+            yield replace(self.head, hits=hits, offset=self.head.offset + start)
+
+    def whole(self) -> SearchResult:
+        """Return the result with all of its hits."""
+        return replace(self.head, hits=self.index.read(self.numbers, self.scores, self.head.profile))
 
 
 def _shot(row: tuple[Any, ...]) -> Shot:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lineament.inputs.item import SEPARATOR
 from lineament.search.bursts import RankedShot
 from lineament.search.index import Hit, SearchResult
 from lineament.visual.contact_sheet import Thumbnail, Tile, contact_sheet, photo_of, visible
@@ -47,7 +48,8 @@ def _photo(path: str, size: int | None = None, mtime_ns: int | None = None, max_
     try:
         seen = os.stat(path)  # noqa: PTH116
     except OSError:
-        return None, "the file is gone or cannot be read"
+        elsewhere = "://" in path or SEPARATOR in path
+        return None, "no file of its own: it lies in an archive, a table or a store" if elsewhere else "the file is gone or cannot be read"
     if size is not None and (seen.st_size, seen.st_mtime_ns) != (size, mtime_ns):
         return None, "changed since it was indexed"
     found = photo_of(path, max_side=max_side)
@@ -65,14 +67,14 @@ def table(found: SearchResult, *, columns: int = 6) -> Table:
         rows.add_column(title, justify="right", no_wrap=True)
     rows.add_column("Face", justify="right")
     rows.add_column("Photo", overflow="fold")
-    for rank, hit in enumerate(found.hits, 1):
+    for rank, hit in found.numbered():
         numbers = [str(rank), f"{hit.score:.3f}", *(f"{hit.attributes[name]:.2f}" for name in named), str(hit.face)]
         rows.add_row(*numbers, Text(visible(hit.path)))
     return rows
 
 
-def burst_table(groups: Iterable[Sequence[RankedShot]]) -> Table:
-    """Return bursts as a table, the best shot of each first."""
+def burst_table(groups: Iterable[Sequence[RankedShot]], offset: int = 0) -> Table:
+    """Return bursts as a table, the best shot of each first; numbered on from `offset`."""
     from rich.table import Table
     from rich.text import Text
 
@@ -80,7 +82,7 @@ def burst_table(groups: Iterable[Sequence[RankedShot]]) -> Table:
     for title in ("Burst", "Place", "Score", "Everyone smiles", "Eyes open", "Faces"):
         rows.add_column(title, justify="right")
     rows.add_column("Photo", overflow="fold")
-    for number, group in enumerate(groups, 1):
+    for number, group in enumerate(groups, offset + 1):
         for place, entry in enumerate(group, 1):
             style = "bold" if place == 1 else "dim"
             numbers = (f"{value:.3f}" for value in (entry.score, entry.smiling, entry.eyes_open))
@@ -94,19 +96,19 @@ def _shown(found: SearchResult) -> frozenset[str]:
 
 def hits_sheet(found: SearchResult, *, size: int = 160) -> Image:
     """Return hits as a contact sheet: the query, the index and the date on top, rank and score under each face."""
-    tiles = [Tile(thumbnail(hit, size), f"{rank}   {hit.score:.3f}\n{Path(hit.path).name}") for rank, hit in enumerate(found.hits, 1)]
+    tiles = [Tile(thumbnail(hit, size), f"{rank}   {hit.score:.3f}\n{Path(hit.path).name}") for rank, hit in found.numbered()]
     facts = [
-        f"{found.matched} faces in {found.photos} photos match, {len(found.hits)} shown, best first. Index of {found.indexed_faces} faces.",
+        f"{found.matched} faces in {found.photos} photos match, {found.shown}, best first. Index of {found.indexed_faces} faces.",
         f"Model {found.model}, profile {found.profile}.",
     ]
     return contact_sheet(tiles, title=f"Search: {found.query or 'every face'}", facts=facts, size=(size, size))
 
 
-def bursts_sheet(groups: Sequence[Sequence[RankedShot]], model: str, *, size: int = 160) -> Image:
+def bursts_sheet(groups: Sequence[Sequence[RankedShot]], model: str, offset: int = 0, *, size: int = 160) -> Image:
     """Return bursts as a contact sheet: burst, place and score under each photo."""
     tiles = [
         Tile(photo_thumbnail(entry.shot.path, size), f"{number}.{place}   {entry.score:.3f}\n{Path(entry.shot.path).name}")
-        for number, group in enumerate(groups, 1)
+        for number, group in enumerate(groups, offset + 1)
         for place, entry in enumerate(group, 1)
     ]
     fact = f"{len(groups)} bursts; the photo where everyone most likely smiles with open eyes stands first in each. Model {model}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -76,6 +78,65 @@ def test_records_that_are_gone_leave_the_index_and_its_bytes(network: Path, phot
     assert str(photos / "in" / "0.png").encode() not in db.read_bytes()
     assert forget(db, [photos / "in" / "5.png"]).photos == 1
     assert str(photos / "in" / "5.png").encode() not in db.read_bytes()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from lineament.runtime.onnx_file import read_card
+from lineament.search import build_sources
+
+def progress(done, total):
+    if done == 5:
+        os._exit(9)
+
+build_sources.RECORDS_BATCH = 2
+network, model, records, db = sys.argv[1:]
+build_sources.build_from_records(records, db, model, read_card(Path(network)), progress=progress)
+"""
+
+
+def test_a_kill_in_the_middle_of_the_records_goes_on_from_there(network: Path, photos: Path) -> None:
+    out, db = photos / "out.jsonl", photos / "killed.duckdb"
+    run(network, "analyze", photos / "in", "--faces", "aligned", "--profile", "all", "--jsonl", out)
+    model = json.loads(out.read_text().splitlines()[0])["model"]
+    done = subprocess.run([sys.executable, "-c", KILLED, network, model, out, db], check=False)
+    assert done.returncode == 9
+    assert f"2 added, 0 changed, {COUNT - 2} unchanged" in run(network, "index", "--from", out, "--db", db).output
+    run(network, "index", "--from", out, "--db", photos / "whole.duckdb")
+    assert probs(db) == probs(photos / "whole.duckdb")
+    assert len(probs(db)) == COUNT
+
+
+def test_an_interrupt_keeps_the_records_that_were_read(network: Path, photos: Path) -> None:
+    from lineament.runtime.onnx_file import read_card
+
+    def progress(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    out, db = photos / "out.jsonl", photos / "faces.duckdb"
+    run(network, "analyze", photos / "in", "--faces", "aligned", "--profile", "all", "--jsonl", out)
+    model = json.loads(out.read_text().splitlines()[0])["model"]
+    with pytest.raises(KeyboardInterrupt):
+        build_from_records(out, db, model, read_card(network), progress=progress)
+    assert f"{COUNT - 3} added, 0 changed, 3 unchanged" in run(network, "index", "--from", out, "--db", db).output
+
+
+def test_photos_of_a_store_and_of_an_archive_have_a_place_in_the_gallery(network: Path, photos: Path) -> None:
+    out, db = photos / "out.jsonl", photos / "faces.duckdb"
+    run(network, "analyze", photos / "in", "--faces", "aligned", "--jsonl", out)
+    lines = out.read_text().splitlines(keepends=True)
+    for number, place in enumerate(("s3://shop/a.png", "https://shop.example/a.png", f"{photos}/t.tar::in/2.png", "javascript://a%0aalert(1)")):
+        lines[number] = json.dumps(json.loads(lines[number]) | {"source": place}) + "\n"
+    out.write_text("".join(lines))
+    run(network, "index", "--from", out, "--db", db)
+    assert CliRunner().invoke(app, ["search", str(db), "", "--html", str(photos / "g.html")]).exit_code == 0
+    page = (photos / "g.html").read_text("utf-8")
+    assert 'href="https://shop.example/a.png"' in page
+    assert 'href="s3:' not in page
+    assert 'href="javascript' not in page
+    assert page.count("it lies in an archive, a table or a store") == 4
 
 
 def test_an_archive_and_a_table_become_an_index(network: Path, photos: Path) -> None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from lineament.cli import app
 from lineament.errors import UsageError
 from lineament.search.build import build_index
-from lineament.search.index import Index
+from lineament.search.hit_table import write_json
+from lineament.search.index import Index, Ranked
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,38 @@ def test_hits_as_tables_say_what_json_says(db: Path, tmp_path: Path) -> None:
     assert [hit["file"] for hit in hits] == [row["file"] for row in rows] == [row["file"] for row in table]
     assert [hit["attributes"]["Smiling"] for hit in hits] == [float(row["prob_Smiling"]) for row in rows] == [row["prob_Smiling"] for row in table]
     assert [hit["box_xyxy"] for hit in hits] == [[row[name] for name in ("x1", "y1", "x2", "y2")] for row in table]
+
+
+@pytest.mark.parametrize("query", ["smiling sort by bald", "smiling > 0.99999"])
+def test_parts_write_what_the_whole_would(query: str, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Index(db, threads=1) as index:
+        whole = index.search(query, limit=30, offset=2)
+        monkeypatch.setattr(Ranked.parts, "__defaults__", (4,))
+        ranked = index.rank(query, limit=30, offset=2)
+        assert [hit for part in ranked.parts() for hit in part.hits] == list(whole.hits)
+        with (tmp_path / "hits.json").open("wb") as file:
+            write_json(ranked, file)
+    assert (tmp_path / "hits.json").read_text("utf-8") == json.dumps(whole.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+def page_of_files(db: Path, folder: Path, offset: int, size: int) -> tuple[list[dict[str, object]], list[str], list[dict[str, object]]]:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    outs = [f"--{kind}={folder / f'page.{kind}'}" for kind in ("json", "csv", "parquet", "html")]
+    done = CliRunner().invoke(app, ["search", str(db), "smiling", f"--limit={size}", f"--offset={offset}", *outs])
+    assert done.exit_code == 0, done.output
+    lines = (folder / "page.csv").read_text("utf-8").splitlines()[1:]
+    html = (folder / "page.html").read_text("utf-8")
+    assert all(f">{rank}. score" in html for rank in range(offset + 1, offset + 1 + len(lines))), "the gallery counts on from the page before"
+    return json.loads((folder / "page.json").read_text("utf-8"))["hits"], lines, parquet.read_table(folder / "page.parquet").to_pylist()
+
+
+def test_pages_of_the_command_put_together_are_the_whole_result_in_every_file(db: Path, tmp_path: Path) -> None:
+    whole = page_of_files(db, tmp_path, 0, 1000)
+    total = len(whole[0])
+    pages = [page_of_files(db, tmp_path, offset, 3) for offset in range(0, total + 3, 3)]
+    for kind, everything in enumerate(whole):
+        assert [row for page in pages for row in page[kind]] == everything
+    assert total > 6
 
 
 def test_no_hits_are_tables_with_a_header(db: Path, tmp_path: Path) -> None:
