@@ -21,7 +21,15 @@ ROOT = Path(__file__).resolve().parent.parent
 BESIDE = {"CONTRIBUTING.md": "about/contributing.md", "CHANGELOG.md": "about/release-notes.md", "THIRD_PARTY.md": "about/third-party.md"}
 """Files of the repository's root that are pages of the site."""
 START = ("index.md", "getting-started.md", "how-it-works.md", "models.md", "model-card.md", "platform.md")
-TRAINING = ("training.md", "training-data.md", "training-configs.md", "training-device.md", "training-resume.md", "training-comparison.md")
+TRAINING = (
+    "training.md",
+    "training-data.md",
+    "training-configs.md",
+    "training-device.md",
+    "training-resume.md",
+    "reproduce.md",
+    "training-comparison.md",
+)
 """Pages of one guide, in the order of a reader's questions."""
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 

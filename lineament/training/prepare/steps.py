@@ -93,22 +93,22 @@ class Preparation:
         """Yield what is not there, in the order in which it can be made."""
         config, table = self.config, load_rows(self.config).table
         data, wanted, rows = config.data, config.model.options.get("region_weights"), len(table)
+        sizes = part_sizes(config, rows, table.targets.shape[1])
         if data.cache is not None:
             path = crop_file(table, expand(data.cache), cache_kind(data.align))
             shape = (rows, 3, *CROP_SIZE)
             if crops_complete(path, shape):
                 table = self._images().table
             else:
-                yield Part("decoded crops", path, int(np.prod(shape, dtype=np.int64)), self._images)
+                yield Part("decoded crops", path, sizes["decoded crops"], self._images)
         if data.landmarks is not None and not (path := per_row_file(data.landmarks, table)).is_file():
-            yield Part("landmarks", path, 8 * rows * landmarks_of(config), partial(self._landmarks, path))
+            yield Part("landmarks", path, sizes["landmarks"], partial(self._landmarks, path))
         if wanted is not None and not (path := expand(str(wanted))).is_file():
-            yield Part("the region network", path, 40_000_000, partial(self._region_network, path))
+            yield Part("the region network", path, sizes["the region network"], partial(self._region_network, path))
         if data.regions is not None and not (path := per_row_file(data.regions, table)).is_file():
-            size = rows * len(GROUPS) * caches.REGION_HW[0] * caches.REGION_HW[1]
-            yield Part(f"masks ({config.prepare.masks})", path, size, partial(self._masks, path))
+            yield Part(f"masks ({config.prepare.masks})", path, sizes["masks"], partial(self._masks, path))
         if config.loss.teacher is not None and not (path := per_row_file(config.loss.teacher, table)).is_file():
-            yield Part("the teachers' answers", path, 2 * table.targets.size, partial(self._teacher, path))
+            yield Part("the teachers' answers", path, sizes["the teachers' answers"], partial(self._teacher, path))
 
     # ---- how each is made ---------------------------------------------------------------------------------------------------------
 
@@ -179,6 +179,22 @@ class Part:
     path: Path
     size: int
     make: Callable[[], Any]
+
+
+def part_sizes(config: TrainConfig, rows: int, attributes: int) -> dict[str, int]:
+    """Return about how many bytes each part that a config names takes for `rows` images."""
+    data, sizes = config.data, dict[str, int]()
+    if data.cache is not None:
+        sizes["decoded crops"] = 3 * CROP_SIZE[0] * CROP_SIZE[1] * rows
+    if data.landmarks is not None:
+        sizes["landmarks"] = 8 * rows * landmarks_of(config)
+    if config.model.options.get("region_weights") is not None:
+        sizes["the region network"] = 40_000_000
+    if data.regions is not None:
+        sizes["masks"] = rows * len(GROUPS) * caches.REGION_HW[0] * caches.REGION_HW[1]
+    if config.loss.teacher is not None:
+        sizes["the teachers' answers"] = 2 * rows * attributes
+    return sizes
 
 
 def landmarks_of(config: TrainConfig) -> int:
