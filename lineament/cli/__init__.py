@@ -17,7 +17,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from lineament.errors import LineamentError, UsageError
+from lineament.errors import ConfigError, LineamentError, UsageError
 
 COMMANDS: dict[str, str] = {
     "analyze": "Answer the attributes of every face in photos, folders or lists.",
@@ -77,21 +77,37 @@ class LazyGroup(TyperGroup):
             raise typer.Exit(1) from error
 
 
-class LocalPaths(TyperCommand):
-    """A command that refuses an address where it takes a local file: `s3://bucket/x` would become a folder called `s3:`."""
+class OneCommand(TyperCommand):
+    """A command that refuses an address where it takes a local file (`s3://bucket/x` would become a folder called `s3:`), and whose errors name
+    options as they are typed."""
 
     def invoke(self, ctx: Any) -> Any:
+        self._refuse_addresses(ctx)
+        try:
+            return super().invoke(ctx)
+        except ConfigError:  # names the key of a file
+            raise
+        except UsageError as error:
+            error.args = (self._as_typed(str(error)), *error.args[1:])
+            raise
+
+    def _as_typed(self, message: str) -> str:
+        """Return the message of a setting out of bounds (`small_faces must be ...`) with its option (`--small-faces`) in place of the setting."""
+        word, must, rest = message.partition(" must be ")
+        options = {param.name: max(param.opts, key=len) for param in self.params if param.param_type_name == "option"}
+        return f"{options.get(word, word)}{must}{rest}"
+
+    def _refuse_addresses(self, ctx: Any) -> None:
         for value in ctx.params.values():
             for one in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(one, Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(/|$)", str(one)) and not one.exists():
                     raise UsageError(f"{one} is an address, and this takes a local file or folder. Name one, and copy it there or from there.")
-        return super().invoke(ctx)
 
 
 def _load(name: str) -> Any:
     module = import_module(f"lineament.cli.{name.replace('-', '_')}")
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    single.command(name, cls=LocalPaths)(module.command)
+    single.command(name, cls=OneCommand)(module.command)
     return typer.main.get_command(single)
 
 

@@ -11,7 +11,7 @@ from lineament.errors import ModelFileError
 
 
 def command(json_file: options.JsonFile = None) -> None:
-    """List the models that can be named with --model: where each came from, file, size, architecture, measured accuracy, licence."""
+    """List the models that can be named with --model: where each came from, file, size, architecture, measured accuracy, licence in short."""
     from rich.table import Table
 
     from lineament.cli.output import show, write_json
@@ -34,9 +34,27 @@ def command(json_file: options.JsonFile = None) -> None:
         table.add_column(column, justify="right" if column in ("MB", "accuracy") else "left")
     for row in rows:
         accuracy = "-" if row["mean_accuracy"] is None else f"{100 * row['mean_accuracy']:.2f} %"
-        texts = [row["name"], row["id"], row["precision"], f"{row['bytes'] / 1e6:.1f}", accuracy, row["architecture"], row["origin"], row["licence"]]
+        texts = [
+            row["name"],
+            row["id"],
+            row["precision"],
+            f"{row['bytes'] / 1e6:.1f}",
+            accuracy,
+            row["architecture"],
+            row["origin"],
+            short_licence(row["licence"]),
+        ]
         table.add_row(*texts)
     show(table, [], to_stderr=False, quiet=False)
+
+
+def short_licence(sentence: str) -> str:
+    """Return what a licence comes down to; the whole sentence is in `--json` and in the card.
+
+    >>> short_licence("for research only; CelebA is non-commercial research data, and weights derived from it inherit the doubt")
+    'research only'
+    """
+    return sentence.partition(";")[0].removeprefix("for ").strip()
 
 
 def _row(entry: Any) -> dict[str, Any]:

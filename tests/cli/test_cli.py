@@ -205,7 +205,9 @@ def test_shards_and_resume_through_the_command_line(analyze: Any) -> None:
     refused = analyze("in", "--jsonl", "whole.jsonl", "--resume", "--small-faces", "always")
     assert refused.exit_code == 2
     assert "small_faces was 'auto', is 'always'" in refused.stderr
-    assert analyze("in", "--jsonl", "other.jsonl", "--small-faces", "perhaps").exit_code == 2
+    unknown = analyze("in", "--jsonl", "other.jsonl", "--small-faces", "perhaps")
+    assert (unknown.exit_code, unknown.stderr) == (2, "lineament: --small-faces must be never, auto or always, not 'perhaps'.\n")
+    assert "--keep must be all" in analyze("in", "--jsonl", "other.jsonl", "--keep", "most").stderr
     assert Path("whole.jsonl").read_bytes() == whole
 
 
@@ -232,6 +234,20 @@ def test_an_empty_folder_is_said(analyze: Any) -> None:
     done = analyze("empty", "--jsonl", "out.jsonl")
     assert done.exit_code == 0
     assert "No photos found in empty" in done.stderr
+
+
+def test_the_table_of_models_has_licences_in_short_and_json_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lineament.cli import models
+    from lineament.runtime import registry
+
+    sentence = "for research only; CelebA is non-commercial research data, and weights derived from it inherit the doubt"
+    row = {"name": "toy", "id": "toy@1", "precision": "fp32", "bytes": 1, "mean_accuracy": None, "architecture": "toy", "origin": "package"}
+    monkeypatch.setattr(registry, "list_models", lambda: [None])
+    monkeypatch.setattr(models, "_row", lambda entry: row | {"licence": sentence})
+    shown = CliRunner().invoke(app, ["models"]).stdout
+    assert "research only" in shown
+    assert "doubt" not in shown
+    assert json.loads(CliRunner().invoke(app, ["models", "--json", "-"]).stdout)[0]["licence"] == sentence
 
 
 def test_models_and_doctor(toy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
