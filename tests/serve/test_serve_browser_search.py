@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
-from serve_support import Server
-from serve_toys import toy_photo
+from serve_support import Server, start
+from serve_toys import ToySource, map_model, toy_index, toy_photo
 
 from lineament.serve.pages import load_example
 
@@ -34,6 +35,42 @@ def test_search_by_words_chips_and_mistakes(page: Any, server: Server) -> None:
     assert page.input_value("#query") == "smiling and bald"
     page.goto(f"{server.url}/search?q=eyeglasses")
     assert page.input_value("#query") == "eyeglasses"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service over an index of more faces than two pages hold."""
+    folder = tmp_path_factory.mktemp("many")
+    db = toy_index(folder, ToySource(map_model(folder / "toy.onnx"))(), photos=60)
+    running = start(folder / "toy.onnx", "--db", str(db))
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def test_more_adds_the_next_page_without_repeats_until_all_are_shown(browser: Any, many: Server) -> None:
+    whole = httpx.get(f"{many.url}/v1/search?limit=200&loose=true&q=smiling", timeout=60).json()
+    total = whole["matched_faces"]
+    assert total > 2 * 48
+    page = browser.new_page()
+    page.goto(f"{many.url}/search?q=smiling")
+    page.check("#loose")
+    said = "text => document.querySelector('#told').textContent === text"
+    for count in (48, 96, total):
+        page.wait_for_function(said, arg=f"{total} of {total} faces match, in 60 photos; the best {count} are shown.")
+        assert page.locator("#hits .hit").count() == count
+        assert page.is_visible("#more") == (count < total)
+        if count == 48:
+            page.fill("#query", "bald")  # typed, not asked: more is of what is shown
+            page.focus("#more")
+            page.keyboard.press("Enter")
+        elif count == 96:
+            page.wait_for_function("() => document.activeElement.id === 'more'")
+            page.click("#more")
+    cards = page.locator("#hits .hit").all_inner_texts()
+    names = [hit["file"].rpartition("/")[2] for hit in whole["hits"]]
+    assert [name in card for name, card in zip(names, cards, strict=True)] == [True] * total, "the pages are the whole, in its order"
+    page.close()
 
 
 def two_portraits(path: Path) -> None:

@@ -7,7 +7,7 @@ import { nameOf, percent, PROFILE_NOTES } from "./words.js";
 const PICTURES_AT_ONCE = 4;
 const PLACEHOLDERS = { words: "smiling and eyeglasses and not wearing_hat", like: "but with mustache and without eyeglasses", best: "every burst, or: wearing_hat" };
 const ways = { words: byWords, like: byPhoto, best: bestShots };
-let way = "words", profile = "default", photo = null, asked = 0, urls = [], shown = 0;
+let way = "words", profile = "default", photo = null, asked = 0, urls = [], shown = 0, askedFor = "";
 
 async function useProfile(wanted) {
   const { attributes } = await getJson(`/v1/attributes?profile=${wanted}`);
@@ -35,7 +35,7 @@ function addWord(name) {
 // Asking
 
 async function search() {
-  const own = (asked += 1), query = $("query").value.trim();
+  const own = (asked += 1), query = askedFor = $("query").value.trim();
   const address = new URLSearchParams({ ...(query && { q: query }), ...(way !== "words" && { way }) }).toString();
   history.replaceState(null, "", address ? `/search?${address}` : "/search");
   $("query-error").hidden = true;
@@ -46,9 +46,11 @@ async function search() {
 }
 
 async function more() {
-  $("more").disabled = true;
-  await ask($("query").value.trim(), asked);
-  $("more").disabled = false;
+  const button = $("more"), focused = document.activeElement === button;
+  button.disabled = true;
+  await ask(askedFor, asked); // the query of the page shown, whatever is being typed by now
+  button.disabled = false;
+  if (focused && !button.hidden) button.focus(); // disabling took the keyboard's place away
 }
 
 async function ask(query, own) {
