@@ -221,6 +221,10 @@ class Pool:
                     await self._replace(worker)
             self._busy.discard(worker)
 
+    def _seconds_of(self, job: Job) -> float:
+        """Return how long a job may take: marked faces are many photos and a fit, so they have the whole request's time."""
+        return self._limits.request_seconds if job.photo.teach else self._limits.photo_seconds
+
     async def _work_off(self, worker: Worker, jobs: deque[Job]) -> deque[Job] | None:
         """Have a worker answer jobs. Returns: None; where its process has to be replaced, the jobs that are still to do.
 
@@ -230,14 +234,17 @@ class Pool:
         if not worker.alive():  # it ended while idle: no photo was to blame, so none loses its second try
             return jobs
         try:
-            await worker.send([job.photo for job in jobs], self._limits.photo_seconds)
+            await worker.send([job.photo for job in jobs], max(self._seconds_of(job) for job in jobs))
             while jobs:
                 begun = loop.time()
-                jobs[0].resolve(await worker.receive(self._limits.photo_seconds))
-                jobs.popleft()
-                self._seconds_per_photo += 0.1 * (loop.time() - begun - self._seconds_per_photo)
+                jobs[0].resolve(await worker.receive(self._seconds_of(jobs[0])))
+                done = jobs.popleft()
+                if not done.photo.teach:
+                    self._seconds_per_photo += 0.1 * (loop.time() - begun - self._seconds_per_photo)
         except TimeoutError:
-            self._fail(jobs.popleft(), TimedOutError(f"This photo takes longer than {self._limits.photo_seconds:g} s. Send a smaller one."))
+            job = jobs.popleft()
+            what, less = ("Teaching from these faces", "Mark fewer.") if job.photo.teach else ("This photo", "Send a smaller one.")
+            self._fail(job, TimedOutError(f"{what} takes longer than {self._seconds_of(job):g} s. {less}"))
             return jobs
         except WorkerLostError as error:
             jobs[0].lost += 1

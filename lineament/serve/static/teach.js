@@ -6,7 +6,7 @@ import { $, save, say, toast } from "./dom.js";
 const TEMPLATE = [[69.765, 111.53], [108.165, 111.584], [88.644, 135.869], [72.784, 152.783], [105.537, 152.707]];
 const SIZE = { width: 178, height: 218 }, EACH = 10, LEAST = 5;
 const marked = new Map(); // photo -> Map of face number -> { side, png }
-let file = null, judged = 0, busy = false, hooks;
+let file = null, judged = 0, busy = false, marks = 0, hooks; // marks: counts changes, so that a file is of the marks that are shown
 
 /** Wire the panel. `hooks`: current() -> photo or undefined, next() shows the next face or photo. */
 export function begin(given) {
@@ -15,7 +15,7 @@ export function begin(given) {
   $("mark-no").addEventListener("click", () => mark("no"));
   $("teach-score").addEventListener("click", score);
   $("teach-save").addEventListener("click", () => save(new Blob([JSON.stringify(file, null, 1), "\n"], { type: "application/json" }), `${file.name}.json`));
-  $("teach-name").addEventListener("input", () => { file = null; judged = 0; show(); });
+  $("teach-name").addEventListener("input", () => { file = null; judged = 0; marks += 1; show(); });
   addEventListener("keydown", (event) => {
     const side = { y: "yes", n: "no" }[event.key.toLowerCase()];
     if (!side || !$("teach").open || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
@@ -40,6 +40,7 @@ export function show() {
 export function forget() {
   marked.clear();
   file = null;
+  marks += 1;
   judged = 0;
   $("teach-said").textContent = "";
   show();
@@ -58,6 +59,7 @@ function mark(side) {
   else faces.set(number, { side, png: aligned(photo, number) });
   marked.set(photo, faces);
   file = null;
+  marks += 1;
   const { yes, no } = sides(), count = yes.length + no.length;
   say(`Face ${number + 1} of ${photo.name}: ${faces.get(number)?.side ?? "no mark"}. ${yes.length} yes, ${no.length} no.`);
   hooks.next();
@@ -66,7 +68,7 @@ function mark(side) {
 }
 
 async function score() {
-  const { yes, no } = sides(), name = $("teach-name").value.trim();
+  const { yes, no } = sides(), name = $("teach-name").value.trim(), own = marks;
   judged = yes.length + no.length;
   busy = true;
   show();
@@ -74,8 +76,8 @@ async function score() {
   try {
     const body = JSON.stringify({ name, yes: yes.map((one) => one.png), no: no.map((one) => one.png) });
     const answer = await postPhoto("/v1/teach", new Blob([body]));
-    file = answer.file;
-    $("teach-said").textContent = words(answer, yes.length + no.length);
+    file = own === marks ? answer.file : null;
+    $("teach-said").textContent = words(answer, yes.length + no.length) + (own === marks ? "" : " Marks changed meanwhile: score again to save.");
   } catch (error) {
     file = null;
     $("teach-said").textContent = error.message;
