@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import sheet
 from PIL import Image
+from search_rows import ran
 
 import lineament
 from lineament.data.synthetic import make
@@ -221,7 +222,39 @@ def page(found: dict[str, Any]) -> str:
         lines += ["", "## Shuffled labels", "", f"Called not learnable in {100 * share:.1f} % of {draws} draws of 30 a side (asked: at least 95 %)."]
     if "times" in found:
         lines += ["", "## Time", "", *_time_lines(found["times"])]
+    if "memory" in found:
+        rows = [f"{run['rows']:,} rows: {run['mb']:.0f} MB, {run['cpu_s']:.0f} s of processor time" for run in found["memory"]["runs"]]
+        lines += [
+            "",
+            "## Memory",
+            "",
+            "`lineament teach --table FILE --faces aligned --threads 1`, half of the rows yes, the most it held: " + "; ".join(rows) + ".",
+        ]
+        lines += [
+            "The rows are made crops (smooth noise over one portrait, JPEG). Of more than 500 a side 500 are drawn and read.",
+            "More rows cost only their names. 100,000 were not run.",
+        ]
     return "\n".join(lines) + "\n"
+
+
+def memory(counts: tuple[int, ...] = (5_000, 20_000)) -> dict[str, Any]:
+    """Return what `teach` held at most over tables of made crops, in processes of their own."""
+    rng, runs = np.random.default_rng(0), []
+    with Image.open(Path(lineament.__file__).parent / "weights" / "astronaut.jpg") as portrait:
+        face = portrait.convert("RGB").crop((150, 10, 328, 228))
+    blue = face.copy()
+    blue.paste((60, 90, 200), (60, 150, 120, 200))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for number in range(max(counts)):
+            noise = Image.fromarray(rng.integers(0, 256, (12, 10, 3), np.uint8)).resize(face.size, Image.Resampling.BILINEAR)
+            Image.blend(face if number % 2 else blue, noise, 0.35).save(folder / f"{number:05}.jpg", quality=80)
+        for count in counts:
+            lines = [f"{number:05}.jpg,{1 - number % 2}" for number in range(count)]
+            (folder / "t.csv").write_text("\n".join(["file,blue_chin", *lines]) + "\n", encoding="utf-8")
+            found = ran("teach", "blue_chin", "--table", folder / "t.csv", "--faces", "aligned", "--out", folder / "own.json", "--threads", "1")
+            runs.append({"rows": count, **found})
+    return {"runs": runs}
 
 
 def _time_lines(t: Mapping[str, float]) -> list[str]:
@@ -242,6 +275,17 @@ INTRO = [
     "`python benchmarks/teach.py --config` prints its ten attributes and its config. In its place stands a trunk that has seen *no* attribute:",
     "HSE-FaceRes's MobileNetV1, trained for identities (`faceres_mobilenetv1_100`, 1,024 features of a tight crop at 160 pixels).",
     "Nor is full training on the same ten beside it, nor 300 a side: too few images were read.",
+    "",
+    "**The choice of strength has seen these ten attributes.** A first run chose it otherwise and stood on this page:",
+    "at 30 a side its AP was 0.005 below nearest centroid [-0.020, +0.010], its calibration error 6.5 %. After that the strength",
+    "came to be chosen by calibrated loss, down to nearest centroid's direction, and the calibration to be fitted inside each fold;",
+    "the figures below are of the same draws of the same ten attributes. So they are no test on attributes that the method was not",
+    "fitted to while it was made: that would be the trunk without the ten, which is not run.",
+    "",
+    "**Missed**: at 30 a side the AP is 0.004 below nearest centroid [-0.013, +0.006], where an interval above zero was asked;",
+    "calibration error is 6.2 %, where at most 6 % was asked. FairFace and shuffled labels were measured before that change.",
+    "Not measured: drawn faces, 300 a side, and what is not below of time and memory.",
+    "",
     "Eyes closed was not tried: 7 of 1,934 validation faces have closed eyes by their lids. Sunglasses: no data here.",
 ]
 
@@ -251,7 +295,7 @@ def _row(name: str, row: Mapping[str, float]) -> str:
     return f"| {name} | {row['ap']:.3f} | {row['ap_nearest']:.3f} | {' | '.join(percent)} |"
 
 
-PARTS = ("fairface", "drawn", "trunk", "shuffled", "times")
+PARTS = ("fairface", "drawn", "trunk", "shuffled", "times", "memory")
 
 
 def measure(part: str, arguments: argparse.Namespace, sizes: tuple[int, ...]) -> dict[str, Any]:
@@ -266,6 +310,8 @@ def measure(part: str, arguments: argparse.Namespace, sizes: tuple[int, ...]) ->
         people = np.arange(len(held)) if held.identity is None else held.identity
         notes = [f"{len(held)} official images, ten attributes drawn over the groups by seed {SEED}."]
         return {"title": "A trunk that has seen no attribute", "notes": notes, "sizes": table(cached, ten, people, sizes)}
+    if part == "memory":
+        return memory()
     model = lineament.load(arguments.model)
     if part == "times":
         return times(arguments.data, model) | {"environment": sheet.environment(model)}
@@ -296,7 +342,9 @@ def main() -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     for part in filter(None, arguments.parts.split(",")):
         (RUNS / f"{part}.json").write_text(json.dumps(measure(part, arguments, sizes), indent=1), encoding="utf-8")
-    found = {part: json.loads((RUNS / f"{part}.json").read_text("utf-8")) for part in PARTS if (RUNS / f"{part}.json").is_file()}
+    earlier = json.loads(PAGE.joinpath("teach.json").read_text("utf-8"))  # what is not measured now stands as it was
+    found = {part: earlier[part] for part in PARTS if part in earlier}
+    found |= {part: json.loads((RUNS / f"{part}.json").read_text("utf-8")) for part in PARTS if (RUNS / f"{part}.json").is_file()}
     found["command"] = "python benchmarks/teach.py"
     PAGE.joinpath("teach.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PAGE.joinpath("teach.md").write_text(page(found), encoding="utf-8")
