@@ -4,6 +4,8 @@ VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 LOWEST_VENV ?= .venv-lowest
 DEMO_OUT ?= demo
+# Tests keep to one thread each; this many run at once, a file's tests together, since they share what they load.
+TEST_WORKERS ?= 2
 CONSTRAINTS = constraints.txt
 BIN = $(VENV)/bin
 # A stalled connection is given up after half a minute and tried again.
@@ -50,7 +52,7 @@ $(DEMO_VENV)/.stamp-demo: pyproject.toml $(CONSTRAINTS) $(SOURCES)
 	@touch $@
 
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
