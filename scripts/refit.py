@@ -7,8 +7,10 @@
       -> int8 file where it costs little, accuracy of every precision in the card
       -> golden answers for `lineament doctor` -> docs/benchmarks/{decision,face-size}.{json,md}, rules.md and audit.md
       -> docs/benchmarks/refit.json (hashes)
+    fast.onnx -> its own views, limits and decision layer -> its card, docs/benchmarks/fast.json
 
     python scripts/refit.py [--data ../shared/data] [--goal half] [--threads N]
+    python scripts/refit.py --only fast        # the small network alone; its stamp is renewed, everything else stays
 
 Running it twice changes nothing: the network's answers do not depend on the card, and nothing written holds a time.
 `tests/scripts/test_refit_fresh.py` fails where a stored hash is stale.
@@ -63,7 +65,8 @@ STAMP = BENCHMARKS / "refit.json"
 FILES = ("lineament/weights/default.onnx", "lineament/weights/default.card.json", "lineament/weights/golden.json",
          "docs/benchmarks/decision.json", "docs/benchmarks/decision.md", "docs/benchmarks/face-size.json", "docs/benchmarks/face-size.md",
          "docs/benchmarks/rules.md", "docs/benchmarks/audit.md")  # fmt: skip
-IF_SHIPPED = ("lineament/weights/default.int8.onnx", "lineament/weights/default.int8.card.json")
+IF_SHIPPED = ("lineament/weights/default.int8.onnx", "lineament/weights/default.int8.card.json",
+              "lineament/weights/fast.onnx", "lineament/weights/fast.card.json", "docs/benchmarks/fast.json")  # fmt: skip
 
 
 def network_sha256(path: Path) -> str:
@@ -138,7 +141,8 @@ def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: boo
     fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **limits, **carried))
     where = f"official/val@{found.fingerprint()} and {len(train.rows):,} views of unseen train images"
     card = scorecard(found, missing=source.table.missing)
-    embed(model, fitted, where, card)
+    seen = by_view(views, carried["layers_of_fold"])
+    embed(model, fitted, where, card, seen)
     print("precisions", flush=True)
     int8 = WEIGHTS / "default.int8.onnx"
     measured = precisions.measure(model, source, data, threads, int8, base=float(card["mean_accuracy"])) if before is None else before[1]
@@ -146,7 +150,7 @@ def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: boo
     document = {"network_sha256": network_sha256(model), "fitted_on": where, "scorecard": headline(card), "precisions": measured, **fitted.evidence}
     document["goals"] = goals(found, limits | carried, rates)
     document["across"] = across(train, val)
-    document["views"] = by_view(views, carried["layers_of_fold"])
+    document["views"] = seen
     (BENCHMARKS / "decision.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     text = decision_page(document, network.card.name) + "\n" + precisions.section(measured, len(source.table))
     (BENCHMARKS / "decision.md").write_text(text, encoding="utf-8")
@@ -165,6 +169,27 @@ def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: boo
     (ROOT / "docs" / "model-card.md").write_text(to_markdown(written), encoding="utf-8")
     STAMP.write_text(json.dumps(stamp(model), indent=1) + "\n", encoding="utf-8")
     print((BENCHMARKS / "decision.md").read_text(encoding="utf-8").split("## Per attribute")[0])
+
+
+def refit_fast(data: Path, goal: str, threads: int, faces: int) -> None:
+    """Fit the decision layer of `fast` as that of `default`: the same views, people, folds and rule, its own limits of size and blur."""
+    model = WEIGHTS / "fast.onnx"
+    network = load_network(str(model), threads=threads)
+    train, val, views = splits(data, network, network_sha256(model), ROOT / "runs" / "refit" / "fast", threads)
+    found = replace(views["stored"], meta={"model": network.id.partition("@")[0], "data": "official/val"})
+    sizes = face_size.run(data, load(str(model), threads=threads), faces)
+    carried = carried_over(train, val, face_size.FOLDS)
+    limits = {"min_eye_distance": sizes["min_eye_distance"], "min_sharpness": sizes["min_sharpness"], "limits_of_fold": sizes["limits_of_fold"]}
+    fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **limits, **carried))
+    where = f"official/val@{found.fingerprint()} and {len(train.rows):,} views of unseen train images"
+    card = scorecard(found, missing=Official(data / "celeba" / "official", "val").table.missing)
+    seen = by_view(views, carried["layers_of_fold"])
+    embed(model, fitted, where, card, seen)
+    document = {"command": "python scripts/refit.py --only fast", "network_sha256": network_sha256(model), "fitted_on": where,
+                "scorecard": headline(card), "across": across(train, val), "views": seen,
+                "min_eye_distance": sizes["min_eye_distance"]}  # fmt: skip
+    (BENCHMARKS / "fast.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    print(json.dumps(document["views"], indent=1))
 
 
 def headline(card: dict[str, Any]) -> dict[str, Any]:
@@ -206,10 +231,11 @@ def goals(found: Predictions, limits: dict[str, Any], rates: dict[str, float]) -
     return {**rows, "labels_that_differ": number(np.mean(labels[KEEP] != labels[HALF]))}
 
 
-def embed(model: Path, fitted: Fitted, where: str, scored: dict[str, Any]) -> None:
-    """Write the decision layer and the measured accuracy into the card, inside the ONNX file and beside it."""
+def embed(model: Path, fitted: Fitted, where: str, scored: dict[str, Any], views: dict[str, Any]) -> None:
+    """Write the decision layer and the measured accuracy, also of labels as given in each view, into the card, inside the ONNX file and beside it."""
     card = with_decision(read_card(model), fitted, where)
-    measured = {**dict(card.document.get("metrics") or {}), "official_val": headline(scored)}
+    given = {view: row["accuracy"] for view, row in views.items()}
+    measured = {**dict(card.document.get("metrics") or {}), "official_val": headline(scored), "views": given}
     with_card(model, Card({**card.document, "metrics": measured}), model)
     write_card_beside(model, read_card(model))
 
@@ -230,7 +256,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--faces", type=int, default=1200, help="for size and blur: how many validation images, drawn with a fixed seed")
     parser.add_argument("--only-decision", action="store_true", help="the network is the same: keep what was measured of sizes and precisions")
+    parser.add_argument("--only", choices=("default", "fast"), help="one of the two networks")
     arguments = parser.parse_args()
+    if arguments.only != "default" and (WEIGHTS / "fast.onnx").is_file():
+        refit_fast(arguments.data, arguments.goal, arguments.threads, arguments.faces)
+    if arguments.only == "fast":
+        STAMP.write_text(json.dumps(stamp(WEIGHTS / "default.onnx"), indent=1) + "\n", encoding="utf-8")
+        return
     refit(arguments.data, arguments.goal, arguments.threads, arguments.faces, only_decision=arguments.only_decision)
 
 

@@ -241,7 +241,17 @@ def test_the_table_of_models_has_licences_in_short_and_json_in_full(monkeypatch:
     from lineament.runtime import registry
 
     sentence = "for research only; CelebA is non-commercial research data, and weights derived from it inherit the doubt"
-    row = {"name": "toy", "id": "toy@1", "precision": "fp32", "bytes": 1, "mean_accuracy": None, "architecture": "toy", "origin": "package"}
+    row = {
+        "name": "toy",
+        "id": "toy@1",
+        "precision": "fp32",
+        "bytes": 1,
+        "mean_accuracy": None,
+        "architecture": "toy",
+        "origin": "package",
+        "views": {},
+        "speed": {},
+    }
     monkeypatch.setattr(registry, "list_models", lambda: [None])
     monkeypatch.setattr(models, "_row", lambda entry: row | {"licence": sentence})
     shown = CliRunner().invoke(app, ["models"]).stdout

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
 from lineament.config import expand  # noqa: E402
 from lineament.data.celeba import Official  # noqa: E402
@@ -22,7 +24,7 @@ from lineament.errors import DataError  # noqa: E402
 from lineament.evaluation.evaluate import stored_crop  # noqa: E402
 from lineament.evaluation.results import OFFICIAL, read_record, read_records, write_record  # noqa: E402
 from lineament.images import load_image  # noqa: E402
-from lineament.models.checkpoint import load_network_file  # noqa: E402
+from lineament.models.checkpoint import load_network_file, load_tensors  # noqa: E402
 from lineament.runtime.onnx_file import read_card  # noqa: E402
 from lineament.runtime.registry import resolve_model  # noqa: E402
 
@@ -204,6 +206,26 @@ def test_a_shipped_run_becomes_the_default_and_the_old_one_keeps_a_name(world: P
     assert json.loads((weights / "default.card.json").read_text("utf-8"))["file"] == "default.onnx"
     ship.ship(world / "runs" / "baseline-s0", "v7", weights, kept)
     assert read_card(before).document["architecture"] == "baseline on toy", "a name once given is not given again"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_weights_between_two_networks_are_their_weighted_mean(world: Path, tmp_path: Path, share: float) -> None:
+    ship = script("ship")
+    old, new = (world / "runs" / f"{name}-s0" / "model.safetensors" for name in ("baseline", "far-amtn"))
+    with pytest.raises(SystemExit, match="not of one network"):
+        ship.between(old, new, share, tmp_path / "x.safetensors")
+    tensors, header = load_tensors(old)
+    moved = {name: tensor * 3 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    with safe_open(old, "pt") as file:
+        save_file(moved, tmp_path / "new.safetensors", metadata=file.metadata())
+    made = ship.between(old, tmp_path / "new.safetensors", share, tmp_path / "deep" / "mixed.safetensors")
+    mixed, said = load_tensors(made)
+    assert said == header
+    for name, tensor in tensors.items():
+        wanted = tensor.numpy().astype(np.float64) * ((1 - share) + 3 * share) if tensor.is_floating_point() else tensor.numpy()
+        np.testing.assert_allclose(mixed[name].numpy().astype(np.float64), wanted, rtol=2e-3, atol=1e-6)
+    with pytest.raises(SystemExit, match=r"0\.\.1"):
+        ship.between(old, tmp_path / "new.safetensors", 1.5, tmp_path / "x.safetensors")
 
 
 def test_a_run_is_compared_with_the_plain_baseline_that_began_where_it_did() -> None:

@@ -1,0 +1,84 @@
+"""How far to go from the old default's weights to a run's: accuracy along the line between them, on train images that neither was trained on.
+
+    weights (1 - a) * old + a * new for each a -> the same unseen images in one view -> accuracy, log-loss, AUC per a
+
+    python scripts/choose_between.py runs/branched-ordinary-s0 --old default --view half --images 1000
+
+Prints one line per share; `scripts/ship.py --between` ships the one chosen. Validation has no part in the choice.
+Source: WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from refit_views import UNSEEN_SHARDS, VIEWS, HalfSize
+from ship import between
+from sklearn.metrics import roc_auc_score
+
+from lineament.data.hub_parquet import HubParquet
+from lineament.data.labelled import Source, Subset
+from lineament.detection.retinaface import RetinaFace
+from lineament.evaluation.evaluate import predict
+from lineament.export.onnx_export import export
+from lineament.models.checkpoint import find_weights
+from lineament.runtime.registry import load_network
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class Side:
+    """Several networks asked about the same crop: their logits (N,M*A) side by side, so that each photo is decoded and aligned once."""
+
+    def __init__(self, networks: list[Any]) -> None:
+        self.networks = networks
+
+    def __call__(self, crops: Any) -> Any:
+        return SimpleNamespace(logits=np.concatenate([network(crops).logits for network in self.networks], 1))
+
+
+def unseen(shards: Path, images: int, seed: int) -> Source:
+    """Return `images` rows drawn from the shards that came after the shipped network was trained."""
+    first = sum(len(HubParquet(shard).table) for shard in sorted(shards.glob("*.parquet"))[: UNSEEN_SHARDS[0]])
+    whole = HubParquet(shards)
+    rows = np.random.default_rng(seed).choice(np.arange(first, len(whole.table)), images, replace=False)
+    return Subset(whole, np.sort(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--old", default="default")
+    parser.add_argument("--view", choices=VIEWS, default="stored")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA", "../shared/data")))
+    given = parser.parse_args()
+    networks = []
+    for share in SHARES:
+        folder = given.run / "between" / str(share)
+        made = between(find_weights(given.old), given.run / "model.safetensors", share, folder / "model.safetensors")
+        export(made, folder / "model.onnx", name="between")
+        networks.append(load_network(str(folder / "model.onnx"), threads=1))
+    source, names = unseen(given.data / "celeba" / "train-parquet", given.images, given.seed), networks[0].card.attributes
+    find: Any = None if given.view == "stored" else RetinaFace(threads=1).detect
+    columns = tuple(f"{name} at {share}" for share in SHARES for name in names)
+    said = predict(HalfSize(source) if given.view == "half" else source, Side(networks), columns, find=find).predictions
+    row_of = {file: row for row, file in enumerate(source.table.files)}
+    truth = source.table.targets[[row_of[file] for file in said.files]][:, [source.table.attributes.index(name) for name in names]]
+    found = ~np.isnan(said.raw).any(1)
+    for place, share in enumerate(SHARES):
+        probs, labels = said.raw[found, place * len(names) : (place + 1) * len(names)].clip(1e-6, 1 - 1e-6), truth[found]
+        loss = -np.mean(labels * np.log(probs) + (1 - labels) * np.log(1 - probs))
+        auc = np.mean([roc_auc_score(labels[:, j], probs[:, j]) for j in range(len(names)) if 0 < labels[:, j].sum() < len(labels)])
+        accuracy = np.mean((probs >= 0.5) == labels)
+        print(f"{given.view} {share}: accuracy {100 * accuracy:.3f}, log-loss {loss:.4f}, AUC {100 * auc:.3f}, {found.sum()} faces", flush=True)
+
+
+if __name__ == "__main__":
+    main()
