@@ -235,8 +235,8 @@ def embed(model: Path, fitted: Fitted, where: str, scored: dict[str, Any], views
     """Write the decision layer and the measured accuracy, also of labels as given in each view, into the card, inside the ONNX file and beside it."""
     card = with_decision(read_card(model), fitted, where)
     given = {view: row["accuracy"] for view, row in views.items()}
-    measured = {**dict(card.document.get("metrics") or {}), "official_val": headline(scored), "views": given}
-    with_card(model, Card({**card.document, "metrics": measured}), model)
+    measured = {**dict(card.document.get("metrics") or {}), "official_val": headline(scored)}
+    with_card(model, Card({**card.document, "metrics": measured, "views": given}), model)
     write_card_beside(model, read_card(model))
 
 

@@ -51,7 +51,7 @@ def main() -> None:
     speed |= {"threads": 1, "processor": processor_name(), "rounds": given.rounds, "faces": given.faces}
     model = refit.WEIGHTS / "fast.onnx"
     card = read_card(model)
-    with_card(model, Card({**card.document, "metrics": {**dict(card.document.get("metrics") or {}), "speed": speed}}), model)
+    with_card(model, Card({**card.document, "speed": speed}), model)
     write_card_beside(model, read_card(model))
     refit.STAMP.write_text(json.dumps(refit.stamp(refit.WEIGHTS / "default.onnx"), indent=1) + "\n", encoding="utf-8")
     print(json.dumps(speed, indent=1))

@@ -35,7 +35,8 @@ def command(json_file: options.JsonFile = None) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for column in ("name", "id", "precision", "MB", "accuracy", "detected", "half size", "speed", "architecture", "from", "licence"):
-        table.add_column(column, justify="right" if column in ("MB", "accuracy", "detected", "half size", "speed") else "left")
+        number = column in ("MB", "accuracy", "detected", "half size", "speed")
+        table.add_column(column, justify="right" if number else "left", no_wrap=column in ("name", "id"))
     for row in rows:
         views, speed = row["views"], row["speed"].get("onnx", {}).get("times_default")
         texts = [
@@ -73,12 +74,11 @@ def _row(entry: Any) -> dict[str, Any]:
     from lineament.runtime.onnx_file import read_card
 
     card = read_card(entry.path)
-    metrics = card.document.get("metrics") or {}
-    measured = metrics.get("official_val", {})
+    measured = (card.document.get("metrics") or {}).get("official_val", {})
     return {
         "name": entry.name, "id": model_id(card), "precision": entry.precision, "bytes": entry.path.stat().st_size, "file": str(entry.path),
         "origin": entry.origin,
         "sha256": card.file_sha256, "architecture": card.document["architecture"], "licence": card.document["licence"],
-        "attributes": len(card.attributes), "mean_accuracy": measured.get("mean_accuracy"), "views": metrics.get("views", {}),
-        "speed": metrics.get("speed", {}), "intended_use": card.document["intended_use"],
+        "attributes": len(card.attributes), "mean_accuracy": measured.get("mean_accuracy"), "views": card.document.get("views") or {},
+        "speed": card.document.get("speed") or {}, "intended_use": card.document["intended_use"],
     }  # fmt: skip
