@@ -21,7 +21,7 @@ from typing import Any
 from lineament.errors import ConfigError, MissingExtraError
 
 Settings = typing.TypeVar("Settings")
-_FAMILIES = ("cpu", "paper")
+_FAMILIES = ("cpu", "paper", "shipped")
 """Folders of `lineament/configs` that are no part of a config's name."""
 _UNSET = {
     "LINEAMENT_DATA": "It names the folder of the data sets; or say where the training images are with --data DIR.",

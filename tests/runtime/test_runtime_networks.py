@@ -153,12 +153,12 @@ def test_a_forked_child_answers_too(path: Path, runtime: str) -> None:
 def test_openvino_precision_is_set_not_left_to_the_processor(path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    # a processor without bf16 computes in fp32 what bf16 was asked for
-    for precision, stated in ((None, "f32"), ("fp32", "f32"), ("bf16", "bf16" if has_bf16 else "f32")):
+    # a processor without bf16 computes in fp32 what bf16 was asked for, or, with AVX-512, imitates it: OpenVINO's choice
+    for precision, stated in ((None, {"f32"}), ("fp32", {"f32"}), ("bf16", {"bf16"} if has_bf16 else {"f32", "bf16"})):
         network = load_network(path, "openvino", precision)
         with network._lent.one() as request:  # type: ignore[attr-defined]
             hint = request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
-        assert hint.get_type_name() == stated
+        assert hint.get_type_name() in stated
         assert network.precision == (precision or "fp32")
 
 
