@@ -125,7 +125,7 @@ def _providers() -> Check:
 
 def _weights() -> Iterator[Check]:
     """Yield, per shipped network, whether its file is whole and is the one its card file speaks of."""
-    from lineament.runtime.card import sha256_of
+    from lineament.files import sha256_of
     from lineament.runtime.onnx_file import read_card
     from lineament.runtime.registry import list_models
 

@@ -50,10 +50,11 @@ from lineament.evaluation.folds import folds_of
 from lineament.evaluation.predictions import Predictions
 from lineament.evaluation.scorecard import number, scorecard
 from lineament.export.card_update import with_decision, write_card_beside
+from lineament.files import sha256_of
 from lineament.metrics.calibration import ece_1d, logit, per_attribute
 from lineament.metrics.counts import count, mean_of_known, ratio
 from lineament.report.model_card import to_markdown
-from lineament.runtime.card import Card, sha256_of
+from lineament.runtime.card import Card
 from lineament.runtime.onnx_file import read_card, with_card
 from lineament.runtime.registry import load_network
 from lineament.runtime.threads import default_threads

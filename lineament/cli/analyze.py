@@ -324,7 +324,7 @@ def _what_else(inputs: list[str]) -> list[str]:
 
 def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool) -> None:
     """Say on stderr what became of the inputs; when quiet, only what failed."""
-    from lineament.cli.report_view import printable
+    from lineament.files import escaped
 
     lines = summary.lines()
     if quiet:
@@ -334,4 +334,4 @@ def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool) 
     elif summary.inputs == 1 and not summary.failures and not summary.skipped:
         lines = []
     for line in lines:
-        _say(printable(line))
+        _say(escaped(line))

@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from lineament.files import escaped
 from lineament.types import FaceReport, Report
 
 
@@ -23,16 +24,11 @@ class TableView:
             self._console.print(face_table(report))
 
 
-def printable(text: str) -> str:
-    """Return text that any stream takes: bytes that are no text, of file names, are shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def headline(report: Report) -> str:
     """Return the line above a photo's faces."""
-    source = printable(report.source)
+    source = escaped(report.source)
     if report.error is not None:
-        return f"{source}: {report.status}: {printable(report.error[1])}"
+        return f"{source}: {report.status}: {escaped(report.error[1])}"
     count = {0: "no face", 1: "1 face"}.get(len(report.faces), f"{len(report.faces)} faces")
     return f"{source}  {report.width}x{report.height}  {count}" + (f"  ({report.note})" if report.note else "")
 

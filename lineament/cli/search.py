@@ -109,12 +109,12 @@ def read_thresholds(path: Path) -> Mapping[str, float]:
 
 def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str | None, threads: int | None, own: list[Path]) -> tuple[Any, str]:
     from lineament.api import load
-    from lineament.search.photo_list import sha256_of_photo
+    from lineament.files import sha256_of
 
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all", with_=own)
     if loaded.id != index.meta.model:
         raise UsageError(f"The index was made with {index.meta.model}, --model is {loaded.id}. Name the same model, and the same --with files.")
-    return loaded.analyze(photo), sha256_of_photo(str(photo))
+    return loaded.analyze(photo), sha256_of(photo)
 
 
 def _write_found(found: Ranked, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool, *, any_file: bool) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.errors import DataError
+from lineament.files import replacing
 
 Progress = Callable[[int, int], None]
 """Told (rows done, rows in all)."""
@@ -132,6 +133,5 @@ def _fill(
 
 
 def _note(state: Path, facts: dict[str, Any], notes: dict[str, Any], rows: int) -> None:
-    aside = state.with_name(state.name + ".new")
-    aside.write_text(json.dumps({"facts": facts, "rows": rows, "notes": notes}), "utf-8")
-    aside.replace(state)
+    with replacing(state) as partial:
+        partial.write_text(json.dumps({"facts": facts, "rows": rows, "notes": notes}), "utf-8")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -37,6 +36,7 @@ from lineament.detection.candidates import (
 from lineament.detection.looks import Looks
 from lineament.detection.yunet import YuNet as YuNet
 from lineament.errors import TooManyFacesError, UsageError
+from lineament.files import sha256_of
 from lineament.types import SMALLEST_FACE, Faces, UInt8
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "retinaface.onnx"
@@ -109,7 +109,7 @@ class RetinaFace:
         look_session: Session | None = None,
     ) -> None:
         self._session = session or CpuSession(weights, threads)
-        self.id = f"retinaface@{sha256(Path(weights).read_bytes()).hexdigest()[:8]}"
+        self.id = f"retinaface@{sha256_of(weights)[:8]}"
         self.min_prob, self.min_face, self.rescue, self.second_look = min_prob, min_face, rescue, second_look
         self.most_faces, self.at_once = most_faces, at_once
         self.small_faces = check_small_faces(small_faces)

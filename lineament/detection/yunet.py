@@ -7,7 +7,6 @@ position. OpenCV's own reader decodes them the same way: prob = sqrt(cls obj), c
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from lineament.detection.candidates import STRIDES, Candidates, CpuSession, check_pixels, nms, resized, to_32, to_faces
 from lineament.errors import ModelFileError
+from lineament.files import sha256_of
 from lineament.types import Faces, Float32, UInt8
 
 LONG_SIDE = 640
@@ -33,7 +33,7 @@ class YuNet:
     def __init__(self, path: str | Path, *, threads: int | None = None, min_prob: float = 0.7, min_face: float = 12.0) -> None:
         self._session = CpuSession(path, threads)
         self.min_prob, self.min_face = min_prob, min_face
-        self.id = f"yunet@{sha256(Path(path).read_bytes()).hexdigest()[:8]}"
+        self.id = f"yunet@{sha256_of(path)[:8]}"
         names = {output.name for output in self._session.get_outputs()}
         missing = sorted({f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES} - names)
         if missing:

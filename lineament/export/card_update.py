@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lineament.evaluation.calibrate import Fitted
-from lineament.runtime.card import Card, sha256_of
+from lineament.files import sha256_of
+from lineament.runtime.card import Card
 from lineament.runtime.onnx_file import read_card, with_card
 
 

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from lineament.config import TrainConfig
 from lineament.errors import LineamentError, MissingExtraError, ModelFileError
 from lineament.export.card_update import write_card_beside
+from lineament.files import replacing, sha256_of
 from lineament.models.checkpoint import load_network_file, read_header
 from lineament.models.layers import Preprocess, TorchOutput
-from lineament.runtime.card import CARD_KEY, CARD_VERSION, INPUT_CONTRACT, Card, sha256_of
+from lineament.runtime.card import CARD_KEY, CARD_VERSION, INPUT_CONTRACT, Card
 
 PARITY_TOLERANCE = 1e-3
 """Largest allowed |logit difference| between torch and ONNX Runtime; both compute in fp32, so it is far below what a probability shows."""
@@ -71,13 +72,11 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: st
     card = Card(document)
     entry = proto.metadata_props.add()
     entry.key, entry.value = CARD_KEY, card.to_json()
-    aside = target.with_name(target.name + ".part")
-    aside.write_bytes(proto.SerializeToString())
-    difference = parity(network, aside)
-    if not difference <= PARITY_TOLERANCE:
-        aside.unlink()
-        raise ModelFileError(f"The exported graph differs from the network by {difference:.2g} logits (allowed {PARITY_TOLERANCE}).")
-    aside.replace(target)
+    with replacing(target) as partial:
+        partial.write_bytes(proto.SerializeToString())
+        difference = parity(network, partial)
+        if not difference <= PARITY_TOLERANCE:
+            raise ModelFileError(f"The exported graph differs from the network by {difference:.2g} logits (allowed {PARITY_TOLERANCE}).")
     return write_card_beside(target, card)
 
 

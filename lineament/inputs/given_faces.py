@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, KeysView, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from lineament.data.unicode import codec_of
 from lineament.errors import DataError, ImageError
+from lineament.files import sha256_of
 from lineament.geometry import keypoints_from_boxes
 from lineament.inputs.parquet import arrow, first_line
 from lineament.types import KEYPOINT_NAMES, Faces, Float32, UInt8
@@ -69,7 +69,7 @@ class GivenFaces:
 
 def _hash(path: Path) -> str:
     try:
-        return sha256(path.read_bytes()).hexdigest()[:16]
+        return sha256_of(path)[:16]
     except OSError as error:
         raise DataError(f"Cannot read --boxes {path}: {error.strerror or error}.") from error
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lineament.config import TrainConfig, from_dict
 from lineament.errors import ModelFileError
+from lineament.files import replacing
 from lineament.model_files import SAME_AS, model_folders
 from lineament.models.build import build_network
 from lineament.models.legacy import FORMAT, as_it_was
@@ -26,10 +27,8 @@ _WITHOUT_ATTRIBUTES = ("backbone", "region_net")
 
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors and a JSON header atomically."""
-    target = Path(path)
-    aside = target.with_suffix(".part")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, aside, metadata={"lineament": json.dumps(header)})
-    aside.replace(target)
+    with replacing(path) as partial:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, metadata={"lineament": json.dumps(header)})
 
 
 def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

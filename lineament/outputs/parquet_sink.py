@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lineament.errors import ResumeError, UsageError
+from lineament.files import escaped, replacing
 from lineament.inputs.parquet import arrow
 from lineament.outputs.rows import COUNT_COLUMNS, TEXT_COLUMNS, columns, rows
 from lineament.outputs.sinks import STDOUT, JsonlSink, Keep, Written
@@ -50,9 +51,8 @@ class ParquetSink:
 
         if not (Path(self.path).is_file() or Path(self._journal.path).is_file()):
             return
-        partial = Path(self._journal.path + ".old")
         dropped = kept = False
-        with partial.open("w", encoding="ascii") as file:
+        with replacing(self._journal.path) as partial, partial.open("w", encoding="ascii") as file:
             file.write(_HAS_ALL)
             for row in chain(self._old_rows(), self._journal.rows()):
                 kept = keep(row["source"]) if row.get("face") in (None, 0) else kept
@@ -61,7 +61,6 @@ class ParquetSink:
                     file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(self._journal.path)
         if dropped:  # what goes out must not stay behind in the old file
             Path(self.path).unlink(missing_ok=True)
 
@@ -81,12 +80,10 @@ class ParquetSink:
         pa, pq = arrow()
         found = _types(pa, self._journal.rows(), self._keys)
         schema = pa.schema([(name, found.get(name) or _type(pa, name)) for name in self._columns])
-        partial = Path(self.path + ".part")
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        with replacing(self.path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             source = self._journal.rows()
             while batch := list(islice(source, _ROWS_PER_GROUP)):
                 writer.write_table(pa.Table.from_pylist([_text(row, self._keys, schema) for row in batch], schema=schema))
-        partial.replace(self.path)
 
     def _old_rows(self) -> Iterator[dict[str, Any]]:
         if not Path(self.path).is_file() or Path(self.path).stat().st_size == 0 or self._journal.has_all():
@@ -166,14 +163,14 @@ def _type(pa: Any, column: str) -> Any:
 
 def _text(row: dict[str, Any], keys: Iterable[str], schema: Any) -> dict[str, Any]:
     spelled = {name: _spelled(row[name]) for name in keys if row.get(name) is not None and str(schema.field(name).type) == "string"}
-    return row | spelled | {"source": row["source"].encode("utf-8", "backslashreplace").decode("utf-8")}
+    return row | spelled | {"source": escaped(row["source"])}
 
 
 def _spelled(value: Any) -> str:
     """Return a key's value as text: JSON where it is none."""
     import json
 
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else json.dumps(value)
+    return escaped(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _untext(source: str) -> str:

@@ -7,15 +7,14 @@ The hash is of the whole source, so two photos of one name in two folders never 
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
 
 from lineament.errors import UsageError
+from lineament.files import replacing
 from lineament.inputs.item import source_hash
 from lineament.types import Report
 
@@ -74,9 +73,5 @@ def name_of(source: str) -> str:
 
 
 def _save(picture: Image.Image, path: Path, **options: int) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
+    with replacing(path, unique=True) as partial:
         picture.save(partial, format="PNG" if path.suffix == ".png" else "JPEG", **options)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lineament.errors import ResumeError, UsageError
+from lineament.files import replacing
 from lineament.outputs.rows import columns, rows
 from lineament.types import Report
 
@@ -282,10 +283,8 @@ def _rewrite(path: str, parts: Iterator[bytes]) -> None:
     """Replace a file by `parts` at once; where it does not exist nothing is made."""
     if not Path(path).is_file():
         return
-    partial = Path(path + ".part")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         for part in parts:
             file.write(part)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from lineament.errors import LineamentError, UsageError
+from lineament.files import replacing
 
 PAPERS = {"a4": "A4", "letter": "Letter"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
@@ -68,6 +69,5 @@ def write_pdf(html: str, path: Path, *, paper: str = "a4", timeout: float = 180)
         if ran.returncode or not made.is_file() or not made.stat().st_size:
             said = ran.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["nothing"]
             raise LineamentError(f"{browser} made no PDF (it said: {said[0]}). Write --html and print it from a browser.")
-        partial = path.with_name(f".{path.name}.part")
-        shutil.copyfile(made, partial)
-        partial.replace(path)
+        with replacing(path, unique=True) as partial:
+            shutil.copyfile(made, partial)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lineament.errors import ResumeError
+from lineament.files import replacing
 from lineament.inputs.item import CAMERA, SEPARATOR, Item, in_shard, source_hash
 from lineament.outputs.sinks import Keep, LineFile, Sink, Written, is_plain
 
@@ -51,13 +52,13 @@ class RunFile:
 
     def start(self, settings: Mapping[str, Any], kept: Mapping[bytes, bytes]) -> None:
         """Write the settings and the fingerprints to keep, at once, then stand ready for more."""
-        partial = LineFile(str(self.path) + ".part")
-        partial.open(resume=False)
-        partial.write(json.dumps(dict(settings), sort_keys=True).encode("ascii") + b"\n")
-        for key, value in kept.items():
-            partial.write(key + b" " + value + b"\n")
-        partial.close()
-        Path(partial.path).replace(self.path)
+        with replacing(self.path) as partial:
+            file = LineFile(str(partial))
+            file.open(resume=False)
+            file.write(json.dumps(dict(settings), sort_keys=True).encode("ascii") + b"\n")
+            for key, value in kept.items():
+                file.write(key + b" " + value + b"\n")
+            file.close()
         self._file.open(resume=True)
 
     def note(self, source_hash: bytes, fingerprint: str) -> None:

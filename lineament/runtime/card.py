@@ -6,11 +6,9 @@ calibration. So does what a user must know before relying on it: data, licence, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from lineament.decision.layer import Decision
@@ -75,12 +73,3 @@ class Card:
         if dict(document["input"]) | {"normalisation": None} != dict(INPUT_CONTRACT) | {"normalisation": None}:
             raise ModelFileError(f"The model in {origin} wants input {document['input']}; this Lineament feeds {dict(INPUT_CONTRACT)}.")
         return Card(document, file_sha256)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

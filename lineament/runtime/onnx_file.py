@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lineament.errors import ModelFileError
-from lineament.runtime.card import CARD_KEY, Card, sha256_of
+from lineament.files import replacing, sha256_of
+from lineament.runtime.card import CARD_KEY, Card
 
 _GRAPH, _METADATA = 7, 14
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -59,9 +60,8 @@ def with_card(path: Path, card: Card, out: Path) -> None:
     key, value = CARD_KEY.encode(), card.to_json().encode("utf-8")
     entry = b"\x0a" + _varint(len(key)) + key + b"\x12" + _varint(len(value)) + value
     kept += _varint(_METADATA << 3 | _BYTES) + _varint(len(entry)) + entry
-    partial = out.with_name(out.name + ".part")
-    partial.write_bytes(kept)
-    partial.replace(out)
+    with replacing(out) as partial:
+        partial.write_bytes(kept)
 
 
 def _fields(file: BinaryIO, keep: int | None) -> Iterator[tuple[int, bytes, bytes]]:

@@ -18,7 +18,7 @@ from time import perf_counter
 import numpy as np
 
 from lineament.errors import LineamentError
-from lineament.runtime.card import sha256_of
+from lineament.files import replacing, sha256_of
 from lineament.runtime.network import Network
 from lineament.runtime.threads import processor_name
 from lineament.types import Crops
@@ -115,8 +115,7 @@ def _remember(key: str, choice: str) -> None:
     file = _cache_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}.{os.getpid()}.part")
-        partial.write_text(json.dumps(_read_cache() | {key: choice}, sort_keys=True), encoding="utf-8")
-        partial.replace(file)
+        with replacing(file, unique=True) as partial:
+            partial.write_text(json.dumps(_read_cache() | {key: choice}, sort_keys=True), encoding="utf-8")
     except OSError:  # a read-only home only means that the probe runs again next time
         return

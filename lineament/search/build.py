@@ -21,12 +21,13 @@ import numpy as np
 
 from lineament.detection.eyes import EyeLids
 from lineament.errors import UsageError
+from lineament.files import sha256_of
 from lineament.inputs.item import Item
 from lineament.search.begin import folder_id, open_index
 from lineament.search.bursts import difference_hash
 from lineament.search.database import connect
 from lineament.search.erase import clear_rest, is_marked, rewrite
-from lineament.search.photo_list import Listing, PhotoFile, list_photos, readable, sha256_of_photo
+from lineament.search.photo_list import Listing, PhotoFile, list_photos, readable
 from lineament.search.write import PhotoFindings, Writer
 from lineament.types import Float32, Report, UInt8
 
@@ -221,7 +222,7 @@ class _Run:
         """Yield the photos that need the network. The model may pull from another thread, so this touches files, never the database."""
         for photo in todo:
             try:
-                sha256 = sha256_of_photo(photo.path)
+                sha256 = sha256_of(photo.path)
             except OSError as error:
                 self.settled.append((photo, error))
                 continue

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lineament.errors import MissingExtraError, UsageError
+from lineament.files import escaped
 from lineament.search.index import Ranked, SearchResult
 
 _FIRST = ("rank", "file", "face", "score", "x1", "y1", "x2", "y2", "eye_distance")
@@ -115,7 +116,7 @@ def _known_type(name: str, pa: Any) -> Any:
 def _spelled(value: Any) -> str | None:
     if value is None:
         return None
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else json.dumps(value)
+    return escaped(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _json(value: Any) -> bytes:

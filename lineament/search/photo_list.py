@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -63,15 +62,6 @@ def _photo(path: str, root: Path) -> PhotoFile | None:
 
 def _relative(path: str, root: Path) -> bytes:
     return os.fsencode(os.path.relpath(path, root).replace(os.sep, "/"))
-
-
-def sha256_of_photo(path: str) -> str:
-    """Return the SHA-256 of a photo's bytes as hex. Raises: OSError."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:  # noqa: PTH123
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def readable(name: bytes) -> str:

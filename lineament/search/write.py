@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.errors import UsageError
+from lineament.files import escaped
 from lineament.search.bursts import when_taken
 from lineament.search.database import FACE_COLUMNS
 from lineament.search.erase import mark
@@ -84,7 +85,7 @@ class Writer:
                 raise UsageError("The index holds every attribute: load its model with profile='all'.")
         number = self._begin(replaces)
         taken = when_taken(photo.path) if local and report.faces else None
-        error = None if report.error is None else report.error[1].encode("utf-8", "backslashreplace").decode()
+        error = None if report.error is None else escaped(report.error[1])
         self.batch.files.append(
             [number, *self._place(photo), sha256, report.status, error, report.width, report.height, self.model, look.scene, taken]
         )

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lineament.errors import ModelFileError, UsageError
+from lineament.files import replacing
 from lineament.runtime.card import Card
 from lineament.types import Float32
 
@@ -77,9 +78,8 @@ class OwnAttribute:
         if len(text.encode("utf-8")) > MAX_BYTES:
             raise UsageError(f"{path} would have more than {MAX_BYTES} bytes; the model's feature is too long for an own attribute.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def load_own(path: Path) -> OwnAttribute:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from lineament.config import TrainConfig
 from lineament.data.labelled import LabelledFiles
 from lineament.errors import ModelFileError
+from lineament.files import sha256_of
 from lineament.models.checkpoint import find_weights
-from lineament.runtime.card import sha256_of
 
 
 class Resumable(Protocol):

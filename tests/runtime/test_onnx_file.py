@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from toy_model import toy_card, write_toy_model
 
 from lineament.errors import ModelFileError
-from lineament.runtime.card import CARD_KEY, Card, sha256_of
+from lineament.files import sha256_of
+from lineament.runtime.card import CARD_KEY, Card
 from lineament.runtime.onnx_file import read_card, read_metadata, with_card
 
 

@@ -17,10 +17,10 @@ pytest.importorskip("duckdb")
 pytest.importorskip("lark")
 
 from lineament.errors import DataError, UsageError
+from lineament.files import sha256_of
 from lineament.schema import CELEBA_40, SENSITIVE, in_profile
 from lineament.search.build import build_index
 from lineament.search.index import Index
-from lineament.search.photo_list import sha256_of_photo
 from lineament.search.query import QueryError, parse
 from lineament.search.sql import scores, where_mask
 from lineament.types import Report
@@ -110,7 +110,7 @@ def test_like_finds_the_photo_s_twin_and_honours_the_change(made: Any) -> None:
     with Index(db) as index:
         assert index.like(report).hits[0].path == path
         assert index.like(report).hits[0].score == pytest.approx(1.0, abs=1e-6)
-        others = index.like(report, exclude_sha256=sha256_of_photo(path)).hits
+        others = index.like(report, exclude_sha256=sha256_of(path)).hits
         assert path not in {hit.path for hit in others}
         changed = index.like(report, "but with mustache and without bald").hits
         assert changed

@@ -24,8 +24,8 @@ from lineament.config import AugmentConfig
 from lineament.data.block_file import Progress, npy_header, write_blocks
 from lineament.data.transforms import Frame, augment, mirror
 from lineament.errors import ConfigError
+from lineament.files import sha256_of
 from lineament.models.checkpoint import find_weights, load_network_file
-from lineament.runtime.card import sha256_of
 from lineament.training.dataset import Material
 
 _AT_ONCE = 32
