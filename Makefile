@@ -51,9 +51,8 @@ $(DEMO_VENV)/.stamp-demo: pyproject.toml $(CONSTRAINTS) $(SOURCES)
 	rm -rf build
 	@touch $@
 
-# No faulthandler: its small alternate stack takes every Python signal handler too, and a signal frame that does not fit on it kills the process.
 test: setup
-	$(BIN)/python -m pytest -p no:faulthandler -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

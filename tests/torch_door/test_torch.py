@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import signal
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,20 +104,10 @@ def _layouts(folder: Path) -> dict[str, door.FaceDataset]:
     return found
 
 
-@pytest.fixture
-def _child_signal() -> Iterator[None]:
-    """Put the handler of SIGCHLD back: torch's loader leaves its own, and every later child of this process would be told to torch."""
-    before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-    yield
-    if before is not None:
-        signal.signal(signal.SIGCHLD, before)
-
-
-@pytest.mark.usefixtures("_child_signal")
 def test_every_layout_has_a_length_and_goes_through_a_loader(tmp_path: Path) -> None:
     for name, data in _layouts(tmp_path).items():
         assert len(data) == (512 if name == "synthetic" else 12)
-        loader = torch.utils.data.DataLoader(data, batch_size=5, num_workers=2 if name == "parquet" else 0)
+        loader = torch.utils.data.DataLoader(data, batch_size=5)
         batch = next(iter(loader))
         assert batch["crop"].shape == (5, 3, 218, 178)
         assert batch["crop"].dtype == torch.uint8
@@ -128,6 +118,26 @@ def test_every_layout_has_a_length_and_goes_through_a_loader(tmp_path: Path) -> 
         assert torch.equal(data[-1]["row"], torch.tensor(len(data) - 1))
         with pytest.raises(IndexError):
             data[len(data)]
+
+
+_WITH_WORKERS = """
+import sys
+import torch
+import lineament.torch as door
+if __name__ == "__main__":
+    data = door.FaceDataset(sys.argv[1], "table", attributes=["Smiling", "Bangs"])
+    loader = torch.utils.data.DataLoader(data, batch_size=5, num_workers=2, multiprocessing_context="spawn")
+    print([row for batch in loader for row in batch["row"].tolist()])
+"""
+
+
+def test_a_loader_with_worker_processes_reads_every_row_in_order(tmp_path: Path) -> None:
+    """In a process of its own: torch's loader leaves a handler for its children's deaths behind, which killed later tests of this one."""
+    table, script = write_table(tmp_path / "labels.csv", make(12)), tmp_path / "load.py"
+    script.write_text(_WITH_WORKERS, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script), str(table)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(list(range(12)))
 
 
 def test_a_damaged_picture_is_black_and_unknown(tmp_path: Path) -> None:
