@@ -12,22 +12,26 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from refit_views import UNSEEN_SHARDS, VIEWS, HalfSize
+from refit_views import VIEWS, HalfSize, unseen
 from ship import between
-from sklearn.metrics import roc_auc_score
 
-from lineament.data.hub_parquet import HubParquet
-from lineament.data.labelled import Source, Subset
+from lineament.data.labelled import LabelledFiles, Source, Subset
 from lineament.detection.retinaface import RetinaFace
+from lineament.evaluation.cross_split import log_loss_1d
 from lineament.evaluation.evaluate import predict
 from lineament.export.onnx_export import export
+from lineament.metrics.calibration import logit
+from lineament.metrics.counts import count, mean_of_known
+from lineament.metrics.ranking import roc_auc
 from lineament.models.checkpoint import find_weights
 from lineament.runtime.registry import load_network
+from lineament.types import Bool, Float64
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -42,12 +46,10 @@ class Side:
         return SimpleNamespace(logits=np.concatenate([network(crops).logits for network in self.networks], 1))
 
 
-def unseen(shards: Path, images: int, seed: int) -> Source:
-    """Return `images` rows drawn from the shards that came after the shipped network was trained."""
-    first = sum(len(HubParquet(shard).table) for shard in sorted(shards.glob("*.parquet"))[: UNSEEN_SHARDS[0]])
-    whole = HubParquet(shards)
-    rows = np.random.default_rng(seed).choice(np.arange(first, len(whole.table)), images, replace=False)
-    return Subset(whole, np.sort(rows))
+def drawn(shards: Path, images: int, seed: int) -> Source:
+    """Return `images` of those that the shipped network never saw, drawn by a seed."""
+    source = unseen(shards)
+    return Subset(source, np.sort(np.random.default_rng(seed).choice(len(source.table), images, replace=False)))
 
 
 def main() -> None:
@@ -65,19 +67,24 @@ def main() -> None:
         made = between(find_weights(given.old), given.run / "model.safetensors", share, folder / "model.safetensors")
         export(made, folder / "model.onnx", name="between")
         networks.append(load_network(str(folder / "model.onnx"), threads=1))
-    source, names = unseen(given.data / "celeba" / "train-parquet", given.images, given.seed), networks[0].card.attributes
+    source, names = drawn(given.data / "celeba" / "train-parquet", given.images, given.seed), networks[0].card.attributes
     find: Any = None if given.view == "stored" else RetinaFace(threads=1).detect
     columns = tuple(f"{name} at {share}" for share in SHARES for name in names)
     said = predict(HalfSize(source) if given.view == "half" else source, Side(networks), columns, find=find).predictions
     row_of = {file: row for row, file in enumerate(source.table.files)}
-    truth = source.table.targets[[row_of[file] for file in said.files]][:, [source.table.attributes.index(name) for name in names]]
-    found = ~np.isnan(said.raw).any(1)
+    truth = source.table.take(np.array([row_of[file] for file in said.files], np.intp))
     for place, share in enumerate(SHARES):
-        probs, labels = said.raw[found, place * len(names) : (place + 1) * len(names)].clip(1e-6, 1 - 1e-6), truth[found]
-        loss = -np.mean(labels * np.log(probs) + (1 - labels) * np.log(1 - probs))
-        auc = np.mean([roc_auc_score(labels[:, j], probs[:, j]) for j in range(len(names)) if 0 < labels[:, j].sum() < len(labels)])
-        accuracy = np.mean((probs >= 0.5) == labels)
-        print(f"{given.view} {share}: accuracy {100 * accuracy:.3f}, log-loss {loss:.4f}, AUC {100 * auc:.3f}, {found.sum()} faces", flush=True)
+        probs = said.raw[:, place * len(names) : (place + 1) * len(names)]
+        print(f"{given.view} {share}: {in_words(probs, said.detected, names, truth)}", flush=True)
+
+
+def in_words(raw: Float64, found: Bool, names: Sequence[str], truth: LabelledFiles) -> str:
+    """Return accuracy, log-loss and AUC, means over attributes, of one network's probabilities for faces that were found."""
+    at = [truth.attributes.index(name) for name in names]
+    probs, targets, known = raw[found], truth.targets[found][:, at], truth.known[found][:, at]
+    losses = [log_loss_1d(None, logit(probs[known[:, j], j]), targets[known[:, j], j]) for j in range(len(names))]
+    accuracy, auc = (mean_of_known(values) for values in (count(probs >= 0.5, targets, known).accuracy, roc_auc(probs, targets, known)))
+    return f"accuracy {100 * accuracy:.3f}, log-loss {np.mean(losses):.4f}, AUC {100 * auc:.3f}, {found.sum()} faces"
 
 
 if __name__ == "__main__":

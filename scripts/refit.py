@@ -25,7 +25,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ from lineament.metrics.calibration import ece_1d, logit, per_attribute
 from lineament.metrics.counts import count, mean_of_known, ratio
 from lineament.report.model_card import to_markdown
 from lineament.runtime.card import Card
+from lineament.runtime.network import Network
 from lineament.runtime.onnx_file import read_card, with_card
 from lineament.runtime.registry import load_network
 from lineament.runtime.threads import default_threads
@@ -90,6 +91,11 @@ def stamp(model: Path) -> dict[str, Any]:
     return {"network_sha256": network_sha256(model), "files": {name: text_sha256(ROOT / name) for name in (*FILES, *shipped)}}
 
 
+def write_stamp() -> None:
+    """Write the hashes of what is there now: the last step of every refit."""
+    STAMP.write_text(json.dumps(stamp(WEIGHTS / "default.onnx"), indent=1) + "\n", encoding="utf-8")
+
+
 def carried_over(train: Split, val: Split, folds: int) -> dict[str, Any]:
     """Return the calibration that carries over, and the same fitted without the people of each fold of validation, for `Plan`."""
     fold = folds_of(val.rows, folds)
@@ -123,35 +129,60 @@ def measured_before(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return json.loads((BENCHMARKS / "face-size.json").read_text(encoding="utf-8")), document["precisions"]
 
 
+@dataclass(frozen=True)
+class Views:
+    """A network's answers in every view: those the layer is fitted on, those of validation by name, and of stored crops alone with their origin."""
+
+    train: Split
+    val: Split
+    by_name: dict[str, Predictions]
+    stored: Predictions
+
+
+def score(data: Path, network: Network, model: Path, folder: Path, threads: int) -> Views:
+    """Return a network's answers on unseen train images and validation, from `folder` where they are there."""
+    train, val, views = splits(data, network, network_sha256(model), folder, threads)
+    return Views(train, val, views, replace(views["stored"], meta={"model": network.id.partition("@")[0], "data": "official/val"}))
+
+
+def fit(model: Path, data: Path, views: Views, sizes: dict[str, Any], goal: str) -> tuple[Fitted, dict[str, Any], dict[str, Any]]:
+    """Fit a network's decision layer within its limits of size and blur and write it into its card.
+
+    Returns: what was fitted; the settings it was fitted with (limits, layers by fold); the document of where, how right and how sure.
+    """
+    found, missing = views.stored, Official(data / "celeba" / "official", "val").table.missing
+    limits = {"min_eye_distance": sizes["min_eye_distance"], "min_sharpness": sizes["min_sharpness"], "limits_of_fold": sizes["limits_of_fold"]}
+    settings = limits | carried_over(views.train, views.val, face_size.FOLDS)
+    fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **settings))
+    where = f"official/val@{found.fingerprint()} and {len(views.train.rows):,} views of unseen train images"
+    card, seen = scorecard(found, missing=missing), by_view(views.by_name, settings["layers_of_fold"])
+    embed(model, fitted, where, card, seen)
+    document = {"network_sha256": network_sha256(model), "fitted_on": where, "scorecard": headline(card),
+                "across": across(views.train, views.val), "views": seen}  # fmt: skip
+    return fitted, settings, document
+
+
 def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: bool = False) -> None:
-    """Fit and write everything. Prints what it does; returns nothing."""
+    """Fit and write everything that belongs to `default`. Prints what it does; returns nothing."""
     model = WEIGHTS / "default.onnx"
     network = load_network(str(model), threads=threads)
     source = Official(data / "celeba" / "official", "val")
     print(f"{network.id}: the views of validation and of unseen train images", flush=True)
-    train, val, views = splits(data, network, network_sha256(model), ROOT / "runs" / "refit", threads)
-    found = replace(views["stored"], meta={"model": network.id.partition("@")[0], "data": "official/val"})
+    views = score(data, network, model, ROOT / "runs" / "refit", threads)
+    found = views.stored
     predictions.save(found, ROOT / "runs" / "refit" / "val.parquet")
     before = measured_before(model) if only_decision else None
     print("accuracy against face size and blur", flush=True)
     sizes = face_size.run(data, load(str(model), threads=threads), faces) if before is None else before[0]
     print("decision layer", flush=True)
-    limits = {"min_eye_distance": sizes["min_eye_distance"], "min_sharpness": sizes["min_sharpness"], "limits_of_fold": sizes["limits_of_fold"]}
-    rates = {name: rate for name, rate in class_rates(data).items() if name in found.attributes}
-    carried = carried_over(train, val, face_size.FOLDS)
-    fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **limits, **carried))
-    where = f"official/val@{found.fingerprint()} and {len(train.rows):,} views of unseen train images"
-    card = scorecard(found, missing=source.table.missing)
-    seen = by_view(views, carried["layers_of_fold"])
-    embed(model, fitted, where, card, seen)
+    fitted, settings, document = fit(model, data, views, sizes, goal)
     print("precisions", flush=True)
     int8 = WEIGHTS / "default.int8.onnx"
-    measured = precisions.measure(model, source, data, threads, int8, base=float(card["mean_accuracy"])) if before is None else before[1]
+    base = float(document["scorecard"]["mean_accuracy"])
+    measured = precisions.measure(model, source, data, threads, int8, base=base) if before is None else before[1]
     precisions.embed(model, int8, measured)
-    document = {"network_sha256": network_sha256(model), "fitted_on": where, "scorecard": headline(card), "precisions": measured, **fitted.evidence}
-    document["goals"] = goals(found, limits | carried, rates)
-    document["across"] = across(train, val)
-    document["views"] = seen
+    rates = {name: rate for name, rate in class_rates(data).items() if name in found.attributes}
+    document |= {"precisions": measured, **fitted.evidence, "goals": goals(found, settings, rates)}
     (BENCHMARKS / "decision.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     text = decision_page(document, network.card.name) + "\n" + precisions.section(measured, len(source.table))
     (BENCHMARKS / "decision.md").write_text(text, encoding="utf-8")
@@ -168,7 +199,7 @@ def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: boo
     audit_page.PAGE.write_text(audit_page.page(shipped, audit_page.on_fairface(shipped, data, threads), calibrated, data), encoding="utf-8")
     written = json.loads(model.with_suffix(".card.json").read_text(encoding="utf-8"))
     (ROOT / "docs" / "model-card.md").write_text(to_markdown(written), encoding="utf-8")
-    STAMP.write_text(json.dumps(stamp(model), indent=1) + "\n", encoding="utf-8")
+    write_stamp()
     print((BENCHMARKS / "decision.md").read_text(encoding="utf-8").split("## Per attribute")[0])
 
 
@@ -176,20 +207,13 @@ def refit_fast(data: Path, goal: str, threads: int, faces: int) -> None:
     """Fit the decision layer of `fast` as that of `default`: the same views, people, folds and rule, its own limits of size and blur."""
     model = WEIGHTS / "fast.onnx"
     network = load_network(str(model), threads=threads)
-    train, val, views = splits(data, network, network_sha256(model), ROOT / "runs" / "refit" / "fast", threads)
-    found = replace(views["stored"], meta={"model": network.id.partition("@")[0], "data": "official/val"})
+    print(f"{network.id}: the views of validation and of unseen train images", flush=True)
+    views = score(data, network, model, ROOT / "runs" / "refit" / "fast", threads)
     sizes = face_size.run(data, load(str(model), threads=threads), faces)
-    carried = carried_over(train, val, face_size.FOLDS)
-    limits = {"min_eye_distance": sizes["min_eye_distance"], "min_sharpness": sizes["min_sharpness"], "limits_of_fold": sizes["limits_of_fold"]}
-    fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **limits, **carried))
-    where = f"official/val@{found.fingerprint()} and {len(train.rows):,} views of unseen train images"
-    card = scorecard(found, missing=Official(data / "celeba" / "official", "val").table.missing)
-    seen = by_view(views, carried["layers_of_fold"])
-    embed(model, fitted, where, card, seen)
-    document = {"command": "python scripts/refit.py --only fast", "network_sha256": network_sha256(model), "fitted_on": where,
-                "scorecard": headline(card), "across": across(train, val), "views": seen,
-                "min_eye_distance": sizes["min_eye_distance"]}  # fmt: skip
+    _, _, document = fit(model, data, views, sizes, goal)
+    document |= {"command": "python scripts/refit.py --only fast", "min_eye_distance": sizes["min_eye_distance"]}
     (BENCHMARKS / "fast.json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_stamp()
     print(json.dumps(document["views"], indent=1))
 
 
@@ -259,12 +283,11 @@ def main() -> None:
     parser.add_argument("--only-decision", action="store_true", help="the network is the same: keep what was measured of sizes and precisions")
     parser.add_argument("--only", choices=("default", "fast"), help="one of the two networks")
     arguments = parser.parse_args()
+    settings = (arguments.data, arguments.goal, arguments.threads, arguments.faces)
     if arguments.only != "default" and (WEIGHTS / "fast.onnx").is_file():
-        refit_fast(arguments.data, arguments.goal, arguments.threads, arguments.faces)
-    if arguments.only == "fast":
-        STAMP.write_text(json.dumps(stamp(WEIGHTS / "default.onnx"), indent=1) + "\n", encoding="utf-8")
-        return
-    refit(arguments.data, arguments.goal, arguments.threads, arguments.faces, only_decision=arguments.only_decision)
+        refit_fast(*settings)
+    if arguments.only != "fast":
+        refit(*settings, only_decision=arguments.only_decision)
 
 
 if __name__ == "__main__":

@@ -68,16 +68,16 @@ def scored(name: str, view: str, source: Callable[[], Source], network: Network,
     return found
 
 
+def unseen(shards: Path, most: int = len(UNSEEN_SHARDS)) -> Subset:
+    """Return the images of the first `most` shards that the shipped network never saw."""
+    starts = np.cumsum([0, *(len(HubParquet(shard).table) for shard in sorted(shards.glob("*.parquet")))])
+    rows = [np.arange(starts[shard], starts[shard + 1]) for shard in UNSEEN_SHARDS[:most]]
+    return Subset(HubParquet(shards), np.concatenate(rows))
+
+
 def splits(data: Path, network: Network, sha256: str, folder: Path, threads: int) -> tuple[Split, Split, dict[str, Predictions]]:
     """Return train (images the network never saw) and validation, and validation's views by name."""
     shards = data / "celeba" / "train-parquet"
-
-    def unseen(most: int) -> Source:
-        names = sorted(shards.glob("*.parquet"))
-        starts = np.cumsum([0, *(len(HubParquet(shard).table) for shard in names)])
-        rows = [np.arange(starts[shard], starts[shard + 1]) for shard in UNSEEN_SHARDS[:most]]
-        return Subset(HubParquet(shards), np.concatenate(rows))
-
-    train = [scored("train", v, lambda v=v: unseen(4 if v == "stored" else 2), network, sha256, folder, threads) for v in VIEWS]
+    train = [scored("train", v, lambda v=v: unseen(shards, 4 if v == "stored" else 2), network, sha256, folder, threads) for v in VIEWS]
     val = {v: scored("val", v, lambda: Official(data / "celeba" / "official", "val"), network, sha256, folder, threads) for v in VIEWS}
     return Split.of("train", train), Split.of("val", list(val.values())), val

@@ -53,7 +53,7 @@ def main() -> None:
     card = read_card(model)
     with_card(model, Card({**card.document, "speed": speed}), model)
     write_card_beside(model, read_card(model))
-    refit.STAMP.write_text(json.dumps(refit.stamp(refit.WEIGHTS / "default.onnx"), indent=1) + "\n", encoding="utf-8")
+    refit.write_stamp()
     print(json.dumps(speed, indent=1))
 
 
