@@ -1,4 +1,4 @@
-"""Files on the disk: written whole or not at all, their hash, and names that are no text.
+"""Files on the disk: written whole or not at all, their hash, and names and values as text.
 
 target -> a new file beside it -> target, at once
 """
@@ -6,6 +6,7 @@ target -> a new file beside it -> target, at once
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -55,3 +56,12 @@ def escaped(text: str) -> str:
     'caf\\\\udce9.jpg'
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def spelled(value: object) -> str:
+    """Return a value as text that any UTF-8 stream takes: text escaped, anything else as JSON.
+
+    >>> spelled("a"), spelled([1, None])
+    ('a', '[1, null]')
+    """
+    return escaped(value) if isinstance(value, str) else json.dumps(value)

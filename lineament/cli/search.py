@@ -150,13 +150,14 @@ def _write_bursts(
     offset: int,
 ) -> None:  # fmt: skip
     from lineament.search.gallery import bursts_page
+    from lineament.search.hit_table import json_bytes
     from lineament.search.thumbnails import burst_table, bursts_sheet
 
     model = index.meta.model
     record = {"schema_version": 1, "model": model, "bursts": [[entry.to_dict() for entry in group] for group in groups]}
-    if json_file is not None:  # names that are no text stay escapes: \udcff is JSON, and survives the round trip
+    if json_file is not None:
         with _opened(json_file) as file:
-            file.write((json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
+            file.write(json_bytes(record) + b"\n")
     _write_files(html, sheet, lambda: bursts_page(groups, model, offset), lambda: bursts_sheet(groups, model, offset))
     if json_file is None or str(json_file) != "-":
         _print(burst_table(groups, offset) if groups else "No bursts: no two photos look like one moment.")

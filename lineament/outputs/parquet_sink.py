@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lineament.errors import ResumeError, UsageError
-from lineament.files import escaped, replacing
+from lineament.files import escaped, replacing, spelled
 from lineament.inputs.parquet import arrow
 from lineament.outputs.rows import COUNT_COLUMNS, TEXT_COLUMNS, columns, rows
 from lineament.outputs.sinks import STDOUT, JsonlSink, Keep, Written
@@ -162,15 +162,8 @@ def _type(pa: Any, column: str) -> Any:
 
 
 def _text(row: dict[str, Any], keys: Iterable[str], schema: Any) -> dict[str, Any]:
-    spelled = {name: _spelled(row[name]) for name in keys if row.get(name) is not None and str(schema.field(name).type) == "string"}
-    return row | spelled | {"source": escaped(row["source"])}
-
-
-def _spelled(value: Any) -> str:
-    """Return a key's value as text: JSON where it is none."""
-    import json
-
-    return escaped(value) if isinstance(value, str) else json.dumps(value)
+    keys_as_text = {name: spelled(row[name]) for name in keys if row.get(name) is not None and str(schema.field(name).type) == "string"}
+    return row | keys_as_text | {"source": escaped(row["source"])}
 
 
 def _untext(source: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lineament.errors import MissingExtraError, UsageError
-from lineament.files import escaped
+from lineament.files import spelled
 from lineament.search.index import Ranked, SearchResult
 
 _FIRST = ("rank", "file", "face", "score", "x1", "y1", "x2", "y2", "eye_distance")
@@ -38,16 +38,16 @@ def hit_rows(found: SearchResult) -> Iterator[dict[str, Any]]:
 
 
 def write_json(ranked: Ranked, file: IO[bytes]) -> None:
-    """Write the record of `SearchResult.to_dict`; names that are no text stay escapes: \\udcff is JSON, and survives the round trip."""
+    """Write the record of `SearchResult.to_dict`."""
     started = False
     for part in ranked.parts():
         record = part.to_dict()
         hits = record.pop("hits")
         if not started:
             whole = record | {"more": part.offset + len(ranked) < part.matched}
-            file.write(_json(whole).removesuffix(b"\n}") + b',\n  "hits": [')
+            file.write(json_bytes(whole).removesuffix(b"\n}") + b',\n  "hits": [')
         for hit in hits:
-            file.write((b",\n    " if started else b"\n    ") + _json(hit).replace(b"\n", b"\n    "))
+            file.write((b",\n    " if started else b"\n    ") + json_bytes(hit).replace(b"\n", b"\n    "))
             started = True
     file.write(b"\n  ]\n}\n" if started else b"]\n}\n")
 
@@ -79,7 +79,7 @@ def write_parquet(ranked: Ranked, path: Path) -> None:
     texts = {name for name in schema.names if schema.field(name).type == pa.string()}
 
     def as_table(part: SearchResult) -> Any:
-        rows = [{name: _spelled(value) if name in texts else value for name, value in row.items()} for row in hit_rows(part)]
+        rows = [{name: spelled(value) if name in texts and value is not None else value for name, value in row.items()} for row in hit_rows(part)]
         return pa.Table.from_pylist(rows, schema=schema)
 
     tables = map(as_table, ranked.parts())
@@ -113,11 +113,6 @@ def _known_type(name: str, pa: Any) -> Any:
     return pa.int64() if name in _COUNTS else pa.string() if name in _TEXTS else pa.float64()
 
 
-def _spelled(value: Any) -> str | None:
-    if value is None:
-        return None
-    return escaped(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _json(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
+    """Return JSON; names that are no text stay escapes: \\udcff is JSON, and survives the round trip."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from script_kit import module_at
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def loaded(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem + "_here", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-check = loaded(ROOT / "deploy" / "check.py")
+check = module_at(ROOT / "deploy" / "check.py", "check_here")
 
 
 @pytest.mark.parametrize("name", ["dockerfile", "compose", "kubernetes", "unit", "flags"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from script_kit import script
 
 from lineament.schema import SENSITIVE, in_profile
 
@@ -17,17 +16,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "THIRD_PARTY.md", 
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 
-def load_snippets() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("snippets", ROOT / "scripts" / "snippets.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["snippets"] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
-
-
-snippets = load_snippets()
+snippets = script("snippets")
 WITH_SNIPPETS = [name for name, page in zip(NAMES, PAGES, strict=True) if list(snippets.blocks(page.read_text("utf-8")))]
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from script_kit import script
 
 from lineament.cli import _load
 from lineament.config import load_config
@@ -23,13 +22,7 @@ COMMANDS = re.findall(r"^lineament (.+)$", PAGE.read_text("utf-8"), re.MULTILINE
 def hours() -> ModuleType:
     pytest.importorskip("torch")
     pytest.importorskip("timm")
-    spec = importlib.util.spec_from_file_location("paper_hours", ROOT / "scripts" / "paper_hours.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["paper_hours"] = module  # dataclasses look their module up by name
-    spec.loader.exec_module(module)
-    return module
+    return script("paper_hours")
 
 
 def parsed(line: str) -> dict[str, object]:

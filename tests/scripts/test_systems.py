@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from script_kit import script
 
 torch = pytest.importorskip("torch")
 from safetensors import safe_open  # noqa: E402
@@ -29,18 +28,6 @@ from lineament.runtime.onnx_file import read_card  # noqa: E402
 from lineament.runtime.registry import resolve_model  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def script(name: str) -> ModuleType:
-    if str(ROOT / "scripts") not in sys.path:
-        sys.path.append(str(ROOT / "scripts"))
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 collect_run, ablate, systems = script("collect_run"), script("ablate"), script("systems")

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from script_kit import script
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def third_party() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("third_party", ROOT / "scripts" / "third_party.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("third_party")
 
 
 @pytest.fixture
