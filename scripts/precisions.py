@@ -102,7 +102,8 @@ def embed(model: Path, int8: Path, measured: dict[str, Any]) -> None:
     own = read_card(int8).document
     metrics = dict(card.get("metrics") or {})
     metrics["official_val"] = {"images": (metrics.get("official_val") or {}).get("images"), "mean_accuracy": measured["int8"]["onnx"]}
-    with_card(int8, Card({**card, "precision": own.get("precision"), "metrics": metrics, "precisions": measured}), int8)
+    shared = {key: value for key, value in card.items() if key not in ("views", "speed")}  # measured of the fp32 file alone
+    with_card(int8, Card({**shared, "precision": own.get("precision"), "metrics": metrics, "precisions": measured}), int8)
     write_card_beside(int8, read_card(int8))
 
 
