@@ -105,12 +105,12 @@ def teller(*, quiet: bool) -> Teller:
 
     if quiet:
         return Teller()
-    began: dict[str, tuple[float, int]] = {}
+    began: dict[tuple[str, int], tuple[float, int]] = {}  # by total too: one piece of work may count images, then steps
     last: dict[str, float] = {}
 
     def progress(name: str, done: int, total: int) -> None:
         now = time.monotonic()
-        start, first = began.setdefault(name, (now, done))
+        start, first = began.setdefault((name, total), (now, done))
         if done < total and now - last.get(name, 0.0) < _LINE_EVERY:
             return
         last[name] = now
