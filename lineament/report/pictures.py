@@ -35,7 +35,7 @@ def _tile(image: Image.Image, caption: str) -> str:
 def confident_errors(main: Predictions, folder: Path, examples: int) -> str:
     """Return the most confident wrong answers of each attribute as pictures."""
     wrong = (labels_of(main, "shipped") != main.targets.astype(bool)) & main.known & main.detected[:, None]
-    blocks = []
+    blocks, without = [], list[str]()
     for a, name in enumerate(main.attributes):
         tiles = []
         for said, words in ((1, "said yes, label no"), (0, "said no, label yes")):
@@ -43,8 +43,13 @@ def confident_errors(main: Predictions, folder: Path, examples: int) -> str:
             rows = np.flatnonzero(wrong[:, a] & (main.targets[:, a] != said))
             for row in rows[np.argsort(-sure[rows], kind="stable")][:examples]:
                 tiles.append(_tile(fitted(folder / main.files[row], THUMBNAIL), f"{main.files[row]}: {words}, prob {main.shipped[row, a]:.2f}"))
-        blocks.append(f'<details><summary>{escape(marked(name))}</summary><div class="tiles">{"".join(tiles)}</div></details>')
-    return paragraphs(["The most confident wrong answers. Some of the labels are wrong instead."]) + "".join(blocks)
+        if tiles:
+            blocks.append(f'<details><summary>{escape(marked(name))}</summary><div class="tiles">{"".join(tiles)}</div></details>')
+        else:
+            without.append(marked(name))
+    said_first = ["The most confident wrong answers. Some of the labels are wrong instead."]
+    said_last = [f"No wrong answer: {', '.join(without)}."] if without else []
+    return paragraphs(said_first) + "".join(blocks) + paragraphs(said_last)
 
 
 def maps(looked: Mapping[str, Overlays]) -> str:

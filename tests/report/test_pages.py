@@ -122,6 +122,21 @@ def test_the_first_screen_is_a_verdict_in_sentences_of_the_scorecards_numbers(ca
     assert '<section id="change"' in text
 
 
+def test_an_attribute_without_a_wrong_answer_is_named_and_has_no_empty_heading(tmp_path, calibrated):
+    from dataclasses import replace
+
+    from lineament.report.pictures import confident_errors
+
+    for name in calibrated.files:
+        Image.new("RGB", (178, 218)).save(tmp_path / name)
+    right = calibrated.probs.copy()
+    right[:, 1] = calibrated.targets[:, 1]
+    text = confident_errors(replace(calibrated, probs=right, meta={}), tmp_path, 1)
+    assert [name.removesuffix(" *") for name in re.findall(r"No wrong answer: ([^<]*)\.", text)] == [SOME[1]]
+    assert text.count("<summary>") == len(SOME) - 1
+    assert text.count("<img") > 0
+
+
 def test_differences_come_largest_first():
     rows = {"a": {"difference": 0.01}, "b": {"difference": None}, "c": {"difference": -0.05}, "d": {"difference": 0.02}}
     assert by_change({"attributes": rows}) == ["c", "d", "a", "b"]
