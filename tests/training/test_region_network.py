@@ -34,9 +34,9 @@ from lineament.training.prepare.region_data import (  # noqa: E402
     AnnotatedFaces,
     Jitter,
     RegionFace,
+    annotated_beside,
     annotated_region,
     hold_out,
-    only_groups,
     parsed_face,
     sample,
     unpack,
@@ -293,11 +293,22 @@ def test_annotated_faces_teach_every_group_inside_the_crop_only() -> None:
     assert (unpack(labels)[GROUPS.index("Nose")] ^ tight[GROUPS.index("Nose")]).mean() < 0.01
 
 
-def test_parsing_masks_teach_only_the_groups_that_were_asked_for() -> None:
+def test_a_parsed_face_has_the_annotators_polygons_beside_its_own_hair_and_ears() -> None:
     face = toy_faces(1)[0]
-    kept = only_groups(face, ("Hair", "Ear"))
-    assert {GROUPS[k] for k in np.flatnonzero(unpack(kept.known).any((1, 2)))} <= {"Hair", "Ear"}
-    assert (kept.scored == face.scored).all()
+    points = _points_of(make(1))[0]  # of some crop: what is drawn must be what they say, not what the face shows
+    both = annotated_beside(face, ("Hair", "Ear"), lambda crop: points if crop.shape == (3, 218, 178) else 1 / 0, "tight")
+    drawn = annotated_region(np.float64(points) + MARGIN, CANVAS, "tight")
+    inside = face.scored > 0
+    for k, group in enumerate(GROUPS):
+        labels, known = unpack(both.labels)[k], unpack(both.known)[k]
+        if group in ("Hair", "Ear"):
+            assert (labels == unpack(face.labels)[k]).all()
+            assert (known == unpack(face.known)[k]).all()
+        else:
+            assert (labels == drawn[k]).all()
+            assert (known == inside).all(), "nothing is known outside the photo"
+    assert (both.scored == face.scored).all()
+    assert (both.image == face.image).all()
 
 
 def test_a_region_network_is_made_from_plain_images_and_goes_on_when_cut_off(tmp_path: Path) -> None:

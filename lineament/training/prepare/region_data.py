@@ -9,7 +9,7 @@ Convention: the canvas is the 178x218 crop with `MARGIN` pixels more on every si
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,10 @@ class RegionFace:
     labels: UInt8
     known: UInt8
     scored: UInt8
+
+
+Annotator = Callable[[UInt8], npt.NDArray[Any]]
+"""A crop (3,218,178) uint8 -> its landmarks (L,2) in its pixels."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +143,19 @@ def load_landmarked(folder: Path, split: str) -> list[RegionFace]:
     return faces
 
 
-def only_groups(face: RegionFace, groups: Sequence[str]) -> RegionFace:
-    """Return the face with labels of `groups` alone; the others are not known on it. What a score counts stays."""
+def annotated_beside(face: RegionFace, groups: Sequence[str], annotate: Annotator, style: str) -> RegionFace:
+    """Return a parsed face that keeps its own labels of `groups` and has the annotator's polygons for the rest, inside the photo.
+
+    Without them the network meets parsed images with two groups alone, learns to tell them from the others and answers nothing else on them.
+
+    Args: annotate: crop (3,218,178) uint8 -> points (L,2) in its pixels; style: of the polygons (data/regions.py).
+    """
+    window = (slice(MARGIN, MARGIN + CROP_SIZE[0]), slice(MARGIN, MARGIN + CROP_SIZE[1]))
+    points = np.asarray(annotate(face.image[window].transpose(2, 0, 1)), np.float64) + MARGIN
     kept = _bits(np.isin(GROUPS, groups))
-    return replace(face, known=(face.known & kept).astype(np.uint8))
+    drawn = _pack(annotated_region(points, CANVAS, style)) & ~kept
+    there = np.where(face.scored > 0, ~kept, 0)
+    return replace(face, labels=(face.labels & kept) | drawn, known=((face.known & kept) | there).astype(np.uint8))
 
 
 class AnnotatedFaces(Sequence[RegionFace]):

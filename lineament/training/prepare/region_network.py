@@ -35,13 +35,14 @@ from lineament.training.prepare.caches import MeshPoints, write_mesh_landmarks
 from lineament.training.prepare.region_data import (
     PLAIN,
     AnnotatedFaces,
+    Annotator,
     Jitter,
     RegionFace,
+    annotated_beside,
     annotated_region,
     hold_out,
     load_landmarked,
     load_parsed,
-    only_groups,
     sample,
     unpack,
 )
@@ -100,13 +101,16 @@ class RegionFaces:
         return [pool for pool in (main[0], main[-1], self.landmarked or main[0]) if pool]
 
 
-def load_faces(config: RegionConfig, annotated: Sequence[RegionFace] = ()) -> RegionFaces:
-    """Load the faces a config names. Raises: DataError when it names none."""
+def load_faces(config: RegionConfig, annotated: Sequence[RegionFace] = (), annotate: Annotator | None = None) -> RegionFaces:
+    """Load the faces a config names. Args: annotate: of parsed faces too, where `annotated` are given. Raises: DataError when it names none."""
     if config.parsing is None and not annotated:
         raise DataError("regions need labels: set `images: true`, or `parsing` to a CelebAMask-HQ folder.")
     parsed, held = ([], []) if config.parsing is None else hold_out(load_parsed(expand(config.parsing)), config.holdout)
-    if annotated:  # parsing teaches only what the annotator's points cannot
-        parsed = [only_groups(face, config.parsing_groups) for face in parsed] if config.parsing_groups else []
+    if annotated and not config.parsing_groups:
+        parsed = []
+    elif annotated:  # parsing teaches only what the annotator's points cannot
+        mesh = annotate or MeshPoints()
+        parsed = [annotated_beside(face, config.parsing_groups, mesh, config.style) for face in parsed]
     if config.landmarks is None:
         return RegionFaces(parsed, [], held, [], annotated)
     folder = expand(config.landmarks)
