@@ -3,7 +3,7 @@
 1. the package itself  2. the folders in LINEAMENT_MODELS  3. installed data-only packages (entry point group `lineament.models`)  4. a checkout
 
 In a folder a model called NAME is `NAME/model.onnx` (or `NAME.onnx`), its trainable weights `NAME/model.safetensors` (or
-`NAME.safetensors`). The first place that holds a name is taken.
+`NAME.safetensors`), else the ONNX file itself. The first place that holds a name is taken.
 """
 
 from __future__ import annotations

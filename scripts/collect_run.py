@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shutil
 import sys
 import tempfile
 import time
@@ -93,8 +92,8 @@ def collect(run: Path, results: Path, *, data: str, layout: str = "official", sp
         else:
             found = scored(model, data, layout, split, threads)
         folder = write_record(run, results, found, card.document, name=name, speed=timed(model) if speed else None)
-    if system:
-        shutil.copyfile(run / "model.safetensors", results / "systems" / name / "model.safetensors")
+    if system:  # the ONNX file holds the trained weights too
+        (results / "systems" / name / "model.safetensors").unlink(missing_ok=True)
     return folder
 
 

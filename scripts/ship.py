@@ -19,12 +19,11 @@ from pathlib import Path
 
 import torch
 from collect_run import scored
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from lineament.evaluation.compare import compare
 from lineament.export.card_update import write_card_beside
 from lineament.export.onnx_export import export
+from lineament.models.checkpoint import load_tensors, save_tensors
 from lineament.runtime.card import Card
 from lineament.runtime.onnx_file import read_card, with_card
 from lineament.runtime.registry import systems_folder, weights_folder
@@ -36,7 +35,8 @@ def keep(name: str, weights: Path, systems: Path) -> Path:
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights / "default.safetensors", target.with_name("model.safetensors"))
+    if (weights / "default.safetensors").is_file():  # of a file that does not hold its trained weights itself
+        shutil.copyfile(weights / "default.safetensors", target.with_name("model.safetensors"))
     present = read_card(weights / "default.onnx")
     with_card(weights / "default.onnx", Card({**present.document, "name": name}), target)
     write_card_beside(target, read_card(target))
@@ -44,11 +44,11 @@ def keep(name: str, weights: Path, systems: Path) -> Path:
 
 
 def between(old: Path, new: Path, share: float, out: Path) -> Path:
-    """Write the weights (1 - share) * old + share * new of two safetensors files of one network, under the new one's header; return `out`.
+    """Write the weights (1 - share) * old + share * new of two trained files of one network, under the new one's header; return `out`.
 
     Raises: SystemExit where the files are not of one network, or `share` is outside 0..1.
     """
-    first, second = load_file(old), load_file(new)
+    first, (second, header) = load_tensors(old)[0], load_tensors(new)
     if {name: tensor.shape for name, tensor in first.items()} != {name: tensor.shape for name, tensor in second.items()}:
         raise SystemExit(f"--between: {old} and {new} are not of one network.")
     if not 0 <= share <= 1:
@@ -57,10 +57,8 @@ def between(old: Path, new: Path, share: float, out: Path) -> Path:
         name: torch.lerp(first[name].float(), tensor.float(), share).to(tensor.dtype) if tensor.is_floating_point() else tensor
         for name, tensor in second.items()
     }
-    with safe_open(new, "pt") as file:
-        header = file.metadata()
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(mixed, out, metadata=header)
+    save_tensors(out, mixed, header)
     return out
 
 
@@ -69,9 +67,10 @@ def ship(run: Path, name: str, weights: Path, systems: Path, share: float = 1.0)
     before = keep(name, weights, systems)
     trained = run / "model.safetensors"
     if share != 1:
-        trained = between(before.with_name("model.safetensors"), trained, share, run / "between" / "model.safetensors")
+        earlier = before.with_name("model.safetensors")
+        trained = between(earlier if earlier.is_file() else before, trained, share, run / "between" / "model.safetensors")
     export(trained, weights / "default.onnx", name="default")
-    shutil.copyfile(trained, weights / "default.safetensors")
+    (weights / "default.safetensors").unlink(missing_ok=True)  # the ONNX file holds the trained weights too
     return before, weights / "default.onnx"
 
 

@@ -160,7 +160,7 @@ def partner(record: Record, records: Iterable[Record]) -> Record | None:
 
 def expected(configs: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, str | None]]:
     """Return name -> config of the systems and of the ablations, and system -> what it starts from."""
-    loaded = {path: load_config(path) for path in sorted(configs.glob("*.yaml")) if path.stem != "regions"}
+    loaded = {path: load_config(path) for path in sorted(configs.glob("*.yaml")) if not path.stem.startswith("regions")}
     systems, starts = {one.name: path for path, one in loaded.items()}, {one.name: one.model.start for one in loaded.values()}
     return systems, {load_config(path).name: path for path in sorted((configs / "ablations").glob("*.yaml"))}, starts
 

@@ -2,7 +2,7 @@
 
     results/runs/<name>-s<seed>/  run.json config.json environment.json log.csv attributes.csv card.json predictions.npz [speed.json]
     results/labels/<fingerprint>.npz    the labels those predictions are scored on: the data set's, so made again from it and not committed
-    results/systems/<name>/       model.onnx model.card.json model.safetensors
+    results/systems/<name>/       model.onnx model.card.json (earlier ones model.safetensors too: their model.onnx cannot be trained further)
 
 Predictions are stored as logits in float16: signs, and so every label at 0.5, are those of the run; 40 answers of 5,185 images take 415 kB.
 """

@@ -1,13 +1,14 @@
 """ONNX export: a trained network becomes one file that runs without torch, its card inside, parity asserted.
 
-    safetensors -> network -> ONNX graph (uint8 crops in; logits, maps and features out) -> fp16 weights -> card -> parity
+    safetensors -> network -> ONNX graph (uint8 crops in; logits, maps and features out) -> fp16 weights, all of them -> card -> parity
 
 Weights are stored as fp16 and cast to fp32 when the file is loaded: half the size, fp32 arithmetic. The trained file holds fp16 too, so nothing
-is lost between the two.
+is lost between the two: the ONNX file can be trained further (models/checkpoint.py), and is the only one that needs to be kept.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from lineament.config import TrainConfig
 from lineament.errors import LineamentError, MissingExtraError, ModelFileError
 from lineament.export.card_update import write_card_beside
 from lineament.files import replacing, sha256_of
-from lineament.models.checkpoint import load_network_file, read_header
+from lineament.models.checkpoint import ONNX_PREFIX, TRAINED_KEY, load_network_file, read_header
 from lineament.models.layers import Preprocess, TorchOutput
 from lineament.runtime.card import CARD_KEY, CARD_VERSION, INPUT_CONTRACT, Card
 
@@ -66,12 +67,13 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: st
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
     proto, maps = to_onnx(network)
-    halve(proto)
     document = describe(network, config, maps, name or config.name) | {"trained_file_sha256": sha256_of(source)}
-    document["decision"] |= {"thresholds": read_header(source).get("thresholds", {})}  # those that the training fitted as it went, if it did
+    header = read_header(source)
+    document["decision"] |= {"thresholds": header.get("thresholds", {})}  # those that the training fitted as it went, if it did
     card = Card(document)
-    entry = proto.metadata_props.add()
-    entry.key, entry.value = CARD_KEY, card.to_json()
+    keep_training(proto, network, header)
+    halve(proto)
+    _note(proto, CARD_KEY, card.to_json())
     with replacing(target) as partial:
         partial.write_bytes(proto.SerializeToString())
         difference = parity(network, partial)
@@ -92,13 +94,58 @@ def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
     names = deployed.names()
     batch = torch.export.Dim("N", min=1, max=1 << 16)
     program = torch.onnx.export(
-        deployed, (crops,), dynamo=True, input_names=["crops"], output_names=names, dynamic_shapes=({0: batch},), optimize=True, verbose=False
+        deployed, (crops,), dynamo=True, input_names=["crops"], output_names=names, dynamic_shapes=({0: batch},), optimize=False, verbose=False
     )
     if program is None:
         raise LineamentError("torch.onnx.export gave no program. Check the versions of torch and onnxscript.")
+    fold_constants(program.model)
     maps, proto = getattr(network, "maps_of", None), program.model_proto
     forget_source(proto)
     return proto, maps() if callable(maps) and "maps" in names else None
+
+
+def fold_constants(graph: Any) -> None:
+    """Compute in place what does not depend on the input, but leave every weight as it was trained, under its own name.
+
+    The exporter's own optimiser folds batch norms into convolutions: neither can be had back, and what it computed does not fit into fp16. Runtimes
+    do the same folding when they load the file, so nothing is slower.
+    """
+    from onnx_ir.passes import common
+    from onnxscript import optimizer
+
+    weights = set(graph.graph.initializers)
+    common.InlinePass()(graph)
+    optimizer.fold_constants(graph, should_fold=lambda node: False if any(v is not None and v.name in weights for v in node.inputs) else None)
+    common.RemoveUnusedNodesPass()(graph)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
+    common.CommonSubexpressionEliminationPass()(graph)
+
+
+def keep_training(proto: Any, network: nn.Module, header: Mapping[str, Any]) -> None:
+    """Put into the graph, in place, what training needs beside what answering does: weights that no answer uses (a landmark head), the header.
+
+    Raises: ModelFileError where a weight of the graph is not the network's.
+    """
+    from onnx import numpy_helper
+
+    there = {tensor.name: tensor for tensor in proto.graph.initializer}
+    counters, weights = dict[str, Any](), list[str]()
+    for name, tensor in network.state_dict().items():
+        if not tensor.ndim:
+            counters[name] = tensor.item()
+            continue
+        weights.append(name)
+        values, found = tensor.numpy(), there.get(ONNX_PREFIX + name)
+        if found is None:
+            proto.graph.initializer.append(numpy_helper.from_array(values, ONNX_PREFIX + name))
+        elif not np.array_equal(numpy_helper.to_array(found), values):
+            raise ModelFileError(f"The exporter changed the weight {name}. Check the versions of torch and onnxscript.")
+    _note(proto, TRAINED_KEY, json.dumps({**header, "counters": counters, "weights": weights}))
+
+
+def _note(proto: Any, key: str, value: str) -> None:
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = key, value
 
 
 def forget_source(proto: Any) -> None:

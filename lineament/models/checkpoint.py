@@ -1,4 +1,8 @@
-"""Checkpoints: safetensors with a JSON header, never pickle; written to the side and renamed, so a kill leaves the old file whole."""
+"""Checkpoints: safetensors with a JSON header, never pickle; written to the side and renamed, so a kill leaves the old file whole.
+
+An exported ONNX file is a checkpoint too: it holds every weight as it was trained, under its own name, and the header in its metadata. So a trained
+network is one file, from which it answers, is taken further and teaches.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lineament.config import TrainConfig, from_dict
-from lineament.errors import ModelFileError
+from lineament.errors import MissingExtraError, ModelFileError
 from lineament.files import replacing
 from lineament.model_files import SAME_AS, model_folders
 from lineament.models.build import build_network
 from lineament.models.legacy import FORMAT, as_it_was
+
+TRAINED_KEY = "lineament_training"
+"""Metadata of an ONNX file: the checkpoint's header as JSON, with `weights`, their names, and `counters`, tensors without a dimension, which no
+graph holds."""
+ONNX_PREFIX, HALF_SUFFIX = "network.", "_fp16"
+"""How a weight's own name is found in an exported graph: after the one, and where it is stored in half precision, before the other."""
 
 _WITHOUT_ATTRIBUTES = ("backbone", "region_net")
 """First parts of the names of tensors that do not depend on which attributes a network answers."""
@@ -40,7 +50,7 @@ def _open(file: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, An
     if not file.is_file():
         raise ModelFileError(f"No checkpoint at {file}.")
     if file.suffix == ".onnx":
-        raise ModelFileError(f"{file} is an exported graph. Training needs the weights behind it: the run's folder or its model.safetensors.")
+        return _open_onnx(file)
     try:
         with safe_open(file, framework="pt") as opened:
             header = json.loads((opened.metadata() or {}).get("lineament", "null"))
@@ -50,6 +60,33 @@ def _open(file: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, An
     if not isinstance(header, dict):
         raise ModelFileError(f"{file} was not written by Lineament: its header lacks the entry `lineament`.")
     return found, header
+
+
+def _open_onnx(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise MissingExtraError("onnx", "train") from error
+    try:
+        proto = onnx.load(file)
+    except (DecodeError, ValueError) as error:
+        raise ModelFileError(f"{file} is damaged or no ONNX file ({error}). Take an earlier copy or export it again.") from error
+    header = {entry.key: entry.value for entry in proto.metadata_props}.get(TRAINED_KEY)
+    if header is None:
+        raise ModelFileError(
+            f"{file} is an exported graph without its training's weights. Training needs those: the run's folder or its model.safetensors, "
+            "or a file exported from them by this version."
+        )
+    facts: dict[str, Any] = json.loads(header)
+    tensors = {name: torch.tensor(value) for name, value in facts.pop("counters").items()}
+    stored = {tensor.name.removesuffix(HALF_SUFFIX): tensor for tensor in proto.graph.initializer}
+    for name in facts.pop("weights"):
+        if ONNX_PREFIX + name not in stored:
+            raise ModelFileError(f"{file} lacks the weight {name}: another program rewrote the graph. Take the file that was exported.")
+        tensors[name] = torch.from_numpy(numpy_helper.to_array(stored[ONNX_PREFIX + name]).copy())
+    return tensors, facts
 
 
 def save_network(
@@ -90,9 +127,10 @@ def find_weights(name: str) -> Path:
     Raises: ModelFileError naming where it looked.
     """
     given, name, package = Path(name), SAME_AS.get(name, name), Path(__file__).parent.parent / "weights"
-    places = [given, given / "model.safetensors", package / f"{name}.safetensors"]
+    places = [given, given / "model.safetensors", given / "model.onnx", package / f"{name}.safetensors", package / f"{name}.onnx"]
     for folder in model_folders():
         places += [folder.path / name / "model.safetensors", folder.path / f"{name}.safetensors"]
+        places += [folder.path / name / "model.onnx", folder.path / f"{name}.onnx"]
     for place in places:
         if place.is_file():
             return place

@@ -23,7 +23,7 @@ from lineament.errors import DataError  # noqa: E402
 from lineament.evaluation.evaluate import stored_crop  # noqa: E402
 from lineament.evaluation.results import OFFICIAL, read_record, read_records, write_record  # noqa: E402
 from lineament.images import load_image  # noqa: E402
-from lineament.models.checkpoint import load_network_file, load_tensors  # noqa: E402
+from lineament.models.checkpoint import find_weights, load_network_file, load_tensors  # noqa: E402
 from lineament.runtime.onnx_file import read_card  # noqa: E402
 from lineament.runtime.registry import resolve_model  # noqa: E402
 
@@ -104,7 +104,10 @@ def test_systems_weights_lie_where_names_are_looked_up(world: Path, monkeypatch:
     monkeypatch.setattr("lineament.runtime.registry.systems_folder", lambda: world / "results" / "systems")
     assert resolve_model("far-amtn").path == world / "results" / "systems" / "far-amtn" / "model.onnx"
     assert (world / "results" / "systems" / "far-amtn" / "model.card.json").is_file()
-    assert (world / "results" / "systems" / "far-amtn" / "model.safetensors").is_file()
+    monkeypatch.setattr("lineament.model_files.checkout_systems", lambda: world / "results" / "systems")
+    assert find_weights("far-amtn") == world / "results" / "systems" / "far-amtn" / "model.onnx", "one file answers and is trained further"
+    one, two = (load_network_file(file)[0].state_dict() for file in (find_weights("far-amtn"), world / "runs" / "far-amtn-s0" / "model.safetensors"))
+    assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 def test_the_page_is_rebuilt_from_results_alone(world: Path, tmp_path: Path) -> None:
@@ -182,8 +185,8 @@ def test_a_shipped_run_becomes_the_default_and_the_old_one_keeps_a_name(world: P
     ship = script("ship")
     weights, kept = tmp_path / "weights", tmp_path / "systems"
     weights.mkdir()
-    for file, suffix in (("model.onnx", "onnx"), ("model.safetensors", "safetensors")):
-        shutil.copy(world / "results" / "systems" / "baseline" / file, weights / f"default.{suffix}")
+    shutil.copy(world / "results" / "systems" / "baseline" / "model.onnx", weights / "default.onnx")
+    shutil.copy(world / "runs" / "baseline-s0" / "model.safetensors", weights / "default.safetensors")
     old = (weights / "default.safetensors").read_bytes()
     before, after = ship.ship(world / "runs" / "far-amtn-s0", "v7", weights, kept)
     assert (before, after) == (kept / "v7" / "model.onnx", weights / "default.onnx")
@@ -191,6 +194,10 @@ def test_a_shipped_run_becomes_the_default_and_the_old_one_keeps_a_name(world: P
     assert [read_card(path).name for path in (before, after)] == ["v7", "default"]
     assert (read_card(before).document["architecture"], read_card(after).document["architecture"]) == ("baseline on toy", "far-amtn on toy")
     assert json.loads((weights / "default.card.json").read_text("utf-8"))["file"] == "default.onnx"
+    assert not (weights / "default.safetensors").exists(), "the new default is one file"
+    ship.ship(world / "runs" / "baseline-s0", "v8", weights, kept, share=1.0)
+    one, two = (load_network_file(file)[0].state_dict() for file in (kept / "v8" / "model.onnx", world / "runs" / "far-amtn-s0" / "model.safetensors"))
+    assert all(torch.equal(one[name], two[name]) for name in two), "and can be trained further after it lost the name"
     ship.ship(world / "runs" / "baseline-s0", "v7", weights, kept)
     assert read_card(before).document["architecture"] == "baseline on toy", "a name once given is not given again"
 
