@@ -196,7 +196,8 @@ def test_a_shipped_run_becomes_the_default_and_the_old_one_keeps_a_name(world: P
     assert json.loads((weights / "default.card.json").read_text("utf-8"))["file"] == "default.onnx"
     assert not (weights / "default.safetensors").exists(), "the new default is one file"
     ship.ship(world / "runs" / "baseline-s0", "v8", weights, kept, share=1.0)
-    one, two = (load_network_file(file)[0].state_dict() for file in (kept / "v8" / "model.onnx", world / "runs" / "far-amtn-s0" / "model.safetensors"))
+    trained = world / "runs" / "far-amtn-s0" / "model.safetensors"
+    one, two = (load_network_file(file)[0].state_dict() for file in (kept / "v8" / "model.onnx", trained))
     assert all(torch.equal(one[name], two[name]) for name in two), "and can be trained further after it lost the name"
     ship.ship(world / "runs" / "baseline-s0", "v7", weights, kept)
     assert read_card(before).document["architecture"] == "baseline on toy", "a name once given is not given again"
