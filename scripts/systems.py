@@ -26,6 +26,7 @@ from lineament.evaluation.compare import compare
 from lineament.evaluation.folds import folds_of
 from lineament.evaluation.results import Record, read_records
 from lineament.evaluation.scorecard import scorecard
+from lineament.evaluation.seed_table import SeedRow, SeedTable, seed_table
 from lineament.evaluation.thresholds import dmm_adaptive
 from lineament.metrics.counts import count, mean_of_known
 from lineament.model_files import SAME_AS
@@ -181,11 +182,13 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
     records = read_records(results)
     systems, ablations, starts = expected(configs)
     again = repaired(configs)
-    in_table = [record for record in records if record.name not in ablations]
+    in_table = [record for record in records if record.name not in {**ablations, **again}]
+    equal = [record for record in records if record.name in again]
     reduced = [record for record in records if record.name in ablations]
     have = {(record.name, record.seed) for record in records}
     return {
         "schema_version": 1,
+        "table": honest_table(equal, draws),
         "systems": [row_of(record, partner(record, in_table), draws) for record in in_table],
         "ablations": [row_of(record, partner(record, reduced), draws) for record in reduced],
         "adaptive_thresholds": [adaptive(record) for record in in_table if record.config["model"]["name"] == "dmm-cnn"],
@@ -199,6 +202,40 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
         "weights": weights_of(results / "systems"),
         "masks": mask_scores(results / "regions" / "scores.json"),
         "configs": {name: path.relative_to(configs.parent.parent).as_posix() for name, path in {**systems, **ablations, **again}.items()},
+    }
+
+
+def honest_table(records: Sequence[Record], draws: int) -> dict[str, Any] | None:
+    """Return the rows of the comparison at equal images, steps and starts, over all seeds there are; None before its baseline has one.
+
+    A verdict needs more than one training on both sides: an interval of people alone leaves the training's chance out.
+    """
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        runs.setdefault(record.name, []).append(record)
+    base = f"table-{BASELINE}"
+    if base not in runs:
+        return None
+    found = seed_table({name: [one.predictions for one in runs[name]] for name in sorted(runs)}, base, draws=draws)
+    return {"rows": [_table_row(row, found, runs[row.name]) for row in found.rows], "images": found.images, "draws": found.draws}
+
+
+def _table_row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[str, Any]:
+    base = found.rows[0]
+    judged = min(row.seeds, base.seeds) > 1 and row is not base
+    against = dict.fromkeys(("difference", "low", "high")) if row is base else {"difference": row.difference, "low": row.low, "high": row.high}
+    moved = zip(found.attributes, row.differences, row.starred, strict=True)
+    return {
+        "name": row.name,
+        "seeds": [one.seed for one in runs],
+        "mean_accuracy": row.mean,
+        "spread": None if np.isnan(row.spread) else row.spread,
+        **against,
+        "verdict": ("better" if row.low > 0 else "worse" if row.high < 0 else "inside the noise") if judged else None,
+        "parameters": runs[0].card.get("parameters"),
+        "macs": runs[0].card.get("macs"),
+        "training_images_per_s": runs[0].images_per_s(),
+        "starred": {name: round(float(value), 4) for name, value, star in moved if star},
     }
 
 

@@ -48,6 +48,31 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {line} |\n" for line in lines)
 
 
+def honest_table(document: Mapping[str, Any]) -> str:
+    """Return the comparison at equal images, steps and starts, and which attributes moved beyond what all of them together may by chance."""
+    found = document["table"]
+    if found is None:
+        return "No run of it has been trained yet: see [Not run](#not-run).\n"
+    heads = ("system", "seeds", "mean accuracy", "spread", "to the baseline", "verdict", "parameters", "MACs", "training images/s")
+    rows = []
+    for row in found["rows"]:
+        plain = row["difference"] is None
+        moved = "-" if plain else f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+        verdict = "-" if plain else row["verdict"] or "none: one training"
+        cost = (_millions(row["parameters"]), _millions(row["macs"]), _plain(row["training_images_per_s"]))
+        spread = "-" if row["spread"] is None else f"{row['spread']:.2f}"
+        rows.append(
+            (row["name"].removeprefix("table-"), ", ".join(map(str, row["seeds"])), f"{row['mean_accuracy']:.2f}", spread, moved, verdict, *cost)
+        )
+    lines = [table(heads, rows), f"\n{found['images']} official validation images, {found['draws']} draws of people and trainings.\n"]
+    for row in found["rows"]:
+        if row["starred"]:
+            named = ", ".join(f"{name} {value:+.2f}" for name, value in sorted(row["starred"].items(), key=lambda pair: pair[1]))
+            alone = " (of people alone: one training)" if row["verdict"] is None else ""
+            lines.append(f"\nBeyond noise in `{row['name'].removeprefix('table-')}`{alone}: {named}.\n")
+    return "".join(lines)
+
+
 def systems_table(document: Mapping[str, Any], *, fresh: bool) -> str:
     """Return the runs that began with the face-pretrained trunk (`fresh`) or those that began with a trained run, and what is missing of them."""
     heads = ("system", "seed", "mean accuracy", "balanced", "macro-F1", "mAP", "against the baseline", "attributes won/lost",
@@ -212,8 +237,9 @@ def pages(document: Mapping[str, Any]) -> dict[str, str]:
     lacking = [*_lacking(document, {**missing["systems"], **missing["repaired"]}), *(f"- {name}: {reason}" for name, reason in why)]
     untried = _lacking(document, missing["ablations"])
     repaired = REPAIRED if missing["repaired"] else ""  # said as long as it is true
+    page = SYSTEMS.replace("{table}", honest_table(document))
     return {
-        "systems.md": SYSTEMS.format(
+        "systems.md": page.format(
             repaired=repaired, scored=scored, fresh=systems_table(document, fresh=True), continued=systems_table(document, fresh=False),
             plainly=_plainly(document), weights=_weights(document["weights"]), lacking="\n".join(lacking),
         ),

@@ -138,10 +138,37 @@ def test_the_page_is_rebuilt_from_results_alone(world: Path, tmp_path: Path) -> 
     assert "| mgmtn | 0 | not run |" in text
     assert f"{100 * other['mean_accuracy']:.2f}" in text
     assert "- mgmtn, seed 0: `configs/cpu/mgmtn.yaml`" in text
-    assert "has not been trained yet" in text
+    assert "is not complete" in text
+    assert "No run of it has been trained yet" in text
     assert "- table-baseline, seed 0, 1, 2: `configs/cpu/table/baseline.yaml`" in text
     document["not_run"]["repaired"] = {}
-    assert "has not been trained yet" not in "".join(systems.pages(document).values()), "said only as long as it is true"
+    assert "is not complete" not in "".join(systems.pages(document).values()), "said only as long as it is true"
+
+
+def test_the_honest_table_stands_alone_and_gives_no_verdict_on_one_training(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "results", tmp_path / "results")
+    configs = tmp_path / "configs" / "cpu"
+    shutil.copytree(world / "configs" / "cpu", configs)
+    write_config(configs / "table" / "far_amtn.yaml", "table-far-amtn", "far-amtn", tmp_path / "cache")
+    base, other = (read_record(world / "results" / "runs" / f"{name}-s0") for name in ("baseline", "far-amtn"))
+    for run, record, name in (("baseline", base, "table-baseline"), ("far-amtn", other, "table-far-amtn")):
+        write_record(world / "runs" / f"{run}-s0", tmp_path / "results", record.predictions, record.card, name=name)
+    document = systems.build(tmp_path / "results", configs, draws=50)
+    assert [row["name"] for row in document["systems"]] == ["baseline", "far-amtn"], "no partner from the other comparison"
+    plain, row = document["table"]["rows"]
+    wanted = 100 * (document["systems"][1]["mean_accuracy"] - document["systems"][0]["mean_accuracy"])
+    assert row["difference"] == pytest.approx(wanted, abs=1e-3)
+    assert (plain["name"], plain["difference"], row["seeds"], row["verdict"]) == ("table-baseline", None, [0], None)
+    assert "| far-amtn | 0 |" in systems.pages(document)["systems.md"]
+    assert "none: one training" in systems.pages(document)["systems.md"]
+    for seed in (1, 2):
+        for record, name in ((base, "table-baseline"), (other, "table-far-amtn")):
+            copy = tmp_path / "results" / "runs" / f"{name}-s{seed}"
+            shutil.copytree(tmp_path / "results" / "runs" / f"{name}-s0", copy)
+            (copy / "run.json").write_text(json.dumps({**record.about, "name": name, "seed": seed}))
+    again = systems.build(tmp_path / "results", configs, draws=50)["table"]["rows"][1]
+    assert again["seeds"] == [0, 1, 2]
+    assert again["verdict"] == ("better" if again["low"] > 0 else "worse" if again["high"] < 0 else "inside the noise")
 
 
 def test_a_record_without_its_labels_or_a_run_without_weights_is_refused(world: Path, tmp_path: Path) -> None:
