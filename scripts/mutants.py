@@ -8,80 +8,112 @@ source -> syntax tree -> every mutant (one small change each) -> seeded draw -> 
 
 **Convention**: mutants change comparisons, arithmetic, constants (whole numbers by one, fractions halved and doubled, True and False), defaults
 of arguments, and/or/not, bounds of slices and ranges, return, continue and break. Left out: texts, annotations, decorators. The draw is from the
-whole list, before any test is written for one of them. A test counts as able to see a mutant when it runs the mutant's statement
-(one traced pass); tests that start processes of their own are named in `ROOMS` and run after those. Killed: a test failed, or ran out of time.
+whole list, before any test is written for one of them. `ROOMS` names the tests that know a module: the near ones run first, the wider ones for
+what those leave alive. Killed: a test failed, or ran out of time.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
 import copy
 import hashlib
 import json
-import os
 import random
-import resource
-import signal
 import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "benchmarks" / "mutants.json"
 SEED, COUNT = 15, 150
-CPU_SECONDS, WALL_SECONDS = 90, 900
 
 
 @dataclass(frozen=True)
-class Room:
-    """modules: what is mutated; tests: traced, those that run a mutant's statement are run; blind: run whole for what those leave alive."""
+class Tests:
+    """Beginnings of test names. near: run first, in this order; wider: for what those leave alive."""
 
-    modules: tuple[str, ...]
-    tests: tuple[str, ...]
-    blind: tuple[str, ...] = ()
+    near: tuple[str, ...]
+    wider: tuple[str, ...] = ()
 
 
-ROOMS = {
-    "decision": Room(
-        ("lineament/decision/consistency.py", "lineament/decision/layer.py", "lineament/decision/rates.py"),
-        (
-            "tests/decision",
-            "tests/property/test_metrics.py",
-            "tests/metrics/test_calibration.py",
-            "tests/evaluation/test_scorecard.py",
-            "tests/evaluation/test_intervals.py",
+_PROPERTY, _RESUME, _STREAM = "tests/property/test_metrics.py", "tests/runs/test_stream_resume.py", "tests/runs/test_stream.py"
+_RETINA, _SMALL, _QUEUE = "tests/detection/test_retinaface.py", "tests/detection/test_small_faces.py", "tests/serve/test_serve_queue.py"
+_SCORECARD, _AUDIT = "tests/evaluation/test_scorecard.py", "tests/evaluation/test_compare_audit.py"
+_COUNTS, _CALIBRATION = "tests/metrics/test_counts.py", "tests/metrics/test_calibration.py"
+_SINKS = Tests(
+    (
+        f"{_STREAM}::test_every_input", f"{_STREAM}::test_no_inputs", f"{_STREAM}::test_tables", f"{_STREAM}::test_two_runs",
+        f"{_STREAM}::test_undecodable", "tests/runs/test_drop_missing.py::test_gone", "tests/runs/test_drop_missing.py::test_a_resumed",
+        f"{_RESUME}::test_stop", f"{_RESUME}::test_resume", f"{_RESUME}::test_a_full_disk", f"{_RESUME}::test_an_input_given_twice",
+        f"{_RESUME}::test_several", f"{_RESUME}::test_changed", f"{_RESUME}::test_shards", f"{_RESUME}::test_damaged",
+    ),
+    (
+        f"{_RESUME}::test_an_output_torn", "tests/runs/test_drop_missing.py", "tests/runs/test_faults.py::test_an_output_that_cannot",
+        "tests/inputs/test_tables.py",
+    ),
+)  # fmt: skip
+
+ROOMS: dict[str, dict[str, Tests]] = {
+    "decision": {
+        "decision/consistency.py": Tests(
+            (f"{_PROPERTY}::test_consistent", f"{_PROPERTY}::test_the_decoder", "tests/evaluation/test_scorecard.py::test_precedence"),
+            (_SCORECARD,),
         ),
-    ),
-    "detection": Room(
-        tuple(f"lineament/detection/{name}.py" for name in ("candidates", "eyes", "looks", "retinaface", "tiles", "yunet")),
-        ("tests/detection", "tests/search/test_build.py"),
-    ),
-    "resume": Room(
-        ("lineament/runs/resume.py", "lineament/runs/run.py", "lineament/outputs/sinks.py", "lineament/outputs/parquet_sink.py"),
-        ("tests/runs/test_stream_resume.py", "tests/runs/test_stream.py", "tests/runs/test_drop_missing.py", "tests/runs/test_faults.py"),
-        ("tests/e2e/test_kill_many.py", "tests/cli/test_cli_processes.py"),
-    ),
-    "batching": Room(
-        ("lineament/serve/batching.py", "lineament/serve/workers.py", "lineament/runs/stream.py", "lineament/runs/processes.py"),
-        (
-            *(f"tests/serve/test_serve_{name}.py" for name in ("queue", "operation", "limits")),
-            "tests/runs/test_stream.py", "tests/runs/test_processes.py",
+        "decision/layer.py": Tests(
+            ("tests/decision", f"{_PROPERTY}::test_raising", f"{_CALIBRATION}"), (_SCORECARD, "tests/evaluation/test_intervals.py")
         ),
-        ("tests/serve/test_serve_process.py",),
-    ),
-    "metrics": Room(
-        tuple(f"lineament/metrics/{name}.py" for name in ("bootstrap", "calibration", "cohorts", "counts", "ranking", "retrieval", "selective")),
-        ("tests/metrics", "tests/property/test_metrics.py", "tests/evaluation/test_scorecard.py", "tests/evaluation/test_compare_audit.py"),
-    ),
+        "decision/rates.py": Tests(("tests/decision/test_rates.py",)),
+    },
+    "metrics": {
+        "metrics/bootstrap.py": Tests(
+            ("tests/metrics/test_bootstrap.py", "tests/metrics/test_two_level.py", "tests/metrics/test_cohorts.py"), (_AUDIT,)
+        ),
+        "metrics/calibration.py": Tests((_CALIBRATION, _PROPERTY), (_SCORECARD,)),
+        "metrics/cohorts.py": Tests(("tests/metrics/test_cohorts.py",), (_AUDIT, "tests/evaluation/test_audit_worst.py")),
+        "metrics/counts.py": Tests((_COUNTS, _PROPERTY), (_SCORECARD,)),
+        "metrics/ranking.py": Tests((_COUNTS, _PROPERTY), (_SCORECARD,)),
+        "metrics/retrieval.py": Tests((_COUNTS,)),
+        "metrics/selective.py": Tests((_CALIBRATION, f"{_PROPERTY}::test_a_band", f"{_PROPERTY}::test_the_order"), (_SCORECARD,)),
+    },
+    "resume": {
+        "runs/resume.py": Tests(
+            ("tests/runs/test_drop_missing.py::test_what", f"{_RESUME}::test_resume", *(one for one in _SINKS.near if _RESUME in one)), _SINKS.wider
+        ),
+        "runs/run.py": Tests((f"{_STREAM}::test_max_failed", *_SINKS.near), _SINKS.wider),
+        "outputs/sinks.py": _SINKS,
+        "outputs/parquet_sink.py": _SINKS,
+    },
+    "detection": {
+        "detection/candidates.py": Tests(
+            ("tests/detection/test_candidates.py", f"{_RETINA}::test_other_input", "tests/detection/test_yunet.py", f"{_RETINA}::test_the_portrait",
+             f"{_RETINA}::test_rescue_is", f"{_SMALL}::test_a_weak"),
+            (_RETINA, "tests/detection/test_looks.py::test_a_face", _SMALL),
+        ),
+        "detection/eyes.py": Tests(("tests/detection/test_eyes.py",)),
+        "detection/looks.py": Tests((f"{_RETINA}::test_the_portrait", "tests/detection/test_looks.py", f"{_RETINA}::test_a_find"), (_RETINA,)),
+        "detection/retinaface.py": Tests(
+            (f"{_SMALL}::test_a_weak", f"{_SMALL}::test_a_crowd", f"{_RETINA}::test_the_portrait", f"{_RETINA}::test_rescue_is",
+             f"{_RETINA}::test_a_portrait_pays", f"{_SMALL}::test_every_photo"),
+            (_RETINA, _SMALL),
+        ),
+        "detection/tiles.py": Tests(("tests/detection/test_tiles.py",), (f"{_SMALL}::test_a_panorama",)),
+        "detection/yunet.py": Tests(("tests/detection/test_yunet.py",)),
+    },
+    "batching": {
+        "serve/batching.py": Tests(
+            (*(f"{_QUEUE}::test_{name}" for name in ("every", "a_request", "photos", "an_empty", "no_worker")),),
+            (_QUEUE, "tests/serve/test_serve_limits.py::test_a_hung", "tests/serve/test_serve_limits.py::test_a_photo",
+             "tests/serve/test_serve_limits.py::test_past", "tests/serve/test_serve_operation.py"),
+        ),
+        "serve/workers.py": Tests((_QUEUE,), ("tests/serve/test_serve_limits.py::test_a_hung", "tests/serve/test_serve_operation.py")),
+        "runs/stream.py": Tests((_STREAM,)),
+        "runs/processes.py": Tests(("tests/runs/test_processes.py",)),
+    },
 }  # fmt: skip
+"""Room -> its modules, each with the tests that know it."""
 
 COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
@@ -91,10 +123,6 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
     ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitAnd,
 }  # fmt: skip
-LOADED = (
-    "hypothesis.extra.numpy", "onnxruntime", "PIL.Image", "torch", "scipy.optimize", "sklearn.linear_model", "sklearn.metrics",
-    "sklearn.isotonic", "pyarrow.parquet", "typer.testing", "fastapi.testclient", "uvicorn", "jsonschema", "yaml", "rich.console",
-)  # fmt: skip
 RANGES = ("range", "arange", "islice")
 
 
@@ -258,19 +286,26 @@ def _bounds(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
                 yield "off by one", _with(node, args=args)
 
 
+def _modules() -> list[tuple[str, str]]:
+    """Return (room, path) of every mutated module, in an order that the draw depends on."""
+    rooms = ("decision", "detection", "resume", "batching", "metrics")
+    return [
+        (room, f"lineament/{path}")
+        for room in rooms
+        for path in (sorted(ROOMS[room]) if room in ("decision", "detection", "metrics") else ROOMS[room])
+    ]
+
+
 def all_mutants(root: Path = ROOT) -> list[Mutant]:
     """Return every mutant of every room, in the rooms' order."""
-    return [
-        mutant for room, one in ROOMS.items() for path in one.modules for mutant in mutants_of((root / path).read_text(encoding="utf-8"), room, path)
-    ]
+    return [mutant for room, path in _modules() for mutant in mutants_of((root / path).read_text(encoding="utf-8"), room, path)]
 
 
 def sources_hash(root: Path = ROOT) -> str:
     """Return a hash of all mutated modules: a draw holds for these sources only."""
     digest = hashlib.sha256()
-    for room in ROOMS.values():
-        for path in room.modules:
-            digest.update((root / path).read_bytes())
+    for _, path in _modules():
+        digest.update((root / path).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -279,7 +314,7 @@ def draw(root: Path = ROOT, count: int = COUNT, seed: int = SEED) -> dict[str, A
     every = all_mutants(root)
     chosen = sorted(random.Random(seed).sample(range(len(every)), min(count, len(every))))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-    lines = {path: (root / path).read_text(encoding="utf-8").splitlines() for room in ROOMS.values() for path in room.modules}
+    lines = {path: (root / path).read_text(encoding="utf-8").splitlines() for _, path in _modules()}
     return {
         "seed": seed,
         "commit": commit,
@@ -287,170 +322,6 @@ def draw(root: Path = ROOT, count: int = COUNT, seed: int = SEED) -> dict[str, A
         "listed": {room: sum(one.room == room for one in every) for room in ROOMS},
         "drawn": [{"number": place, **asdict(every[place]), "text": lines[every[place].path][every[place].line - 1].strip()} for place in chosen],
     }
-
-
-class Trace:
-    """A pytest plugin: which lines of the mutated modules each test runs, and its processor seconds."""
-
-    def __init__(self, files: set[str]) -> None:
-        self.files, self.found, self._now = files, dict[str, dict[str, Any]](), set[tuple[str, int]]()
-
-    def _global(self, frame: FrameType, event: str, argument: Any) -> Any:
-        name = frame.f_code.co_filename
-        if name not in self.files:
-            return None
-        self._now.add((name, frame.f_code.co_firstlineno))
-        return self._local
-
-    def _local(self, frame: FrameType, event: str, argument: Any) -> Any:
-        self._now.add((frame.f_code.co_filename, frame.f_lineno))
-        return self._local
-
-    def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
-        self._now = set()
-        self._begun = time.process_time()
-        threading.settrace(self._global)
-        sys.settrace(self._global)
-
-    def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
-        sys.settrace(None)
-        self.found[nodeid] = {"seconds": round(time.process_time() - self._begun, 3), "lines": sorted(self._now)}
-
-
-class Only:
-    """A pytest plugin: run these tests, in this order."""
-
-    def __init__(self, tests: Sequence[str]) -> None:
-        self.place = {test: place for place, test in enumerate(tests)}
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = sorted((item for item in items if item.nodeid in self.place), key=lambda item: self.place[item.nodeid])
-
-
-def forked(tree: Path, arguments: Sequence[str], plugins: Sequence[Any], log: Path, then: Any = None) -> int:
-    """Run pytest in a fork of this process, in which the large libraries are loaded already. Returns: its exit status; -1 out of time."""
-    child = os.fork()
-    if child == 0:
-        status = 99
-        with contextlib.suppress(BaseException):
-            os.setsid()
-            os.chdir(tree)
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS if then is None else 3600, 3600))
-            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(descriptor, 1)
-            os.dup2(descriptor, 2)
-            import pytest
-
-            status = int(pytest.main([*arguments, "-q", "-p", "no:faulthandler", "-p", "no:cacheprovider"], list(plugins)))
-            if then is not None:
-                then()
-        os._exit(status)
-    until = time.monotonic() + (WALL_SECONDS if then is None else 7200)
-    while time.monotonic() < until:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            with contextlib.suppress(OSError):
-                os.killpg(child, signal.SIGKILL)
-            return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
-        time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return -1
-
-
-def prepare(tree: Path) -> None:
-    """Load what tests need but the package itself, and see that the package will come from the tree."""
-    os.environ |= {
-        "PYTHONPATH": str(tree),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    sys.dont_write_bytecode = True
-    sys.path[:] = [
-        str(tree),
-        *(place for place in sys.path if Path(place or ".").resolve() not in (ROOT, ROOT / "scripts")),
-    ]
-    for name in LOADED:
-        with contextlib.suppress(ImportError):
-            __import__(name)
-
-
-def trace(tree: Path, room: str, into: Path) -> dict[str, Any]:
-    """Return test -> its seconds and the lines it runs, from one pass over a room's tests; kept in `into` for the next call."""
-    kept = into / f"trace-{room}.json"
-    if not kept.is_file():
-        plugin = Trace({str(tree / path) for path in ROOMS[room].modules})
-        forked(
-            tree,
-            ROOMS[room].tests,
-            [plugin],
-            into / f"trace-{room}.log",
-            lambda: kept.write_text(json.dumps(plugin.found)),
-        )
-    found: dict[str, Any] = json.loads(kept.read_text())
-    return found
-
-
-def seeing(mutant: dict[str, Any], traced: dict[str, Any], tree: Path) -> list[str]:
-    """Return the tests that run a mutant's statement, quickest first; of a statement that runs at import, those that run its file."""
-    path = str(tree / mutant["path"])
-
-    def tests(first: int, last: int) -> list[str]:
-        found = [(one["seconds"], test) for test, one in traced.items() if any(name == path and first <= at <= last for name, at in one["lines"])]
-        return [test for _, test in sorted(found)]
-
-    return tests(mutant["line"], mutant["end"]) or tests(1, 1 << 30)
-
-
-def try_one(tree: Path, mutant: dict[str, Any], rounds: Sequence[Sequence[str]], log: Path) -> dict[str, Any]:
-    """Return {"killed": the test that failed or "time", or None} of a mutant: rounds of tests one after the other until one fails."""
-    path = tree / mutant["path"]
-    whole = path.read_bytes()
-    begun = time.monotonic()
-    path.write_bytes(whole[: mutant["start"]] + mutant["after"].encode() + whole[mutant["stop"] :])
-    killed = None
-    try:
-        for tests in rounds:
-            if not tests:
-                continue
-            files = list(dict.fromkeys(test.split("::")[0] for test in tests))
-            plugins = [Only(tests)] if "::" in tests[0] else []
-            status = forked(tree, ["-x", *files], plugins, log)
-            if status not in (0, 5):
-                killed = _failed(log) if status in (1, 2, 3, 4) else "time" if status == -1 else f"status {status}"
-                break
-    finally:
-        path.write_bytes(whole)
-    return {"killed": killed, "seconds": round(time.monotonic() - begun, 1), "tests": [len(tests) for tests in rounds]}
-
-
-def _failed(log: Path) -> str:
-    """Return the failed test's name, from pytest's summary."""
-    named = [line.split(" ")[1] for line in log.read_text(errors="replace").splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    return named[0] if named else "import"
-
-
-def run(tree: Path, phase: str, only: Sequence[int], extra: Sequence[str]) -> None:
-    """Try the drawn mutants in a copy of the tree; each result is written at once, and those that have one already are left out."""
-    document = json.loads(RESULT.read_text())
-    if sources_hash(tree) != document["sources"]:
-        sys.exit("The tree's modules are not those of the draw: copy the commit that mutants.json names.")
-    work = tree.parent / f"{tree.name}.mutants"
-    work.mkdir(exist_ok=True)
-    prepare(tree)
-    for room in ROOMS:
-        todo = [one for one in document["drawn"] if one["room"] == room and phase not in one and (not only or one["number"] in only)]
-        if phase != "before":
-            todo = [one for one in todo if not one["before"]["killed"]]
-        if not todo:
-            continue
-        traced = {} if extra else trace(tree, room, work)
-        for one in todo:
-            rounds = [list(extra)] if extra else [seeing(one, traced, tree), list(ROOMS[room].blind)]
-            one[phase] = try_one(tree, one, rounds, work / f"{one['number']}.log")
-            RESULT.write_text(json.dumps(document, indent=1) + "\n")
-            print(room, one["number"], one["path"], one["line"], one["operator"], one[phase], flush=True)
 
 
 def main() -> None:
@@ -462,14 +333,22 @@ def main() -> None:
     commands.add_parser("page")
     running = commands.add_parser("run")
     running.add_argument("tree", type=Path)
-    running.add_argument("phase", choices=("before", "after"))
+    running.add_argument("phase", choices=("tests_before", "tests_after"))
+    running.add_argument("--part", choices=("near", "wider", "both"), default="both", help="near first and wider later, for what is alive")
+    running.add_argument("--rooms", nargs="*", default=list(ROOMS))
     running.add_argument("--only", type=int, nargs="*", default=[])
     running.add_argument("--tests", nargs="*", default=[], help="these instead of the room's own")
     given = parser.parse_args()
     if given.command == "run":
-        run(given.tree.resolve(), given.phase, given.only, given.tests)
+        from mutants_run import run
+
+        run(given.tree.resolve(), given.phase, given.part, given.rooms, given.only, given.tests)
     elif given.command == "draw":
         RESULT.write_text(json.dumps(draw(), indent=1) + "\n")
+    elif given.command == "page":
+        from mutants_page import page
+
+        RESULT.with_suffix(".md").write_text(page(json.loads(RESULT.read_text())))
     elif given.command == "list":
         for one in all_mutants():
             print(one.path, one.line, one.operator, one.before, "->", one.after)

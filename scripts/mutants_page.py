@@ -1,0 +1,105 @@
+"""The page docs/benchmarks/mutants.md, from mutants.json and what was judged of each survivor: written by `scripts/mutants.py page`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+EQUIVALENT: dict[int, str] = {
+    855: "how many views go through the network at once; that the answer does not depend on it is a test of its own.",
+    1173: "a pool of one thread in place of none: the same tiles, the same finds, in the same order.",
+    1176: "two tiles are searched one after the other instead of at once; the finds are the same.",
+    1376: "YuNet's table of class probabilities has one column, so its last is its first.",
+    1577: "any number under 0 means that the file is not open.",
+    1619: "any number under 0 means that the file is not open.",
+    1722: "the count of whole records is only asked whether it is 0.",
+    1951: "the process was killed the line before; the number only bounds the wait for a process that the system cannot end.",
+    2005: "the exit status of a process whose parent is gone: nobody is left to read it.",
+    2043: "makes the chunks of a single cluster half as large; the draws do not depend on chunks, as a test says.",
+    2740: "a factor of two above and under the line: gain and best gain are both doubled, exactly.",
+}
+"""Number of a drawn mutant -> why no test can tell it from the original."""
+
+NEW_TESTS: dict[int, str] = {}
+"""Number of a drawn mutant -> the test written for it."""
+
+
+def page(document: dict[str, Any]) -> str:
+    """Return docs/benchmarks/mutants.md."""
+    return "\n".join([*_head(document), *_rooms(document), *_survivors(document)]) + "\n"
+
+
+def _killed(one: dict[str, Any], phase: str) -> bool:
+    return bool(one.get(phase, {}).get("killed"))
+
+
+def _after(one: dict[str, Any]) -> bool:
+    return _killed(one, "tests_before") or _killed(one, "tests_after")
+
+
+def _head(document: dict[str, Any]) -> list[str]:
+    drawn = document["drawn"]
+    before, after = sum(_killed(one, "tests_before") for one in drawn), sum(map(_after, drawn))
+    equivalent = sum(one["number"] in EQUIVALENT for one in drawn)
+    return [
+        "# Mutants: are the tests able to fail?",
+        "",
+        "<!-- written by `python scripts/mutants.py page`: do not edit -->",
+        "",
+        f"A mutant is one small change of one line. {sum(document['listed'].values()):,} of them exist in five rooms by the rules of",
+        f"`scripts/mutants.py`; {len(drawn)} were drawn by seed {document['seed']} from the whole list at commit `{document['commit']}`,",
+        "before any test was written for one of them, and tried one by one in a copy of the tree.",
+        "",
+        f"**Killed by the tests as they were: {before} of {len(drawn)}. With the tests written since: {after}.",
+        f"{equivalent} are equivalent (no test can tell them apart, each with its reason below): {_share(after, len(drawn) - equivalent)} of the",
+        "others are killed.** The target was 95 %.",
+        "",
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}, {100 * part / whole:.1f} %" if whole else "-"
+
+
+def _rooms(document: dict[str, Any]) -> list[str]:
+    lines = ["| room | mutants | drawn | killed before | killed after | equivalent | of those not equivalent |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|")
+    for room, listed in document["listed"].items():
+        drawn = [one for one in document["drawn"] if one["room"] == room]
+        before, after = sum(_killed(one, "tests_before") for one in drawn), sum(map(_after, drawn))
+        equivalent = sum(one["number"] in EQUIVALENT for one in drawn)
+        lines.append(f"| {room} | {listed:,} | {len(drawn)} | {before} | {after} | {equivalent} | {_share(after, len(drawn) - equivalent)} |")
+    return [
+        *lines, "",
+        "Rooms: decision is `lineament/decision`, detection `lineament/detection`, resume `runs/resume`, `runs/run`, `outputs/sinks` and",
+        "`outputs/parquet_sink`, batching `serve/batching`, `serve/workers`, `runs/stream` and `runs/processes`, metrics `lineament/metrics`.",
+        "`ROOMS` in the script maps each module to its tests, the likeliest first; `mutants.json` names the test that failed, and how many were",
+        "there to try. What the near tests left alive did not meet every other test of the suite, so that \"killed before\" is a lower bound;",
+        "mutants that are equivalent by inspection were not all run. Before a module's mutants, the module itself was put in place in the same",
+        "way: its tests passed. `time` is a test that did not end within the mutant's limit.",
+        "",
+    ]  # fmt: skip
+
+
+def _survivors(document: dict[str, Any]) -> list[str]:
+    lines = ["## Those that the tests left alive at first", ""]
+    for one in document["drawn"]:
+        if _killed(one, "tests_before"):
+            continue
+        lines += [
+            f"- **{one['number']}**, `{one['path']}:{one['line']}`: `{_short(one['before'])}` became `{_short(one['after'])}` in", "",
+            "  ```python", f"  {one['text']}", "  ```", "",
+            f"  {_verdict(one)}", "",
+        ]  # fmt: skip
+    return lines
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _verdict(one: dict[str, Any]) -> str:
+    if one["number"] in EQUIVALENT:
+        return f"Equivalent: {EQUIVALENT[one['number']]}"
+    if _after(one):
+        return f"Killed by the new test `{NEW_TESTS.get(one['number'], one['tests_after']['killed'])}`."
+    return "**Alive.**"
