@@ -44,3 +44,9 @@ def test_at_any_size_a_larger_logit_is_a_larger_probability(eyes: float, logits:
 def test_it_survives_the_card() -> None:
     assert Decision.from_dict(json.loads(json.dumps(LAYER.to_dict()))) == LAYER
     assert "small" not in Decision().to_dict()
+
+
+def test_sizes_that_a_card_does_not_state() -> None:
+    """19 and 38 pixels, and half way between their logarithms half of each; the same for a card read from a file."""
+    for layer in (Decision(), Decision.from_dict({})):
+        assert layer.smallness([100, 38, np.sqrt(19 * 38), 19, 4]) == pytest.approx([0, 0, 0.5, 1, 1])

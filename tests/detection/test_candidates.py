@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from lineament.detection.candidates import Candidates, anchors, decode, distinct, iou_matrix, merge, nms, to_faces, unturn
+from lineament.detection import candidates
+from lineament.detection.candidates import Candidates, Scaled, anchors, decode, distinct, iou_matrix, merge, nms, shrunk, to_faces, unturn
 
 POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
 
@@ -69,6 +71,17 @@ def test_suppression_is_greedy(seed: int, count: int) -> None:
     assert nms(boxes, probs, 0.4).tolist() == slow_nms(boxes, probs, 0.4)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_suppression_of_a_crowd_is_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many finds for one matrix of overlaps: a row at a time, the most probable first all the same."""
+    monkeypatch.setattr(candidates, "FEW", 5)
+    rng = np.random.default_rng(seed)
+    low = rng.integers(0, 40, (30, 2))
+    boxes = np.concatenate([low, low + rng.integers(1, 30, (30, 2))], 1).astype(np.float64)
+    probs = rng.integers(0, 10, 30) / 10
+    assert nms(boxes, probs, 0.4).tolist() == slow_nms(boxes, probs, 0.4)
+
+
 def test_iou_of_empty_boxes_is_zero() -> None:
     assert iou_matrix(np.zeros((1, 4), np.float32), np.zeros((1, 4), np.float32)).tolist() == [[0.0]]
 
@@ -111,3 +124,28 @@ def test_faces_are_clipped_sorted_and_of_a_size() -> None:
     boxes = np.array([[10, 10, 20, 20], [-10, -10, 40, 30], [95, 40, 130, 60], [1, 1, 5, 6]], np.float32)
     faces = to_faces(Candidates(boxes, np.full(4, 0.9), np.zeros((4, 5, 2))), (50, 100), min_face=8)
     assert faces.boxes_xyxy.tolist() == [[0, 0, 40, 30], [10, 10, 20, 20]]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_points_outside_their_box_do_not_move_it(turns: int) -> None:
+    found = Candidates(np.array([[3.0, 4, 8, 6]]), np.ones(1), np.array([[[-9.0, -9], [40, -9], [40, 40], [-9, 40], [5, 5]]]))
+    box = unturn(found, turns, (20, 30)).boxes[0]
+    assert sorted((box[2:] - box[:2]).tolist()) == [2, 5]
+    assert (box >= 0).all()
+    assert (box <= [30, 20, 30, 20]).all()
+
+
+def test_shrinking_keeps_the_shape_of_a_photo() -> None:
+    wide, high = np.zeros((40, 200, 3), np.uint8), np.zeros((200, 40, 3), np.uint8)
+    assert (shrunk(wide, 100).shape, shrunk(high, 100).shape) == ((20, 100, 3), (100, 20, 3))
+    assert shrunk(wide, 300) is wide
+    assert Scaled(high).shape == (200, 40)
+
+
+@pytest.mark.parametrize(("side", "gap"), [(1279, 2.0), (1280, 1.5)])
+def test_views_from_1280_are_resized_with_less_care(side: int, gap: float) -> None:
+    view = np.random.default_rng(0).integers(0, 256, (3 * side, 24, 3), np.uint8)
+    picture = Image.fromarray(view)
+    expected, other = (np.asarray(picture.resize((8, side), Image.Resampling.BILINEAR, reducing_gap=one)) for one in (gap, 3.5 - gap))
+    np.testing.assert_array_equal(Scaled(view).at(side, 8), expected)
+    assert (expected != other).any(), "the two ways differ on this picture"

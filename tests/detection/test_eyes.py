@@ -89,6 +89,16 @@ def test_the_ratio_does_not_depend_on_size_or_tilt(scale: float, angle: float, s
     assert lid_ratio(scale * eye @ turn.T + shift) == pytest.approx(lid_ratio(eye), rel=1e-6)
 
 
+def test_the_ratio_is_two_lid_distances_over_the_width() -> None:
+    """In the mesh's numbering (module docstring): corners 0 and 8, lids 11 over 3 and 13 over 5. Every other point is of no account."""
+    eye = np.random.default_rng(4).normal(0, 5, (71, 2))
+    apart = {pair: float(np.hypot(*(eye[pair[0]] - eye[pair[1]]))) for pair in ((0, 8), (11, 3), (13, 5))}
+    expected = (apart[11, 3] + apart[13, 5]) / 2 / apart[0, 8]
+    assert lid_ratio(eye) == pytest.approx(expected)
+    eye[[index for index in range(71) if index not in (0, 3, 5, 8, 11, 13)]] = 0
+    assert lid_ratio(eye) == pytest.approx(expected)
+
+
 def test_probability_rises_with_the_ratio_and_is_half_in_the_middle() -> None:
     ratios = np.linspace(0, 0.6, 50)
     probs = [open_prob(float(r), float(r)) for r in ratios]

@@ -64,7 +64,9 @@ def test_only_those_asked_for_are_seen_turned(bundled: Looks, astronaut: np.ndar
     assert seen[1].probs[0] >= seen[0].probs[0]
 
 
-@pytest.mark.parametrize("points", [np.full((5, 2), 7.0), np.full((5, 2), np.nan), np.zeros((5, 2)) + np.arange(5)[:, None] + 5000])
+@pytest.mark.parametrize(
+    "points", [np.full((5, 2), 7.0), np.tile([3.0, 9.0], (5, 1)), np.full((5, 2), np.nan), np.zeros((5, 2)) + np.arange(5)[:, None] + 5000]
+)
 def test_a_find_that_shows_nothing_is_none(bundled: Looks, astronaut: np.ndarray, points: np.ndarray) -> None:
     """Points that coincide, that are no numbers, that lie outside the photo: probability 0, and no exception; its neighbour is unharmed."""
     two = finds(2)
@@ -84,3 +86,15 @@ def test_the_file_says_where_it_was_cut_from() -> None:
     assert contract["cut_from"] == sha256(retinaface.WEIGHTS.read_bytes()).hexdigest(), "run scripts/convert_look.py"
     boxes = session.run(None, {"image": np.zeros((2, *looks.SIZE, 3), np.uint8)})[0]
     assert boxes.shape == (2, len(anchors(*looks.SIZE)) - 2 * (looks.SIZE[0] // 8) * (looks.SIZE[1] // 8), 4)
+
+
+def test_a_quarter_is_a_quarter_turn() -> None:
+    """Twice it points back, four times it is none, and nothing is stretched or mirrored."""
+    quarter = looks.QUARTER
+    np.testing.assert_array_equal(quarter @ quarter, -np.eye(2))
+    assert np.linalg.det(quarter) == pytest.approx(1)
+
+
+def test_points_on_a_diagonal_are_apart() -> None:
+    assert looks._spread(np.arange(5.0)[:, None] * [1, 1])
+    assert not looks._spread(np.tile([3.0, 9.0], (5, 1)))

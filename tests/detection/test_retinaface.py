@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from lineament.detection import candidates, looks
+from lineament.detection import candidates, looks, retinaface
 from lineament.detection.candidates import Candidates
 from lineament.detection.retinaface import WEIGHTS, Detector, RetinaFace
 from lineament.errors import ModelFileError, UsageError
@@ -167,6 +167,19 @@ def test_rescue_is_only_where_nothing_is_found(astronaut: np.ndarray) -> None:
     assert plain.sides == [320, 400, 320]
 
 
+def test_the_last_tries_on_a_small_photo_are_small() -> None:
+    """Where nothing is found a border is put round the photo: half as much again on each side, not ten times the work."""
+    session, sides = candidates.CpuSession(WEIGHTS, 1), []
+
+    class Counting:
+        def run(self, names: None, feeds: dict[str, Any]) -> Any:
+            sides.append(max(feeds["image"].shape[1:3]))
+            return session.run(names, feeds)
+
+    assert not len(RetinaFace(session=Counting(), rescue=False).detect(np.zeros((60, 80, 3), np.uint8)))
+    assert sides == [320, 480] or sides == [320, 256], sides
+
+
 def test_rescue_turns_the_photo(astronaut: np.ndarray) -> None:
     """A detector that knows only upright faces (its network is made blind to others) finds them all by turning."""
 
@@ -204,6 +217,7 @@ def test_the_file_carries_its_contract() -> None:
     session = candidates.CpuSession(WEIGHTS, 1)._session
     contract = json.loads(session.get_modelmeta().custom_metadata_map["lineament_detector"])
     assert contract["anchors"] == {"strides": list(candidates.STRIDES), "sizes": [list(pair) for pair in candidates.ANCHOR_SIZES]}
+    assert f"mean (BGR {','.join(map(str, retinaface.PAD_RGB[::-1]))})" in contract["input"], "a border is what becomes zero in the network"
     assert contract["licence"] == "MIT"
     assert [output.name for output in session.get_outputs()] == ["boxes", "logits", "points"]
 

@@ -51,6 +51,17 @@ def test_tiles_lie_in_the_photo_and_do_not_multiply_the_work(height: int, width:
     assert area <= 4.1 * height * width
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 5000), st.integers(2, 400), st.data())
+def test_there_are_as_few_spans_as_can_be(length: int, side: int, data: st.DataObject) -> None:
+    """The oracle adds spans, each sharing the overlap with the one before, until they reach."""
+    overlap = data.draw(st.integers(1, side - 1))
+    fewest, reach = 1, side
+    while reach < length:
+        fewest, reach = fewest + 1, reach + side - overlap
+    assert len(spans(length, side, overlap)) == fewest
+
+
 def test_no_more_tiles_than_needed() -> None:
     assert spans(100, 100, 20) == [(0, 100)]
     assert spans(101, 100, 20) == [(0, 61), (40, 101)]

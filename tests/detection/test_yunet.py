@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lineament.detection.retinaface import Detector, YuNet
+from lineament.detection.yunet import decode_level
 from lineament.errors import ModelFileError, UsageError
 
 onnx = pytest.importorskip("onnx", reason="building an ONNX file takes the onnx package (extra: train)")
@@ -109,3 +110,10 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 def test_other_pixels_are_refused(file: Path) -> None:
     with pytest.raises(UsageError, match="uint8"):
         YuNet(file, threads=1).detect(np.zeros((5, 5, 3)))  # type: ignore[arg-type]
+
+
+def test_a_network_that_says_a_little_less_than_nothing_or_more_than_all() -> None:
+    """Its numbers are probabilities but for rounding: under 0 is 0, over 1 is 1."""
+    cls, obj = np.array([-0.01, 0.5, 1.02, 0.5]), np.array([0.5, -0.01, 0.25, 1.02])
+    outputs = {"cls_8": cls[None, :, None], "obj_8": obj[None, :, None], "bbox_8": np.zeros((1, 4, 4)), "kps_8": np.zeros((1, 4, 10))}
+    assert decode_level(outputs, 8, 2).probs == pytest.approx([0, 0, 0.5, np.sqrt(0.5)])

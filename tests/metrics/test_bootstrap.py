@@ -79,6 +79,28 @@ def test_attributes_without_data_have_no_interval():
     assert not found.excludes_zero[1]
 
 
+@pytest.mark.parametrize("draws", [1, 5, 9])
+@pytest.mark.parametrize("chunk_rows", [1, 2, 100])
+def test_there_are_as_many_draws_as_asked_for(monkeypatch, draws, chunk_rows):
+    monkeypatch.setattr(bootstrap, "_CHUNK_BYTES", 4 * 6 * chunk_rows)
+    blocks = list(bootstrap.weights(6, draws))
+    assert sum(len(block) for block in blocks) == draws
+    assert all(len(block) <= chunk_rows and (block.sum(1) == 6).all() for block in blocks)
+
+
+def test_without_a_seed_the_draws_are_those_of_seed_0():
+    table = np.arange(12, dtype=np.float32).reshape(6, 2)
+    assert np.array_equal(bootstrap.resample(table, 4), bootstrap.resample(table, 4, 0))
+    assert not np.array_equal(bootstrap.resample(table, 4), bootstrap.resample(table, 4, 1))
+
+
+def test_a_percentile_interval_from_its_definition():
+    draws = np.random.default_rng(0).permutation(101).astype(float)[:, None] * [1.0, -2.0]
+    found = bootstrap.percentile_interval([50.0, -100.0], draws, level=0.9)
+    assert_allclose(found.low, [5, -190])
+    assert_allclose(found.high, [95, -10])
+
+
 def coverage(interval_of, truth, runs):
     inside = 0
     for run in range(runs):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lineament.errors import DataError, UsageError
+from lineament.metrics.bootstrap import weights
 from lineament.metrics.cohorts import corrected_level, cross, gap, rate_interval, wilson
 
 
@@ -46,3 +47,11 @@ def test_gap_needs_two_known_rates():
     assert math.isnan(gap({"a": 0.9, "b": float("nan")})[0])
     with pytest.raises(DataError, match="no image"):
         rate_interval(np.ones((0, 1)), np.ones((0, 1)), None, level=0.95)
+
+
+def test_draws_are_rates_of_whole_people():
+    rng = np.random.default_rng(1)
+    hits, trials, people = rng.integers(0, 2, (12, 2)), np.ones((12, 2), int), np.repeat(np.arange(4), 3)
+    _, drawn = rate_interval(hits, trials, people + 7, level=0.95, draws=6, seed=4)
+    times = np.concatenate(list(weights(4, 6, 4)))[:, people]
+    assert drawn == pytest.approx(times @ hits / (times @ trials))

@@ -68,6 +68,7 @@ def test_what_is_gone(tmp_path: Path) -> None:
     assert [name for name in names if missing(name)] == []
     assert missing(f"{tmp_path}/b.tar::x.jpg")
     assert missing(f"{tmp_path}/b.jpg")
+    assert missing(f"{tmp_path}/b.jpg"), "every output asks, and each gets the same answer"
 
 
 def test_the_command_line_drops_records_and_pictures(model: Model, tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from toy_model import toy_card, write_toy_model
 
 from lineament.api import Model
 from lineament.errors import ResumeError, UsageError
-from lineament.outputs.sinks import JsonlSink
+from lineament.inputs.item import Item
+from lineament.outputs.sinks import JsonlSink, LineFile
+from lineament.runs.resume import Wanted, short_hash
 
 COUNT = 18
 
@@ -186,6 +188,25 @@ def test_an_input_given_twice_has_two_records_also_when_resumed(model: Model, fo
     go(model, twice, [sink_of("jsonl", tmp_path, model)], resume=True)
     sources = [json.loads(line)["source"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert sources == [str(path) for path in twice]
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3, 5])
+def test_of_an_input_listed_often_what_is_done_is_left_out_once_each(done: int) -> None:
+    listed = [Item("a"), Item("b"), Item("a"), Item("a")]
+    left = [item.source for item in Wanted(done={short_hash("a"): done}).of(listed)]
+    assert left.count("b") == 1
+    assert left.count("a") == max(0, 3 - done)
+
+
+def test_a_system_that_takes_a_few_bytes_at_a_time_gets_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data)[:3]))
+    file = LineFile(str(tmp_path / "out"))
+    file.open(resume=False)
+    file.write(b"0123456789\n")
+    file.close()
+    monkeypatch.undo()
+    assert (tmp_path / "out").read_bytes() == b"0123456789\n"
 
 
 def test_several_outputs_go_on_together(model: Model, folder: Path, tmp_path: Path) -> None:
