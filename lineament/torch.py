@@ -117,7 +117,7 @@ class AttributeNetwork(nn.Module):
 
 
 def load(name: str | os.PathLike[str], *, device: str = "cpu", float_range: tuple[float, float] | None = None) -> AttributeNetwork:
-    """Return a trained network by name (`lineament models`), run folder or safetensors file, in eval mode.
+    """Return a trained network by name (`lineament models`), run folder or file (safetensors, or ONNX as exported), in eval mode.
 
     Args: device: any that torch knows; float_range: allow float crops in this range.
     Raises: ModelFileError naming where it looked.

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lineament import torch as door  # noqa: E402
 from lineament.config import ModelConfig, TrainConfig  # noqa: E402
 from lineament.errors import ModelFileError  # noqa: E402
 from lineament.export.onnx_export import export  # noqa: E402
@@ -62,6 +63,8 @@ def test_it_answers_as_torch_does_and_is_named_by_its_folder(files: tuple[Path, 
         expected = network(network.preprocess(torch.from_numpy(crops))).logits.numpy()
     np.testing.assert_allclose(session.run(["logits"], {"crops": crops})[0], expected, atol=1e-4)
     assert find_weights(str(file.parent)) == file
+    with torch.no_grad():
+        np.testing.assert_allclose(door.load(file)(torch.from_numpy(crops)).logits.numpy(), expected, atol=1e-5)
     assert read_card(file).name == "toy"
 
 
