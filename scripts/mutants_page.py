@@ -83,8 +83,10 @@ def _rooms(document: dict[str, Any]) -> list[str]:
         "- \"Killed before\" is a lower bound: what the near tests left alive did not meet every other test of the suite. In batching the tests",
         "  that start a whole service were left out; they may well have caught some of what is listed below.",
         "- Nine of the equivalent mutants were judged by reading and not run.",
+        "- Three others (`serve/workers.py:83`, `runs/processes.py:79`, `detection/retinaface.py:241`) count as alive before: what was seen of them",
+        "  then was no sound result.",
         "- Every module was also put in place unchanged in the same way: the tests that had failed, and the new ones, passed.",
-        "- `time` in `mutants.json` is a test that did not end. `serve/batching.py:88` waited for ever, and was ended by hand after two minutes",
+        "- `time` in `mutants.json` is a test that did not end: `serve/batching.py:88` waited for ever, and was ended by hand after two minutes",
         "  without any work.",
         "",
     ]  # fmt: skip

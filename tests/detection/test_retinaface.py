@@ -167,6 +167,20 @@ def test_rescue_is_only_where_nothing_is_found(astronaut: np.ndarray) -> None:
     assert plain.sides == [320, 400, 320]
 
 
+def test_a_probability_is_the_share_of_the_face_logit() -> None:
+    """A network that says face at one anchor: by softmax of its two logits; everywhere else it is sure of nothing."""
+
+    class Says:
+        def run(self, names: None, feeds: dict[str, Any]) -> Any:
+            count = len(candidates.anchors(*feeds["image"].shape[1:3]))
+            logits = np.tile(np.array([9, -9], np.float32), (count, 1))
+            logits[count // 2] = (-1, 2)
+            return np.zeros((count, 4), np.float32), logits, np.zeros((count, 10), np.float32)
+
+    found = RetinaFace(session=Says(), second_look=False, rescue=False).detect(np.zeros((320, 320, 3), np.uint8))
+    assert found.detection_probs.tolist() == pytest.approx([np.exp(2) / (np.exp(-1) + np.exp(2))])
+
+
 def test_the_last_tries_on_a_small_photo_are_small() -> None:
     """Where nothing is found a border is put round the photo: half as much again on each side, not ten times the work."""
     session, sides = candidates.CpuSession(WEIGHTS, 1), []

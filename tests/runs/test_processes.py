@@ -19,6 +19,7 @@ from lineament.cli import app
 from lineament.errors import LineamentError, ModelFileError
 from lineament.inputs.expand import items
 from lineament.inputs.item import Item
+from lineament.runs import processes
 from lineament.runs.processes import Processes
 from lineament.runs.resume import Wanted
 from lineament.types import Report
@@ -142,3 +143,13 @@ def wait(true: Callable[[], bool], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
+
+
+def test_a_worker_answers_with_what_the_photo_was_or_says_why_it_cannot(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: what a worker does with an item once it has loaded its model, or failed to."""
+    item = Item(str(folder / "000.png"), folder / "000.png")
+    monkeypatch.setattr(processes, "_work", lambda asked: asked.source)
+    assert processes._answer(item) == (item.fingerprint(), item.source)
+    monkeypatch.setattr(processes, "_work", LineamentError("no model"))
+    with pytest.raises(LineamentError, match="no model"):
+        processes._answer(item)

@@ -15,7 +15,7 @@ from lineament.serve.batching import Batching, Job, Pool
 from lineament.serve.limits import Limits
 from lineament.serve.metrics import Metrics
 from lineament.serve.photo_answer import Answered, PhotoRequest
-from lineament.serve.workers import Hello, WorkerLostError
+from lineament.serve.workers import Hello, Worker, WorkerLostError
 
 
 class Scripted:
@@ -134,3 +134,8 @@ def test_how_long_to_wait_before_any_photo_was_timed() -> None:
         return found
 
     assert in_time(scenario()) == [1, 1, 1, 4, 30]
+
+
+def test_a_worker_that_was_not_started_does_not_live() -> None:
+    worker = Worker(None, None)  # type: ignore[arg-type]
+    assert (worker.alive(), worker.pid) == (False, None)
