@@ -12,8 +12,11 @@ Source: Liu et al., ICCV 2015 (arXiv 1411.7766). Not run here: no copy was at ha
 
 from __future__ import annotations
 
+import json
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,7 @@ _DAMAGED = (
     struct.error,
 )
 """What SciPy and h5py raise for damaged files: their parsers trust the file."""
+_READER = "import pathlib, sys; from lineament.data.lfwa import answer_mat; sys.stdout.write(answer_mat(pathlib.Path(sys.argv[1])))"
 Labels = tuple[tuple[str, ...], list[str], npt.NDArray[np.float64]]
 
 
@@ -112,7 +116,37 @@ def read_text(path: Path) -> Labels:
 
 
 def read_mat(path: Path) -> Labels:
-    """Return (attributes, names, values (N,A)) of a MATLAB file with AttrName, label and name. Raises: DataError, MissingExtraError."""
+    """Return (attributes, names, values (N,A)) of a MATLAB file with AttrName, label and name, read in a process of its own.
+
+    A damaged file can end its reader (SciPy's C code) with a signal, which would take the whole run along.
+    Raises: DataError, MissingExtraError.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    where = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+    done = subprocess.run([sys.executable, "-c", _READER, str(path)], capture_output=True, env=where, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        raise DataError(f"{path} is not a whole MATLAB file (its reader ended with {how}). Download it again.")
+    answer = json.loads(done.stdout)
+    if "extra" in answer:
+        raise MissingExtraError(answer["extra"], "train")
+    if "refused" in answer:
+        raise DataError(answer["refused"])
+    return tuple(answer["attributes"]), answer["names"], np.array(answer["values"], np.float64).reshape(len(answer["names"]), -1)
+
+
+def answer_mat(path: Path) -> str:
+    """Return what `read_mat` asks its process for, as JSON: attributes, names and values, or why there are none."""
+    try:
+        attributes, names, values = _read_mat(path)
+    except MissingExtraError as error:
+        return json.dumps({"extra": error.package})
+    except DataError as error:
+        return json.dumps({"refused": str(error)})
+    return json.dumps({"attributes": attributes, "names": names, "values": values.tolist()})
+
+
+def _read_mat(path: Path) -> Labels:
     try:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError

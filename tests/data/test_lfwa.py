@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,23 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     write_text(tmp_path / "lfw_att_40.txt")
     with pytest.raises(DataError, match="No photo of"):
         LFWA(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["os.abort()", "raise SystemExit(3)"], ids=["signal", "exit"])
+def test_a_file_that_ends_its_reader_is_one_sentence_and_not_the_end_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr("lineament.data.lfwa._READER", f"import os; {end}")
+    with pytest.raises(DataError, match=r"not a whole MATLAB file \(its reader ended with .*Download it again"):
+        read_mat(tmp_path / "lfw_att_40.mat")
+
+
+@pytest.mark.parametrize("write", [write_old_mat, write_new_mat], ids=["v5", "v7.3"])
+def test_damaged_matlab_files_are_read_or_refused_in_a_sentence(tmp_path: Path, write) -> None:
+    write(tmp_path / "whole.mat")
+    whole, rng = (tmp_path / "whole.mat").read_bytes(), np.random.default_rng(0)
+    for _ in range(6):
+        damaged = bytearray(whole[: int(rng.integers(len(whole) // 2, len(whole)))])
+        for at in rng.integers(0, len(damaged), 20):
+            damaged[at] = int(rng.integers(256))
+        (tmp_path / "lfw_att_40.mat").write_bytes(damaged)
+        with contextlib.suppress(DataError):
+            read_mat(tmp_path / "lfw_att_40.mat")
