@@ -19,7 +19,7 @@ ENTRY_POINTS = "lineament.models"
 """A package says where its model files are by an entry point of this group: a function without arguments that returns the folder."""
 
 
-SAME_AS = {"v1": "baseline", "branched": "default"}
+SAME_AS = {"branched": "default"}
 """Names of weights that are kept once, under another name."""
 
 

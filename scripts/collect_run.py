@@ -31,6 +31,9 @@ from lineament.runtime.threads import processor_name
 from lineament.training.dataset import load_material
 from lineament.types import Crops
 
+TABLE = "table-"
+"""How names of runs of the honest table begin."""
+
 
 def scored(model: Path, data: str, layout: str, split: str, threads: int) -> Predictions:
     """Return the predictions of an exported file on stored crops."""
@@ -82,9 +85,10 @@ def collect(run: Path, results: Path, *, data: str, layout: str = "official", sp
     """Export, score and copy one run; return its folder in `results`."""
     config = load_tensors(run / "model.safetensors")[1]["config"]
     name = name or str(config["name"])
+    called = name.removeprefix(TABLE)  # a system of the honest table loads by its own name
     with tempfile.TemporaryDirectory() as scratch:
-        model = (results / "systems" / name if system else Path(scratch)) / "model.onnx"
-        card = export(run, model, name=name)
+        model = (results / "systems" / called if system else Path(scratch)) / "model.onnx"
+        card = export(run, model, name=called if system else name)
         if predictions:
             found = load(predictions)
         elif given_masks(config):
@@ -93,7 +97,7 @@ def collect(run: Path, results: Path, *, data: str, layout: str = "official", sp
             found = scored(model, data, layout, split, threads)
         folder = write_record(run, results, found, card.document, name=name, speed=timed(model) if speed else None)
     if system:  # the ONNX file holds the trained weights too
-        (results / "systems" / name / "model.safetensors").unlink(missing_ok=True)
+        (results / "systems" / called / "model.safetensors").unlink(missing_ok=True)
     return folder
 
 
