@@ -74,8 +74,14 @@ def command(
     said = str(found.meta.get("model") or card.name).partition("@")[0]
     own = _own(found, with_ or [], out)
     found = found.choose([name for name in found.attributes if name not in own])
-    if said != card.name or found.attributes != card.attributes:
+    if said != card.name:
         raise UsageError(f"{predictions} holds predictions of {said}, not of {card.name}. Run `lineament evaluate --model {model}` for them.")
+    if odd := sorted(set(found.attributes) ^ set(card.attributes)):
+        raise UsageError(
+            f"{predictions} and {card.name} differ in {', '.join(odd[:5])}{' ...' if len(odd) > 5 else ''}. "
+            f"Run `lineament evaluate --model {model}` for the model's own names; give own attributes with --with."
+        )
+    found = found.choose(card.attributes)  # whatever order the file's columns have
     sizes = {} if min_eye_distance is None else {"*": min_eye_distance}
     sharp = {} if min_sharpness is None else {"*": min_sharpness}
     measured = {"min_eye_distance": sizes, "min_sharpness": sharp} if limits is None else read_limits(limits)

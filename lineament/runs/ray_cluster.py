@@ -16,6 +16,7 @@ import secrets
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -120,13 +121,32 @@ def connect(cpus: int) -> None:
         if not address:
             _name_a_token()
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
+            with nullcontext() if address else _without_usage_server(ray):
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:  # Ray raises the bare class where a node does not start in time
             whom = f"join the cluster at {address}" if address else "start a cluster on this machine"
             raise LineamentError(f"Ray could not {whom}: {str(error).strip().splitlines()[0]} Use --engine local, or try again.") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = BLOCK_BYTES
+
+
+@contextmanager
+def _without_usage_server(ray: Any) -> Iterator[None]:
+    """Let a cluster start without the server of its usage reports, which Ray starts even where no dashboard is wanted.
+
+    That server asks the metadata addresses of three clouds where it runs, whether reports are off or on.
+    """
+    services = getattr(getattr(ray, "_private", None), "services", None)
+    start = getattr(services, "start_api_server", None)
+    if start is None:  # a Ray that does it in another way; the test of its traces tells
+        yield
+        return
+    services.start_api_server = lambda *args, **kwargs: ("", None)  # what Ray's own says where the server did not start
+    try:
+        yield
+    finally:
+        services.start_api_server = start
 
 
 def _name_a_token() -> None:

@@ -43,7 +43,7 @@ def test_one_step(case: str) -> None:
     crops = torch.randint(0, 256, (2, 3, 218, 178), dtype=torch.uint8)
     output = network(network.preprocess(crops))
     assert output.logits.shape == (2, 40)
-    loss = output.logits.square().mean() + (0 if output.landmarks is None else output.landmarks.square().mean())
+    loss = sum(part.square().mean() for part in (output.logits, output.landmarks, output.embedding) if part is not None)
     loss.backward()
     trained = [p for p in network.parameters() if p.requires_grad]
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in trained)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from serve_support import Running, form, start
 from serve_toys import ToySource, map_model, toy_index, toy_photo
@@ -74,6 +74,14 @@ def test_fuzzed(tmp_path: Path) -> None:
         server.process.kill()
 
 
+def _lost_on_the_way(case: Any) -> bool:
+    """Say whether what is wrong in a form's body is a field without a value: no part of the form is made of it, so nobody can refuse it."""
+    if case.media_type != "multipart/form-data" or not isinstance(case.body, dict):
+        return False
+    sent = case.as_transport_kwargs().get("files") or []
+    return {name for name, _ in sent} != set(case.body)
+
+
 def _fuzz(operation: Any, mode: Any, left_out: list[Any]) -> None:
     try:
         strategy = operation.as_strategy(generation_mode=mode)
@@ -83,6 +91,7 @@ def _fuzz(operation: Any, mode: Any, left_out: list[Any]) -> None:
     @settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None, database=None)
     @given(strategy)
     def one(case: Any) -> None:
+        assume(not _lost_on_the_way(case))
         case.call_and_validate(excluded_checks=left_out)
 
     with suppress(Unsatisfiable):  # nothing to get wrong: the operation takes no parameters
