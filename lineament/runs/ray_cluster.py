@@ -137,7 +137,7 @@ def _without_usage_server(ray: Any) -> Iterator[None]:
 
     That server asks the metadata addresses of three clouds where it runs, whether reports are off or on.
     """
-    services = getattr(getattr(ray, "_private", None), "services", None)
+    services: Any = getattr(getattr(ray, "_private", None), "services", None)
     start = getattr(services, "start_api_server", None)
     if start is None:  # a Ray that does it in another way; the test of its traces tells
         yield
