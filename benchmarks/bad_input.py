@@ -1,6 +1,8 @@
-"""Odd and hostile photo files, each decoded in a process of its own under a time limit, then all of them through the command line.
+"""Odd and hostile photo files, each decoded in a process of its own under a time limit, then all of them through the
+command line.
 
-Run: python benchmarks/bad_input.py            writes docs/benchmarks/bad-input.md and .json; exit status 1 if any outcome is not the expected one.
+Run: python benchmarks/bad_input.py            writes docs/benchmarks/bad-input.md and .json; exit status 1 if any
+outcome is not the expected one.
 """
 
 from __future__ import annotations
@@ -34,7 +36,11 @@ def decode_one() -> None:
         found = load_image(path)
         answer: dict[str, Any] = {"outcome": "ok", "size": [found.width, found.height], "said": found.note}
     except ImageError as error:
-        answer = {"outcome": error.code, "size": None, "said": str(error).replace(repr(path), "The file").replace("\n", " ")}
+        answer = {
+            "outcome": error.code,
+            "size": None,
+            "said": str(error).replace(repr(path), "The file").replace("\n", " "),
+        }
     answer |= {"seconds": time.perf_counter() - start, "megabytes": _peak_megabytes()}
     print(json.dumps(answer))
 
@@ -52,7 +58,9 @@ def in_child(path: str) -> dict[str, Any]:
     """Return the outcome of one file; "hang" past the time limit, "crash" where the process died without an answer."""
     command = [sys.executable, "-W", "ignore", __file__, "--child"]
     try:
-        done = subprocess.run(command, input=json.dumps(path), capture_output=True, text=True, timeout=LIMIT, check=False)
+        done = subprocess.run(
+            command, input=json.dumps(path), capture_output=True, text=True, timeout=LIMIT, check=False
+        )
     except subprocess.TimeoutExpired:
         return {"outcome": "hang", "size": None, "said": None, "seconds": LIMIT, "megabytes": None}
     if done.returncode != 0:
@@ -70,19 +78,35 @@ def bucket(value: float | None, edges: tuple[float, ...], unit: str) -> str:
 
 
 def command_line(paths: dict[str, str], folder: Path) -> dict[str, str]:
-    """Return kind -> status of its record in one run of `lineament analyze` over all files; {} where no default weights are there."""
+    """Return kind -> status of its record in one run of `lineament analyze` over all files; {} where no default weights
+    are there."""
     if not (ROOT / "lineament" / "weights" / "default.onnx").is_file():
         return {}
     listing, out = folder / "inputs.txt", folder / "records.jsonl"
     listing.write_bytes(b"\x00".join(os.fsencode(path) for path in paths.values()) + b"\x00")
     start = "import sys; from lineament.cli import main; sys.exit(main())"
-    command = [sys.executable, "-W", "ignore", "-c", start, "analyze", f"@{listing}", "--jsonl", str(out), "--max-failed", "100%", "--quiet"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        start,
+        "analyze",
+        f"@{listing}",
+        "--jsonl",
+        str(out),
+        "--max-failed",
+        "100%",
+        "--quiet",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600, check=False, cwd=ROOT)
     if done.returncode != 0:
         print(done.stderr, file=sys.stderr)
         return dict.fromkeys(paths, f"exit {done.returncode}")
     records = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    statuses = {record["source"]: "ok" if record["status"] in ("ok", "no_face") else record["status"] for record in records}
+    statuses = {
+        record["source"]: "ok" if record["status"] in ("ok", "no_face") else record["status"] for record in records
+    }
     return {kind: statuses.get(path, "no record") for kind, path in paths.items()}
 
 
@@ -98,8 +122,16 @@ def measure() -> list[dict[str, Any]]:
             path = odd.make(folder / "files")
             found = in_child(path)
             whole = odd.size is None or found["size"] == list(odd.size)
-            row = {"kind": odd.kind, "expected": odd.expected, "decoder": found["outcome"] if whole else "wrong size", "said": found["said"]}
-            row |= {"time": bucket(found["seconds"], (0.1, 1, 10), "s"), "memory": bucket(found["megabytes"], (128, 512, 1024), "MB")}
+            row = {
+                "kind": odd.kind,
+                "expected": odd.expected,
+                "decoder": found["outcome"] if whole else "wrong size",
+                "said": found["said"],
+            }
+            row |= {
+                "time": bucket(found["seconds"], (0.1, 1, 10), "s"),
+                "memory": bucket(found["megabytes"], (128, 512, 1024), "MB"),
+            }
             rows.append(row)
             if odd.kind not in WALKED:
                 paths[odd.kind] = path
@@ -134,14 +166,19 @@ nor an end marker planted inside the JPEG data of a TIFF.
     lines = []
     for row in rows:
         middle = " | ".join(row[cell] for cell in cells)
-        lines.append(f"| {row['kind'].replace('_', ' ')} | {middle} | {row['said'] or ''} | {'yes' if row['pass'] else '**no**'} |")
+        lines.append(
+            f"| {row['kind'].replace('_', ' ')} | {middle} | {row['said'] or ''} | "
+            f"{'yes' if row['pass'] else '**no**'} |"
+        )
     return head + "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the page and the JSON")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the page and the JSON"
+    )
     options = parser.parse_args()
     if options.child:
         decode_one()
@@ -149,7 +186,9 @@ def main() -> int:
     rows = measure()
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "bad-input.md").write_text(markdown(rows), encoding="utf-8")
-    (options.out / "bad-input.json").write_text(json.dumps({"limit_seconds": LIMIT, "kinds": rows}, indent=1) + "\n", encoding="utf-8")
+    (options.out / "bad-input.json").write_text(
+        json.dumps({"limit_seconds": LIMIT, "kinds": rows}, indent=1) + "\n", encoding="utf-8"
+    )
     wrong = [row["kind"] for row in rows if not row["pass"]]
     print(f"{len(rows) - len(wrong)} of {len(rows)} as expected." + (f" Not: {', '.join(wrong)}" if wrong else ""))
     return 1 if wrong else 0

@@ -1,11 +1,12 @@
 """What `lineament calibrate` does with 50 labels of one's own: log loss of people left out, beside not fitting.
 
-    python benchmarks/calibrate_few.py PREDICTIONS [--model default] [--labels 50] [--samples 1000] [--out docs/benchmarks]
+    python benchmarks/calibrate_few.py PREDICTIONS [--model default] [--labels 50] [--samples 1000] [--out
+    docs/benchmarks]
 
-PREDICTIONS is a labelled prediction file of the model (`lineament evaluate ... --predictions FILE`). Each sample draws an attribute and a set of
-people, in half of the samples people whose annotators say yes earlier or later (the odds of yes moved by a factor drawn from a log-normal with
-standard deviation 0.8: prior shift, by drawing rows of one class more often), fits the layer on `--labels` of them with `calibrator_1d("auto")`
-and judges it on 2,000 others.
+PREDICTIONS is a labelled prediction file of the model (`lineament evaluate ... --predictions FILE`). Each sample draws
+an attribute and a set of people, in half of the samples people whose annotators say yes earlier or later (the odds of
+yes moved by a factor drawn from a log-normal with standard deviation 0.8: prior shift, by drawing rows of one class
+more often), fits the layer on `--labels` of them with `calibrator_1d("auto")` and judges it on 2,000 others.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ def one(found: Predictions, base: dict[str, Any], labels: int, moved: bool, rng:
     fit, judge = rows[:labels], rows[labels:]
     entry = base.get(found.attributes[column])
     fitted = calibrator_1d("auto", raw[fit], targets[fit], entry)
-    return log_loss_1d(fitted, logit(raw[judge]), targets[judge]) - log_loss_1d(entry, logit(raw[judge]), targets[judge])
+    return log_loss_1d(fitted, logit(raw[judge]), targets[judge]) - log_loss_1d(
+        entry, logit(raw[judge]), targets[judge]
+    )
 
 
 def measure(found: Predictions, base: dict[str, Any], labels: int, samples: int, seed: int = 0) -> dict[str, Any]:
-    """Return mean difference, its 95 % interval, and the share of samples that are worse by more than 0.01 nats; on the same and on moved people."""
+    """Return mean difference, its 95 % interval, and the share of samples that are worse by more than 0.01 nats; on the
+    same and on moved people."""
     rng = np.random.default_rng(seed)
     document: dict[str, Any] = {"labels": labels, "samples": samples, "prior_sd": list(PRIOR_SD)}
     for name, chance in (("same people", 0.0), ("half of them moved", 0.5)):
@@ -57,13 +61,18 @@ def page(document: dict[str, Any]) -> list[str]:
     """Return the page's lines."""
     lines = sheet.about_lines("Calibrating on a few labels of one's own", document)
     lines += [
-        f"`lineament calibrate` shrinks towards the shipped layer. {document['samples']:,} samples of {document['labels']} labels of one attribute",
-        f"each, judged on {JUDGED:,} other rows; log loss in nats, fitted minus not fitted (below 0: the fit helps).", "",
+        f"`lineament calibrate` shrinks towards the shipped layer. {document['samples']:,} samples of "
+        f"{document['labels']} labels of one attribute",
+        f"each, judged on {JUDGED:,} other rows; log loss in nats, fitted minus not fitted (below 0: the fit "
+        "helps).", "",
         "| people | mean difference | 95 % interval | worse by more than 0.01 |", "|---|---:|---:|---:|",
     ]  # fmt: skip
     for name in ("same people", "half of them moved"):
         row = document[name]
-        lines.append(f"| {name} | {row['mean']:+.4f} | {row['interval'][0]:+.4f} .. {row['interval'][1]:+.4f} | {100 * row['worse']:.1f} % |")
+        lines.append(
+            f"| {name} | {row['mean']:+.4f} | {row['interval'][0]:+.4f} .. {row['interval'][1]:+.4f} | "
+            f"{100 * row['worse']:.1f} % |"
+        )
     return lines
 
 

@@ -1,9 +1,10 @@
-"""Detection and alignment on real photos, beside dlib's HOG detector: writes docs/benchmarks/detection.md and detection.json.
+"""Detection and alignment on real photos, beside dlib's HOG detector: writes docs/benchmarks/detection.md and
+detection.json.
 
     python benchmarks/detection.py [--data ../shared/data] [--out docs/benchmarks] [--tables groups,wild,...]
 
-dlib is optional (`pip install dlib-bin`); its rows are left out where it is absent. `--timings` fills the column of milliseconds: give it
-only on a machine that does nothing else.
+dlib is optional (`pip install dlib-bin`); its rows are left out where it is absent. `--timings` fills the column of
+milliseconds: give it only on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from face_truth import Photo, Tally, box_of_68, fit_convention, five_of_68, read_groups, read_landmarks68, read_pairs, score
+from face_truth import (
+    Photo,
+    Tally,
+    box_of_68,
+    fit_convention,
+    five_of_68,
+    read_groups,
+    read_landmarks68,
+    read_pairs,
+    score,
+)
 from PIL import Image
 
 from lineament.detection.retinaface import RetinaFace
@@ -43,7 +54,8 @@ def our_finder() -> Finder:
 
 
 def finders() -> dict[str, Finder]:
-    """Return the detectors to compare: ours, and dlib's HOG (one upsampling, as its own examples use it) where it is installed."""
+    """Return the detectors to compare: ours, and dlib's HOG (one upsampling, as its own examples use it) where it is
+    installed."""
     chosen: dict[str, Finder] = {"RetinaFace": our_finder()}
     try:
         import dlib
@@ -54,13 +66,16 @@ def finders() -> dict[str, Finder]:
 
     def find(pixels: np.ndarray) -> tuple[np.ndarray, None]:
         found = hog(pixels, 1)
-        return np.array([[r.left(), r.top(), r.right() + 1, r.bottom() + 1] for r in found], np.float64).reshape(-1, 4), None
+        return np.array([[r.left(), r.top(), r.right() + 1, r.bottom() + 1] for r in found], np.float64).reshape(
+            -1, 4
+        ), None
 
     return chosen | {"dlib HOG": find}
 
 
 def convention(find: Finder, photos: list[Photo]) -> np.ndarray:
-    """Return how far this detector's boxes reach beyond the tight box of the 68 points, learnt on photos that are not scored."""
+    """Return how far this detector's boxes reach beyond the tight box of the 68 points, learnt on photos that are not
+    scored."""
     pairs = []
     for photo in photos:
         boxes, _ = find(photo.pixels())
@@ -83,7 +98,10 @@ def compare(data: Path, name: str, photos: list[Photo]) -> dict[str, Any]:
             boxes, keypoints = find(pixels)
             seconds.append(time.perf_counter() - start)
             score(tally, photo.points68, boxes, keypoints, reach)
-        rows[detector] = tally.row() | {"ms_median": 1000 * float(np.median(seconds)), "box_reach": reach.round(3).tolist()}
+        rows[detector] = tally.row() | {
+            "ms_median": 1000 * float(np.median(seconds)),
+            "box_reach": reach.round(3).tolist(),
+        }
         print(name, detector, rows[detector], file=sys.stderr)
     return {"photos": len(photos), "detectors": rows}
 
@@ -92,7 +110,10 @@ def groups(data: Path) -> dict[str, Any]:
     photos = read_groups(data)
     sides = np.concatenate([box_of_68(photo.points68) for photo in photos])
     widths = sides[:, 2] - sides[:, 0]
-    return compare(data, "groups", photos) | {"narrowest_face": float(widths.min()), "median_face": float(np.median(widths))}
+    return compare(data, "groups", photos) | {
+        "narrowest_face": float(widths.min()),
+        "median_face": float(np.median(widths)),
+    }
 
 
 def landmarks(data: Path) -> dict[str, Any]:
@@ -100,7 +121,8 @@ def landmarks(data: Path) -> dict[str, Any]:
 
 
 def thresholds(data: Path) -> dict[str, Any]:
-    """Return, for several `min_prob`, labelled faces found and finds on no labelled face (`groups/` and the landmarks68 test photos)."""
+    """Return, for several `min_prob`, labelled faces found and finds on no labelled face (`groups/` and the landmarks68
+    test photos)."""
     detector = RetinaFace(threads=1, min_prob=0.3)
     rows: dict[str, Any] = {str(limit): Tally() for limit in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)}
     for photo in read_groups(data) + read_landmarks68(data, "test"):
@@ -108,7 +130,10 @@ def thresholds(data: Path) -> dict[str, Any]:
         for limit, tally in rows.items():
             sure = faces.take(np.flatnonzero(faces.detection_probs >= float(limit)))
             score(tally, photo.points68, sure.boxes_xyxy.astype(np.float64), None, np.zeros(4))
-    return {limit: {key: tally.row()[key] for key in ("faces", "recall_centre", "finds_on_no_labelled_face")} for limit, tally in rows.items()}
+    return {
+        limit: {key: tally.row()[key] for key in ("faces", "recall_centre", "finds_on_no_labelled_face")}
+        for limit, tally in rows.items()
+    }
 
 
 def wild(data: Path) -> dict[str, Any]:
@@ -133,7 +158,9 @@ def turned(data: Path) -> dict[str, Any]:
             middle = np.array(picture.size) / 2
             turn = np.array([[c, s], [-s, c]])  # photo from turned, y down: counter-clockwise on the screen
             matrix = np.column_stack([turn.T, middle - turn.T @ [side / 2, side / 2]])
-            view = picture.transform((side, side), Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BICUBIC)
+            view = picture.transform(
+                (side, side), Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BICUBIC
+            )
             points = transform_points(invert(matrix), photo.points68)
             boxes, keypoints = find(np.asarray(view))
             score(tally, points, boxes, keypoints, np.zeros(4))
@@ -160,7 +187,11 @@ def sizes(data: Path) -> dict[str, Any]:
             hits += len(boxes) > 0
             if len(boxes) and keypoints is not None and truth[path] is not None and len(truth[path]):
                 errors.append(float(np.linalg.norm(keypoints[0] / scale - truth[path][0], axis=1).mean() / 38.4))
-        rows[str(width)] = {"images": len(files), "recall": hits / len(files), "median_shift": float(np.median(errors)) if errors else None}
+        rows[str(width)] = {
+            "images": len(files),
+            "recall": hits / len(files),
+            "median_shift": float(np.median(errors)) if errors else None,
+        }
     return rows
 
 
@@ -182,9 +213,11 @@ def crowd(data: Path) -> dict[str, Any]:
 
 
 def register(photo: np.ndarray, official: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Return the similarity (2,3) that makes our warp of the photo most like the official image: where CelebA itself put the face.
+    """Return the similarity (2,3) that makes our warp of the photo most like the official image: where CelebA itself
+    put the face.
 
-    No detector judges here: the mean absolute difference over the face's middle is minimised from `start` (Nelder-Mead, three starts).
+    No detector judges here: the mean absolute difference over the face's middle is minimised from `start` (Nelder-Mead,
+    three starts).
     """
     from scipy.optimize import minimize
 
@@ -201,7 +234,9 @@ def register(photo: np.ndarray, official: np.ndarray, start: np.ndarray) -> np.n
     for grow in (0.0, 0.05, -0.05):
         first = np.array([grow, 0, 0, 0])
         simplex = np.stack([first, *(first + step for step in np.diag([0.03, 0.03, 0.2, 0.2]))])
-        tries.append(minimize(difference, first, method="Nelder-Mead", options={"initial_simplex": simplex, "maxfev": 160}))
+        tries.append(
+            minimize(difference, first, method="Nelder-Mead", options={"initial_simplex": simplex, "maxfev": 160})
+        )
     return matrix(min(tries, key=lambda found: found.fun).x)
 
 
@@ -216,7 +251,10 @@ def alignment(data: Path) -> dict[str, Any]:
         seen = find(official)[1]
         both = transform_points(ours, candidates[nearest]) - seen[np.abs(seen - TEMPLATE).mean((1, 2)).argmin()]
         moved = transform_points(ours, transform_points(invert(truth), TEMPLATE)) - TEMPLATE
-        rows[name] = {"detected_on_both": float(np.linalg.norm(both, axis=1).mean()), "registered": float(np.linalg.norm(moved, axis=1).mean())}
+        rows[name] = {
+            "detected_on_both": float(np.linalg.norm(both, axis=1).mean()),
+            "registered": float(np.linalg.norm(moved, axis=1).mean()),
+        }
     eye = float(np.linalg.norm(TEMPLATE[1] - TEMPLATE[0]))
     summary = {}
     for key in ("detected_on_both", "registered"):

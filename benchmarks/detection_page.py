@@ -22,39 +22,73 @@ def compared(part: dict[str, Any]) -> str:
     """Return the table of one set: a row per detector."""
     rows = [
         (
-            name, row["faces"], percent(row["recall_centre"]), percent(row["recall_iou50"]), row["finds_on_no_labelled_face"],
-            percent(row["nme_median"]), percent(row["nme_p95"]), f"{row['ms_median']:.0f}" if "ms_median" in row else "-",
+            name, row["faces"], percent(row["recall_centre"]), percent(row["recall_iou50"]),
+            row["finds_on_no_labelled_face"],
+            percent(row["nme_median"]), percent(row["nme_p95"]),
+            f"{row['ms_median']:.0f}" if "ms_median" in row else "-",
         )
         for name, row in part["detectors"].items()
     ]  # fmt: skip
-    return table(("detector", "faces", "found (centre)", "found (IoU 0.5)", "finds on no labelled face", "NME median", "NME 95 %", "ms"), rows)
+    return table(
+        (
+            "detector",
+            "faces",
+            "found (centre)",
+            "found (IoU 0.5)",
+            "finds on no labelled face",
+            "NME median",
+            "NME 95 %",
+            "ms",
+        ),
+        rows,
+    )
 
 
 def page(document: dict[str, Any]) -> str:
     """Return the whole page."""
     parts = [INTRODUCTION.format(**document["machine"])]
     if groups := document.get("groups"):
-        parts += [GROUPS.format(photos=groups["photos"], narrowest=groups["narrowest_face"], median=groups["median_face"]), compared(groups)]
+        parts += [
+            GROUPS.format(photos=groups["photos"], narrowest=groups["narrowest_face"], median=groups["median_face"]),
+            compared(groups),
+        ]
     if landmarks := document.get("landmarks68"):
         parts += [LANDMARKS.format(photos=landmarks["photos"]), compared(landmarks)]
     if thresholds := document.get("thresholds"):
-        rows = [(k, row["faces"], percent(row["recall_centre"]), row["finds_on_no_labelled_face"]) for k, row in sorted(thresholds.items())]
+        rows = [
+            (k, row["faces"], percent(row["recall_centre"]), row["finds_on_no_labelled_face"])
+            for k, row in sorted(thresholds.items())
+        ]
         parts += [THRESHOLDS, table(("min_prob", "faces", "found (centre)", "finds on no labelled face"), rows)]
     if wild := document.get("wild"):
         rows = [(name, row["found"], row["several"], row["finds"]) for name, row in wild["detectors"].items()]
-        parts += [WILD.format(photos=wild["photos"]), table(("detector", "photos with a face found", "with several", "finds"), rows)]
+        parts += [
+            WILD.format(photos=wild["photos"]),
+            table(("detector", "photos with a face found", "with several", "finds"), rows),
+        ]
     if alignment := document.get("alignment"):
         parts += [ALIGNMENT.format(photos=alignment["photos"]), _alignment(alignment)]
     if turned := document.get("turned"):
         rows = [
-            (f"{k}°", row["faces"], percent(row["recall_centre"]), percent(row["nme_median"]), percent(row["nme_p95"])) for k, row in turned.items()
+            (f"{k}°", row["faces"], percent(row["recall_centre"]), percent(row["nme_median"]), percent(row["nme_p95"]))
+            for k, row in turned.items()
         ]
-        parts += [TURNED, table(("turned by", "faces", "found", "NME median", "NME 95 %"), sorted(rows, key=lambda row: int(row[0][:-1])))]
+        parts += [
+            TURNED,
+            table(
+                ("turned by", "faces", "found", "NME median", "NME 95 %"),
+                sorted(rows, key=lambda row: int(row[0][:-1])),
+            ),
+        ]
     if sizes := document.get("sizes"):
         rows = [
-            (k, row["images"], percent(row["recall"]), percent(row["median_shift"])) for k, row in sorted(sizes.items(), key=lambda i: -int(i[0]))
+            (k, row["images"], percent(row["recall"]), percent(row["median_shift"]))
+            for k, row in sorted(sizes.items(), key=lambda i: -int(i[0]))
         ]
-        parts += [SIZES, table(("image width, pixels", "images", "face found", "points moved (of the eye distance)"), rows)]
+        parts += [
+            SIZES,
+            table(("image width, pixels", "images", "face found", "points moved (of the eye distance)"), rows),
+        ]
     if crowd := document.get("crowd"):
         rows = [(k, percent(crowd[k])) for k in sorted((k for k in crowd if k.isdigit()), key=int)]
         parts += [CROWD.format(faces=3 * crowd["faces_in_source"]), table(("median face width, pixels", "found"), rows)]
@@ -64,7 +98,10 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _alignment(part: dict[str, Any]) -> str:
-    names = {"registered": "official placement found by registering the pictures", "detected_on_both": "our detector on both pictures"}
+    names = {
+        "registered": "official placement found by registering the pictures",
+        "detected_on_both": "our detector on both pictures",
+    }
     rows = [
         (names[key], f"{row['median_px']:.2f}", percent(row["median_of_eye_distance"]), f"{row['max_px']:.2f}")
         for key, row in sorted(part["summary"].items(), reverse=True)

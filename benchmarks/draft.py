@@ -1,11 +1,13 @@
-"""Huge JPEGs answered from a smaller decode: the time it saves or costs, and how far answers move. Writes reduced_jpeg.md and reduced_jpeg.json.
+"""Huge JPEGs answered from a smaller decode: the time it saves or costs, and how far answers move. Writes
+reduced_jpeg.md and reduced_jpeg.json.
 
     python benchmarks/draft.py [--data ../shared/data] [--runs 11] [--limit 30] [--out docs/benchmarks]
 
-Run it on a quiet machine. Times: 12-megapixel photos made from the bundled portrait, one thread, the smaller decode allowed and not, by turns.
-Moves: CelebAMask-HQ's 1024-pixel faces in grids of twelve on 4032x3024 (they have real detail at that size), and the uncropped originals of
-`wild/` enlarged to 4032 pixels (they have not). Beside them, as a measure, how far the same answers move in the full decode where the photo loses its
-first row and column, or is saved again.
+Run it on a quiet machine. Times: 12-megapixel photos made from the bundled portrait, one thread, the smaller decode
+allowed and not, by turns.
+Moves: CelebAMask-HQ's 1024-pixel faces in grids of twelve on 4032x3024 (they have real detail at that size), and the
+uncropped originals of `wild/` enlarged to 4032 pixels (they have not). Beside them, as a measure, how far the same
+answers move in the full decode where the photo loses its first row and column, or is saved again.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ def grid(pictures: Sequence[Image.Image], columns: int, side: int) -> bytes:
     """Return a 12-megapixel JPEG of square pictures, `columns` to a row, on grey."""
     canvas, step = Image.new("RGB", SIZE, GREY), SIZE[0] // columns
     for index, picture in enumerate(pictures):
-        canvas.paste(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (step * (index % columns), step * (index // columns)))
+        canvas.paste(
+            picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS),
+            (step * (index % columns), step * (index // columns)),
+        )
     return encoded(canvas)
 
 
@@ -71,7 +76,8 @@ def answered(model: Model, data: bytes, *, small: bool) -> Report:
 
 
 def times(model: Model, data: bytes, runs: int) -> dict[str, Any]:
-    """Return milliseconds for one photo without and with the smaller decode, measured by turns after one round that is not counted."""
+    """Return milliseconds for one photo without and with the smaller decode, measured by turns after one round that is
+    not counted."""
     taken: dict[str, list[float]] = {"full": [], "small": [], "decode_full": [], "decode_small": []}
     works: dict[str, Callable[[], object]] = {
         "full": lambda: answered(model, data, small=False), "small": lambda: answered(model, data, small=True),
@@ -100,34 +106,54 @@ def enlarged(folder: Path, limit: int) -> Iterator[bytes]:
     for path in sorted(folder.glob("*.jpg"))[:limit]:
         picture = Image.open(path).convert("RGB")
         scale = SIZE[0] / max(picture.size)
-        yield encoded(picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC))
+        yield encoded(
+            picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
+        )
 
 
 def pairs(ours: Report, theirs: Report, shift: float) -> Iterator[tuple[FaceReport, FaceReport]]:
-    """Yield the faces that two reports of one photo share; `theirs` shows it moved by `shift` pixels to the left and up."""
+    """Yield the faces that two reports of one photo share; `theirs` shows it moved by `shift` pixels to the left and
+    up."""
     for face in ours.faces:
-        away = [np.hypot(*(np.array(face.keypoints[2]) - np.array(other.keypoints[2]) - shift)) for other in theirs.faces]
+        away = [
+            np.hypot(*(np.array(face.keypoints[2]) - np.array(other.keypoints[2]) - shift)) for other in theirs.faces
+        ]
         if away and min(away) < NEAR * face.quality.eye_distance:
             yield face, theirs.faces[int(np.argmin(away))]
 
 
 def moved(found: Sequence[tuple[FaceReport, FaceReport]], shift: float) -> dict[str, Any]:
     """Return how far probabilities, labels and points of paired faces lie apart."""
-    probs = [[abs(answer.prob - theirs.attributes[name].prob) for name, answer in ours.attributes.items()] for ours, theirs in found]
-    labels = [answer.label != theirs.attributes[name].label for ours, theirs in found for name, answer in ours.attributes.items()]
-    points = [np.abs(np.array(a.keypoints) - np.array(b.keypoints) - shift).max() / a.quality.eye_distance for a, b in found]
+    probs = [
+        [abs(answer.prob - theirs.attributes[name].prob) for name, answer in ours.attributes.items()]
+        for ours, theirs in found
+    ]
+    labels = [
+        answer.label != theirs.attributes[name].label
+        for ours, theirs in found
+        for name, answer in ours.attributes.items()
+    ]
+    points = [
+        np.abs(np.array(a.keypoints) - np.array(b.keypoints) - shift).max() / a.quality.eye_distance for a, b in found
+    ]
     sharp = [abs(ours.quality.sharpness - theirs.quality.sharpness) for ours, theirs in found]
     change = np.array(probs or [[0.0]])
     return {
-        "faces": len(found), "median": float(np.median(change)), "p99": float(np.percentile(change, 99)), "max": float(change.max()),
+        "faces": len(found), "median": float(np.median(change)), "p99": float(np.percentile(change, 99)),
+        "max": float(change.max()),
         "labels_changed": int(sum(labels)), "labels": len(labels), "points_max": float(max(points, default=0.0)),
         "sharpness_max": float(max(sharp, default=0.0)),
     }  # fmt: skip
 
 
 def moves(model: Model, photos: Iterator[bytes]) -> dict[str, Any]:
-    """Return how far answers move: smaller against full decode, and, for the same photos in full, one pixel cut off and saved again."""
-    said: dict[str, list[tuple[FaceReport, FaceReport]]] = {"smaller decode": [], "one pixel cut off": [], "saved again": []}
+    """Return how far answers move: smaller against full decode, and, for the same photos in full, one pixel cut off and
+    saved again."""
+    said: dict[str, list[tuple[FaceReport, FaceReport]]] = {
+        "smaller decode": [],
+        "one pixel cut off": [],
+        "saved again": [],
+    }
     counts = {"photos": 0, "answered_small": 0, "other_number_of_faces": 0, "same_record": 0}
     for data in photos:
         full, small = answered(model, data, small=False), answered(model, data, small=True)
@@ -149,27 +175,50 @@ def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     lines = sheet.about_lines("Huge JPEGs in a smaller decode", document)
     lines += [
-        f"A JPEG whose half, quarter or eighth still has {reduced_jpeg.SIDE} pixels on its longer side is decoded at that size first. It is "
+        f"A JPEG whose half, quarter or eighth still has {reduced_jpeg.SIDE} pixels on its longer side is decoded at "
+        "that size first. It is "
         f"answered from there if it has faces and each has {reduced_jpeg.ENOUGH} pixels for each pixel of its crop "
         f"({38.4 * reduced_jpeg.ENOUGH:.0f} between the eyes).", "",
         f"## Time, {SIZE[0]}x{SIZE[1]}", "",
         "Milliseconds per photo, one thread: median (10th to 90th percentile).", "",
     ]  # fmt: skip
-    head = ("photo", "faces found", "answered from", "decoding in full", "smaller", "whole photo, always in full", "as it is")
+    head = (
+        "photo",
+        "faces found",
+        "answered from",
+        "decoding in full",
+        "smaller",
+        "whole photo, always in full",
+        "as it is",
+    )
     rows = [
         (name, row["faces"], "smaller" if row["answered_small"] else "full",
-         *(f"{row['ms'][key][0]:.0f} ({row['ms'][key][1]:.0f}-{row['ms'][key][2]:.0f})" for key in ("decode_full", "decode_small", "full", "small")))
+         *(f"{row['ms'][key][0]:.0f} ({row['ms'][key][1]:.0f}-{row['ms'][key][2]:.0f})" for key in ("decode_full",
+         "decode_small", "full", "small")))
         for name, row in document["times"].items()
     ]  # fmt: skip
     lines += sheet.table(head, rows)
     lines += [
-        "Where the smaller decode is not enough, it and what was searched in it are spent for nothing.", "", "## How far answers move", "",
-        "Differences of probabilities over all faces and attributes. The two other rows of each group are a measure: the same photos,",
+        "Where the smaller decode is not enough, it and what was searched in it are spent for nothing.", "",
+        "## How far answers move", "",
+        "Differences of probabilities over all faces and attributes. The two other rows of each group are a measure: "
+        "the same photos,",
         f"always in full, without their first row and column, and saved again at quality {RESAVED}.", "",
     ]  # fmt: skip
-    head = ("photos", "answered smaller", "change", "faces", "median", "99 %", "largest", "labels changed", "points, largest, of eye distance")
+    head = (
+        "photos",
+        "answered smaller",
+        "change",
+        "faces",
+        "median",
+        "99 %",
+        "largest",
+        "labels changed",
+        "points, largest, of eye distance",
+    )
     rows = [
-        (name, f"{group['answered_small']} of {group['photos']}", change, row["faces"], f"{row['median']:.4f}", f"{row['p99']:.4f}",
+        (name, f"{group['answered_small']} of {group['photos']}", change, row["faces"], f"{row['median']:.4f}",
+        f"{row['p99']:.4f}",
          f"{row['max']:.3f}", f"{row['labels_changed']} of {row['labels']}", f"{row['points_max']:.3f}")
         for name, group in document["moves"].items() for change, row in group["moves"].items() if row["faces"]
     ]  # fmt: skip
@@ -181,8 +230,15 @@ def page(document: dict[str, Any]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = sheet.parser(__doc__)
     sheet.add_data(options)
-    options.add_argument("--runs", type=int, default=11, help="measurements of each time, after one that is not counted")
-    options.add_argument("--limit", type=int, default=30, help="photos of each kind: so many of wild/, a fifth of them of each size of grid")
+    options.add_argument(
+        "--runs", type=int, default=11, help="measurements of each time, after one that is not counted"
+    )
+    options.add_argument(
+        "--limit",
+        type=int,
+        default=30,
+        help="photos of each kind: so many of wild/, a fifth of them of each size of grid",
+    )
     given = options.parse_args(arguments)
     model = load(given.model, threads=1, profile="all")
     document: dict[str, Any] = {
@@ -191,7 +247,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "times": {name: times(model, data, given.runs) for name, data in scenes().items()},
     }  # fmt: skip
     faces, wild = given.data / "celebamask" / "images", given.data / "wild" / "photos"
-    groups = {f"twelve faces of {side} pixels": close_faces(faces, -(-given.limit // 5), side) for side in SIDES if faces.is_dir()}
+    groups = {
+        f"twelve faces of {side} pixels": close_faces(faces, -(-given.limit // 5), side)
+        for side in SIDES
+        if faces.is_dir()
+    }
     document["moves"] = {name: moves(model, photos) for name, photos in groups.items()}
     document["moves"]["wild/, enlarged"] = moves(model, enlarged(wild, given.limit))
     sheet.write(given.out, "draft", document, page(document))

@@ -2,11 +2,13 @@
 
     python benchmarks/eyes.py [--data ../shared/data] [--mesh mesh.onnx] [--sheet DIR] [--out docs/benchmarks]
 
-Truth: the eye aspect ratio of the labelled points of `landmarks68/` (six per eye), mean of both eyes; below 0.15 the face counts as closed.
-The two constants of `lineament.detection.eyes.open_prob` are fitted here on the photos of split train; figures are of split test. The classes
-weigh the same in the fit since a look at split test showed closed eyes called open: the figures are not quite blind. `--mesh` adds
-MediaPipe's 468-point mesh (`scripts/convert_eyes.py --network mesh`) for comparison. `--sheet` writes a contact sheet of the lowest and
-highest test faces to look at (the data set's pictures: keep it out of the repository).
+Truth: the eye aspect ratio of the labelled points of `landmarks68/` (six per eye), mean of both eyes; below 0.15 the
+face counts as closed.
+The two constants of `lineament.detection.eyes.open_prob` are fitted here on the photos of split train; figures are of
+split test. The classes weigh the same in the fit since a look at split test showed closed eyes called open: the figures
+are not quite blind. `--mesh` adds MediaPipe's 468-point mesh (`scripts/convert_eyes.py --network mesh`) for comparison.
+`--sheet` writes a contact sheet of the lowest and highest test faces to look at (the data set's pictures: keep it out
+of the repository).
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ SCALES = (1.0, 0.5, 0.25)
 def six_point_ratio(points: Float64) -> float:
     """Return the eye aspect ratio of six points (6,2): corner, two upper, corner, two lower."""
     across = np.linalg.norm(points[0] - points[3])
-    return float((np.linalg.norm(points[1] - points[5]) + np.linalg.norm(points[2] - points[4])) / 2 / max(across, 1e-6))
+    return float(
+        (np.linalg.norm(points[1] - points[5]) + np.linalg.norm(points[2] - points[4])) / 2 / max(across, 1e-6)
+    )
 
 
 def both(points: Float64, index: Sequence[Sequence[int]]) -> float:
@@ -72,24 +76,35 @@ def read_split(data: Path, split: str, detector: RetinaFace, mesh: Mesh | None) 
             continue
         points = found[int(away.argmin())]
         measured = [_measured(lids, pixels, points, scale) for scale in SCALES]
-        rows.append((photo.path, both(photo.points68[0], LABELLED), *measured, mesh.ratio(pixels, points) if mesh else np.nan))
+        rows.append(
+            (photo.path, both(photo.points68[0], LABELLED), *measured, mesh.ratio(pixels, points) if mesh else np.nan)
+        )
     paths, *columns = zip(*rows, strict=True)
     truth, *measures, by_mesh = (np.array(column, np.float64) for column in columns)
-    return {"paths": paths, "missed": missed, "truth": truth, "scales": dict(zip(SCALES, measures, strict=True)), "mesh": by_mesh}
+    return {
+        "paths": paths,
+        "missed": missed,
+        "truth": truth,
+        "scales": dict(zip(SCALES, measures, strict=True)),
+        "mesh": by_mesh,
+    }
 
 
 def _measured(lids: eyes.EyeLids, pixels: Any, points: Float64, scale: float) -> float:
     """Return the mean ratio of both eyes in the photo shrunk by `scale`; the keypoints are those of the whole photo."""
     if scale < 1:
         small = Image.fromarray(pixels)
-        small = small.resize((max(1, round(small.width * scale)), max(1, round(small.height * scale))), Image.Resampling.LANCZOS)
+        small = small.resize(
+            (max(1, round(small.width * scale)), max(1, round(small.height * scale))), Image.Resampling.LANCZOS
+        )
         points = points * (small.width / pixels.shape[1], small.height / pixels.shape[0])
         pixels = np.asarray(small)
     return float(np.nanmean(lids.ratios(pixels, points[None])))
 
 
 def fit(ratios: Float64, is_open: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return slope and middle of the logistic curve of greatest likelihood, open and closed faces weighing the same in sum."""
+    """Return slope and middle of the logistic curve of greatest likelihood, open and closed faces weighing the same in
+    sum."""
     from scipy.optimize import minimize
 
     sign = np.where(is_open, 1.0, -1.0)
@@ -112,7 +127,8 @@ def score(ratios: Float64, truth: Float64, slope: float, middle: float) -> dict[
 
 
 def groups(data: Path, detector: RetinaFace, middle: float) -> dict[str, Any]:
-    """Return, per FairFace group, faces and how many of them are called closed: there is no truth, but no reason for a difference either."""
+    """Return, per FairFace group, faces and how many of them are called closed: there is no truth, but no reason for a
+    difference either."""
     lids, counts = eyes.EyeLids(), dict[str, list[float]]()
     with (data / "fairface" / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -121,7 +137,11 @@ def groups(data: Path, detector: RetinaFace, middle: float) -> dict[str, Any]:
             if len(faces):
                 counts.setdefault(row["race"], []).append(float(np.nanmean(lids.ratios(pixels, faces.keypoints[:1]))))
     return {
-        name: {"faces": len(values), "median_ratio": float(np.median(values)), "called_closed": int((np.array(values) < middle).sum())}
+        name: {
+            "faces": len(values),
+            "median_ratio": float(np.median(values)),
+            "called_closed": int((np.array(values) < middle).sum()),
+        }
         for name, values in sorted(counts.items())
     }
 
@@ -150,23 +170,34 @@ def page(document: dict[str, Any]) -> list[str]:
             "closed called closed", "open called closed")  # fmt: skip
     lines = [
         *sheet.about_lines("Eyes open", document),
-        "What `--best-shot` knows of eyes: the opening of the lids over the width of the eye (eye aspect ratio), read by MediaPipe's eye",
-        "network from a view of each eye. Truth is the same ratio of labelled points (`landmarks68/`, split test: Helen test and AFW);",
-        f"below {CLOSED} a face counts as closed, which by eye is closed, nearly closed or looking far down. Labels are of small pictures",
-        f"and uncertain to about a pixel: right and left eye of one labelled face correlate at {document['labelled_right_left']:.2f}.", "",
+        "What `--best-shot` knows of eyes: the opening of the lids over the width of the eye (eye aspect ratio), read "
+        "by MediaPipe's eye",
+        "network from a view of each eye. Truth is the same ratio of labelled points (`landmarks68/`, split test: "
+        "Helen test and AFW);",
+        f"below {CLOSED} a face counts as closed, which by eye is closed, nearly closed or looking far down. Labels "
+        "are of small pictures",
+        "and uncertain to about a pixel: right and left eye of one labelled face correlate at "
+        f"{document['labelled_right_left']:.2f}.", "",
         *sheet.table(head, [_row(name, row) for name, row in rows.items()]),
-        "*AUC*: chance that a closed face measures less open than an open one. *Most closed agreeing*: of the N labelled closed, how many are",
-        f"among the N least open as measured. *Called closed*: below {fitted['middle']:.3f}, where the probability is one half. Shrunk photos keep",
+        "*AUC*: chance that a closed face measures less open than an open one. *Most closed agreeing*: of the N "
+        "labelled closed, how many are",
+        f"among the N least open as measured. *Called closed*: below {fitted['middle']:.3f}, where the probability is "
+        "one half. Shrunk photos keep",
         f"the keypoints of the whole photo. {document['missed']} faces were not found and are left out.", "",
-        f"The curve: 1 / (1 + exp(-{fitted['slope']:.1f} (ratio - {fitted['middle']:.3f}))), fitted on {fitted['faces']} faces of split train,",
-        f"{fitted['closed']} of them closed, both kinds weighing the same in sum, as if closed eyes were as likely as open ones before looking.",
+        f"The curve: 1 / (1 + exp(-{fitted['slope']:.1f} (ratio - {fitted['middle']:.3f}))), fitted on "
+        f"{fitted['faces']} faces of split train,",
+        f"{fitted['closed']} of them closed, both kinds weighing the same in sum, as if closed eyes were as likely as "
+        "open ones before looking.",
         "So few faces make a ranking with a sensible middle, not a calibrated probability.",
-        "That both kinds weigh the same was decided after a look at split test, where an unweighted fit called closed eyes open: not quite blind.",
+        "That both kinds weigh the same was decided after a look at split test, where an unweighted fit called closed "
+        "eyes open: not quite blind.",
         "",
         *_group_lines(document.get("fairface")),
         "## Limits", "",
-        "Dark glasses hide the lids: the answer is then a guess. Eyes that look down, laugh or are narrow by nature measure less open; compare",
-        "photos of the same people, as a burst does. Strongly turned faces show one eye only, and the other is a guess.",
+        "Dark glasses hide the lids: the answer is then a guess. Eyes that look down, laugh or are narrow by nature "
+        "measure less open; compare",
+        "photos of the same people, as a burst does. Strongly turned faces show one eye only, and the other is a "
+        "guess.",
     ]  # fmt: skip
     return lines
 
@@ -175,13 +206,18 @@ def _group_lines(rows: dict[str, Any] | None) -> list[str]:
     if rows is None:
         return []
     cells = [(name, row["faces"], f"{row['median_ratio']:.3f}", row["called_closed"]) for name, row in rows.items()]
-    text = "The largest face of each FairFace photo. Nobody said whose eyes are closed; that groups differ is the limit named below."
+    text = (
+        "The largest face of each FairFace photo. Nobody said whose eyes are closed; that groups differ is the limit "
+        "named below."
+    )
     return ["## By group", "", text, "", *sheet.table(("group", "faces", "median ratio", "called closed"), cells)]
 
 
 def _row(name: str, row: dict[str, Any]) -> tuple[object, ...]:
-    return (name, row["faces"], row["closed"], f"{row['correlation']:.2f}", f"{row['error_median']:.3f}", f"{row['auc']:.3f}",
-            f"{row['most_closed_agree']} of {row['closed']}", row["closed_found"], row["open_called_closed"])  # fmt: skip
+    return (name, row["faces"], row["closed"], f"{row['correlation']:.2f}", f"{row['error_median']:.3f}",
+    f"{row['auc']:.3f}",
+            f"{row['most_closed_agree']} of {row['closed']}", row["closed_found"],
+            row["open_called_closed"])  # fmt: skip
 
 
 def measure(data: Path, mesh: Mesh | None, sheets: Path | None) -> dict[str, Any]:
@@ -196,11 +232,18 @@ def measure(data: Path, mesh: Mesh | None, sheets: Path | None) -> dict[str, Any
         rows["468-point mesh, photo as it is"] = score(test["mesh"], test["truth"], *its)
     if sheets is not None:
         contact_sheet(test, sheets, data)
-    labelled = np.array([[six_point_ratio(photo.points68[0][list(index)]) for index in LABELLED] for photo in read_landmarks68(data, "test")])
+    labelled = np.array(
+        [
+            [six_point_ratio(photo.points68[0][list(index)]) for index in LABELLED]
+            for photo in read_landmarks68(data, "test")
+        ]
+    )
     fairface = groups(data, detector, middle) if (data / "fairface").is_dir() else None
     return {
-        "fitted": {"slope": slope, "middle": middle, "faces": len(train["truth"]), "closed": int((train["truth"] < CLOSED).sum())},
-        "missed": train["missed"] + test["missed"], "labelled_right_left": float(np.corrcoef(labelled.T)[0, 1]), "test": rows, "fairface": fairface,
+        "fitted": {"slope": slope, "middle": middle, "faces": len(train["truth"]),
+        "closed": int((train["truth"] < CLOSED).sum())},
+        "missed": train["missed"] + test["missed"], "labelled_right_left": float(np.corrcoef(labelled.T)[0, 1]),
+        "test": rows, "fairface": fairface,
     }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Truth for `benchmarks/detection.py`: labelled faces of the shared data folder, and how one find is compared with one face."""
+"""Truth for `benchmarks/detection.py`: labelled faces of the shared data folder, and how one find is compared with one
+face."""
 
 from __future__ import annotations
 
@@ -49,11 +50,15 @@ class Tally:
 
 
 def read_groups(root: Path) -> list[Photo]:
-    """Return the nine labelled photos of `groups/` (dlib's two XML files; points are pixel indices, so half a pixel is added)."""
+    """Return the nine labelled photos of `groups/` (dlib's two XML files; points are pixel indices, so half a pixel is
+    added)."""
     photos = []
     for part in ("testing", "training"):
         for image in ElementTree.parse(root / "groups" / f"{part}_with_face_landmarks.xml").getroot().iter("image"):
-            faces = [[(float(p.get("x", 0)) + 0.5, float(p.get("y", 0)) + 0.5) for p in box.iter("part")] for box in image.iter("box")]
+            faces = [
+                [(float(p.get("x", 0)) + 0.5, float(p.get("y", 0)) + 0.5) for p in box.iter("part")]
+                for box in image.iter("box")
+            ]
             photos.append(Photo(root / "groups" / str(image.get("file")), np.array(faces)))
     return photos
 
@@ -63,7 +68,9 @@ def read_landmarks68(root: Path, split: str) -> list[Photo]:
     with (root / "landmarks68" / "landmarks.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == split]
     points = [[[(float(row[f"x{i}"]), float(row[f"y{i}"])) for i in range(68)]] for row in rows]
-    return [Photo(root / "landmarks68" / "images" / row["file"], np.array(p)) for row, p in zip(rows, points, strict=True)]
+    return [
+        Photo(root / "landmarks68" / "images" / row["file"], np.array(p)) for row, p in zip(rows, points, strict=True)
+    ]
 
 
 def five_of_68(points: np.ndarray) -> np.ndarray:
@@ -78,7 +85,8 @@ def box_of_68(points: np.ndarray) -> np.ndarray:
 
 
 def fit_convention(tight: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return how far a detector's boxes reach beyond the tight ones, per side, in widths and heights: medians over matched pairs (n,4)."""
+    """Return how far a detector's boxes reach beyond the tight ones, per side, in widths and heights: medians over
+    matched pairs (n,4)."""
     size = np.tile(tight[:, 2:] - tight[:, :2], 2)
     return np.median((found - tight) / size, 0)
 
@@ -95,8 +103,11 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(inter / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - inter))
 
 
-def score(tally: Tally, truth68: np.ndarray, boxes: np.ndarray, keypoints: np.ndarray | None, reach: np.ndarray) -> None:
-    """Add one photo to a tally. A find hits a face when its box holds the mean of the face's five points; each find serves one face."""
+def score(
+    tally: Tally, truth68: np.ndarray, boxes: np.ndarray, keypoints: np.ndarray | None, reach: np.ndarray
+) -> None:
+    """Add one photo to a tally. A find hits a face when its box holds the mean of the face's five points; each find
+    serves one face."""
     five, tight = five_of_68(truth68), to_convention(box_of_68(truth68), reach)
     free = list(range(len(boxes)))
     for centre, box, points in zip(five.mean(1), tight, five, strict=True):
@@ -109,12 +120,15 @@ def score(tally: Tally, truth68: np.ndarray, boxes: np.ndarray, keypoints: np.nd
         tally.centre += 1
         tally.iou += iou(boxes[best], box) >= 0.5
         if keypoints is not None:
-            tally.errors.append(float(np.linalg.norm(keypoints[best] - points, axis=1).mean() / np.linalg.norm(points[1] - points[0])))
+            tally.errors.append(
+                float(np.linalg.norm(keypoints[best] - points, axis=1).mean() / np.linalg.norm(points[1] - points[0]))
+            )
     tally.unlabelled += len(free)
 
 
 def read_pairs(root: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield (file, uncropped photo, official aligned image) for the photos of `wild/` that `train-parquet` also holds."""
+    """Yield (file, uncropped photo, official aligned image) for the photos of `wild/` that `train-parquet` also
+    holds."""
     from pyarrow import parquet
 
     photos = {path.stem: path for path in sorted((root / "wild" / "photos").iterdir())}

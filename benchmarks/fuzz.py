@@ -1,11 +1,15 @@
-"""Fuzz every reader: seeded damage to small valid inputs, and random schemas; whatever is not one of our own errors is a finding.
+"""Fuzz every reader: seeded damage to small valid inputs, and random schemas; whatever is not one of our own errors is
+a finding.
 
-    reader, seed -> cases -> outcomes: read, or an error of `lineament.errors` by name; anything else is kept with its traceback and its bytes
+    reader, seed -> cases -> outcomes: read, or an error of `lineament.errors` by name; anything else is kept with its
+    traceback and its bytes
 
-    python benchmarks/fuzz.py                                 all readers, 20,000 cases each; writes docs/benchmarks/fuzz.{json,md}
-    python benchmarks/fuzz.py --reader zip --cases 20000      one of them (its row of the JSON is replaced)
+    python benchmarks/fuzz.py                                 all readers, 20,000 cases each; writes
+    docs/benchmarks/fuzz.{json,md} python benchmarks/fuzz.py --reader zip --cases 20000      one of them (its row of the
+    JSON is replaced)
 
-Case N of a reader depends on (seed, reader, N) alone, so that a finding is made again by `--reader R --first N --cases 1`.
+Case N of a reader depends on (seed, reader, N) alone, so that a finding is made again by
+`--reader R --first N --cases 1`.
 """
 
 from __future__ import annotations
@@ -39,7 +43,10 @@ def fuzz(name: str, cases: int, seed: int, first: int = 0) -> dict[str, Any]:
     outcomes: Counter[str] = Counter()
     found: list[dict[str, Any]] = []
     slowest, started = (0.0, 0), time.perf_counter()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder, warnings.catch_warnings():
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)  # parsers of forms log each refusal
         reader = READERS[name](Path(folder))
@@ -54,14 +61,23 @@ def fuzz(name: str, cases: int, seed: int, first: int = 0) -> dict[str, Any]:
                 outcomes["finding"] += 1
                 if len(found) < MOST_KEPT:
                     last = traceback.extract_tb(error.__traceback__)[-1]
-                    where = next((f for f in reversed(traceback.extract_tb(error.__traceback__)) if "lineament" in f.filename), last)
+                    where = next(
+                        (f for f in reversed(traceback.extract_tb(error.__traceback__)) if "lineament" in f.filename),
+                        last,
+                    )
                     found.append(
-                        {"case": number, "error": f"{type(error).__name__}: {error}"[:300], "at": f"{Path(where.filename).name}:{where.lineno}"}
+                        {
+                            "case": number,
+                            "error": f"{type(error).__name__}: {error}"[:300],
+                            "at": f"{Path(where.filename).name}:{where.lineno}",
+                        }
                     )
             slowest = max(slowest, (time.perf_counter() - began, number))
     return {
-        "reader": name, "cases": cases, "seed": seed, "findings": outcomes["finding"], "outcomes": dict(sorted(outcomes.items())), "found": found,
-        "seconds": round(time.perf_counter() - started, 1), "slowest_ms": round(1000 * slowest[0]), "slowest_case": slowest[1],
+        "reader": name, "cases": cases, "seed": seed, "findings": outcomes["finding"],
+        "outcomes": dict(sorted(outcomes.items())), "found": found,
+        "seconds": round(time.perf_counter() - started, 1), "slowest_ms": round(1000 * slowest[0]),
+        "slowest_case": slowest[1],
         "check": zlib.crc32(json.dumps(sorted(outcomes.items())).encode()),
     }  # fmt: skip
 
@@ -70,7 +86,9 @@ def markdown(document: dict[str, Any]) -> str:
     """Return the page."""
     rows = []
     for row in document["readers"]:
-        said = ", ".join(f"{name} {count:,}" for name, count in sorted(row["outcomes"].items(), key=lambda pair: -pair[1]))
+        said = ", ".join(
+            f"{name} {count:,}" for name, count in sorted(row["outcomes"].items(), key=lambda pair: -pair[1])
+        )
         rows.append(f"| {row['reader']} | {row['cases']:,} | {row['findings']} | {row['slowest_ms']} | {said} |")
     head = f"""# Fuzzing the readers
 
@@ -95,7 +113,9 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the page and the JSON")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the page and the JSON"
+    )
     options = parser.parse_args()
     path = options.out / "fuzz.json"
     before = json.loads(path.read_text())["readers"] if options.reader and path.is_file() else []

@@ -64,9 +64,9 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
             out[at:at] = out[at : at + rng.randrange(1, 40)]
         elif kind == 5:
             width = rng.choice((2, 4, 8))
-            out[at : at + width] = rng.choice((0, 1, (1 << (8 * width)) - 1, 1 << (8 * width - 1), rng.getrandbits(8 * width))).to_bytes(
-                width, "little"
-            )
+            out[at : at + width] = rng.choice(
+                (0, 1, (1 << (8 * width)) - 1, 1 << (8 * width - 1), rng.getrandbits(8 * width))
+            ).to_bytes(width, "little")
         elif kind == 6:
             out[at:at] = rng.choice(WORDS)
         else:
@@ -93,11 +93,15 @@ def pictures() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     ways: list[tuple[Image.Image, dict[str, Any]]] = [
-        (colour, {"format": "JPEG", "exif": exif}), (colour, {"format": "JPEG", "progressive": True}), (colour.convert("CMYK"), {"format": "JPEG"}),
-        (colour, {"format": "PNG"}), (colour.convert("P"), {"format": "PNG", "transparency": 0}), (deep, {"format": "PNG"}),
+        (colour, {"format": "JPEG", "exif": exif}), (colour, {"format": "JPEG", "progressive": True}),
+        (colour.convert("CMYK"), {"format": "JPEG"}),
+        (colour, {"format": "PNG"}), (colour.convert("P"), {"format": "PNG", "transparency": 0}),
+        (deep, {"format": "PNG"}),
         (colour, {"format": "GIF"}),
-        (colour, {"format": "WEBP"}), (colour, {"format": "WEBP", "lossless": True}), (colour, {"format": "TIFF"}), (deep, {"format": "TIFF"}),
-        (colour, {"format": "TIFF", "compression": "tiff_lzw"}), (colour, {"format": "TIFF", "compression": "jpeg"}), (colour, {"format": "BMP"}),
+        (colour, {"format": "WEBP"}), (colour, {"format": "WEBP", "lossless": True}), (colour, {"format": "TIFF"}),
+        (deep, {"format": "TIFF"}),
+        (colour, {"format": "TIFF", "compression": "tiff_lzw"}), (colour, {"format": "TIFF", "compression": "jpeg"}),
+        (colour, {"format": "BMP"}),
         (colour.convert("P"), {"format": "BMP"}),
     ]  # fmt: skip
     if features.check("avif"):
@@ -170,7 +174,10 @@ def zips(folder: Path) -> Reader:
 
 def lists(folder: Path) -> Reader:
     text = "in/a.png\nфото/b.jpg\r\n写真.jpeg\n"
-    seeds = [text.encode(encoding) for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be")]
+    seeds = [
+        text.encode(encoding)
+        for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be")
+    ]
     seeds += [text.replace("\n", "\0").encode(), b"caf\xe9.jpg\nb.jpg"]
 
     def read(data: bytes) -> Counter[str]:
@@ -189,8 +196,10 @@ def lists(folder: Path) -> Reader:
 
 PNG = next(data for data in pictures() if data.startswith(b"\x89PNG"))
 LISTS = {
-    "list_attr_celeba.txt": b"2\nSmiling Male\n000001.jpg  1 -1\n000002.jpg -1 -1\n", "list_eval_partition.txt": b"000001.jpg 0\n000002.jpg 1\n",
-    "identity_CelebA.txt": b"000001.jpg 7\n000002.jpg 8\n", "list_attr_celeba.csv": b"image_id,Smiling,Male\n000001.jpg,1,-1\n000002.jpg,-1,-1\n",
+    "list_attr_celeba.txt": b"2\nSmiling Male\n000001.jpg  1 -1\n000002.jpg -1 -1\n",
+    "list_eval_partition.txt": b"000001.jpg 0\n000002.jpg 1\n",
+    "identity_CelebA.txt": b"000001.jpg 7\n000002.jpg 8\n",
+    "list_attr_celeba.csv": b"image_id,Smiling,Male\n000001.jpg,1,-1\n000002.jpg,-1,-1\n",
     "list_eval_partition.csv": b"image_id,partition\n000001.jpg,0\n000002.jpg,1\n",
 }  # fmt: skip
 
@@ -247,12 +256,18 @@ def label_tables(folder: Path) -> Reader:
 
     (folder / "a.png").write_bytes(PNG)
     text = "file,Smiling,MALE,identity,split\na.png,1,0,7,train\nb.png,-1,,,val\n"
-    ways = [text.encode(), text.encode("utf-16"), text.replace(",", ";").encode("utf-8-sig"), b'file,Smiling\n"a.png",true\n']
+    ways = [
+        text.encode(),
+        text.encode("utf-16"),
+        text.replace(",", ";").encode("utf-8-sig"),
+        b'file,Smiling\n"a.png",true\n',
+    ]
     return _files(folder, "labels.csv", ways, LabelTable)
 
 
 def lfwa(folder: Path) -> Reader:
-    """The text layout. SciPy's reader of `.mat` ends the process (a fault in its C code) on some damaged files, so it is not fuzzed here."""
+    """The text layout. SciPy's reader of `.mat` ends the process (a fault in its C code) on some damaged files, so it
+    is not fuzzed here."""
     from lineament.data.lfwa import LFWA
 
     (folder / "lfw" / "A_B").mkdir(parents=True)
@@ -271,7 +286,11 @@ def lfwa(folder: Path) -> Reader:
 def predictions(folder: Path) -> Reader:
     from lineament.evaluation.predictions import load
 
-    rows = ["file,face,identity,split,sharpness,raw_Smiling,prob_Smiling,target_Smiling", "a.png,0,1,val,0.5,0.9,0.8,1", "b.png,0,,val,,,,"]
+    rows = [
+        "file,face,identity,split,sharpness,raw_Smiling,prob_Smiling,target_Smiling",
+        "a.png,0,1,val,0.5,0.9,0.8,1",
+        "b.png,0,,val,,,,",
+    ]
     return _files(folder, "p.csv", ["\n".join(rows).encode(), "\r\n".join(rows).encode("utf-16")], load)
 
 
@@ -301,12 +320,32 @@ class Schemas:
 
         rows = rng.randrange(4)
         names = rng.sample(
-            ("image", "IMG", "image", "file", "path", "Smiling", "smiling", "raw_Smiling", "target_Smiling", "identity", "split", "face", "a.b", ""),
+            (
+                "image",
+                "IMG",
+                "image",
+                "file",
+                "path",
+                "Smiling",
+                "smiling",
+                "raw_Smiling",
+                "target_Smiling",
+                "identity",
+                "split",
+                "face",
+                "a.b",
+                "",
+            ),
             4,
         )
         arrays = [self._column(rng, rows) for _ in names]
         meta = rng.choice(
-            (None, {b"huggingface": b"{"}, {b"huggingface": b'{"info": {"features": {"path": {"_type": "Image"}}}}'}, {b"lineament": b"[1]"})
+            (
+                None,
+                {b"huggingface": b"{"},
+                {b"huggingface": b'{"info": {"features": {"path": {"_type": "Image"}}}}'},
+                {b"lineament": b"[1]"},
+            )
         )
         return pa.Table.from_arrays(arrays, names).replace_schema_metadata(meta)
 
@@ -324,7 +363,8 @@ class Schemas:
         import pyarrow as pa
 
         plain = [
-            pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(3), pa.string(), pa.large_string(), pa.string_view(), pa.int8(), pa.int64(),
+            pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(3), pa.string(), pa.large_string(),
+            pa.string_view(), pa.int8(), pa.int64(),
             pa.uint64(),
             pa.float32(), pa.float64(), pa.bool_(), pa.null(), pa.timestamp("ns"), pa.date32(), pa.decimal128(10, 2),
             pa.dictionary(pa.int32(), pa.string()),
@@ -335,8 +375,10 @@ class Schemas:
         inner = self._type(rng, depth + 1)
         return rng.choice(
             (
-                lambda: pa.list_(inner), lambda: pa.large_list(inner), lambda: pa.list_(inner, 2), lambda: pa.map_(pa.string(), inner),
-                lambda: pa.struct([(rng.choice(("bytes", "Bytes", "data")), inner), (rng.choice(("path", "PATH", "x")), self._type(rng, depth + 1))]),
+                lambda: pa.list_(inner), lambda: pa.large_list(inner), lambda: pa.list_(inner, 2),
+                lambda: pa.map_(pa.string(), inner),
+                lambda: pa.struct([(rng.choice(("bytes", "Bytes", "data")), inner),
+                (rng.choice(("path", "PATH", "x")), self._type(rng, depth + 1))]),
             )
         )()  # fmt: skip
 
@@ -344,7 +386,10 @@ class Schemas:
         import pyarrow as pa
 
         if pa.types.is_struct(kind):
-            return {kind.field(i).name: None if rng.random() < 0.2 else self._value(rng, kind.field(i).type) for i in range(kind.num_fields)}
+            return {
+                kind.field(i).name: None if rng.random() < 0.2 else self._value(rng, kind.field(i).type)
+                for i in range(kind.num_fields)
+            }
         if pa.types.is_map(kind):
             return [("k", self._value(rng, kind.item_type))]
         if pa.types.is_fixed_size_list(kind):
@@ -355,7 +400,9 @@ class Schemas:
         if "binary" in text:
             return b"abc" if "3" in text else rng.choice((PNG, b"", b"\xff", b"text"))
         if "string" in text:
-            return rng.choice(("a.png", "", "1", "-1", "true", "https://a/b.png", "../x", "train", "validation", "nan", "\0"))
+            return rng.choice(
+                ("a.png", "", "1", "-1", "true", "https://a/b.png", "../x", "train", "validation", "nan", "\0")
+            )
         if "int" in text:
             return rng.choice((0, 1, 7, 127))
         if "float" in text or "double" in text:
@@ -397,8 +444,10 @@ class Queries:
     """Words of the query language in random order, with odd characters between them."""
 
     WORDS = (
-        "Smiling", "not", "and", "or", "(", ")", "^", "2", "1e9", "0.5", ">", ">=", "<", "sort by", "asc", "desc", ",", "male", "Smilling", "quality",
-        "5_o_Clock_Shadow", "-", "é", "\0", "𝟙", "'", '"', "Wears glasses", "%", "\u202e", "without", "with", "but", "١", "1" * 400,
+        "Smiling", "not", "and", "or", "(", ")", "^", "2", "1e9", "0.5", ">", ">=", "<", "sort by", "asc", "desc", ",",
+        "male", "Smilling", "quality",
+        "5_o_Clock_Shadow", "-", "é", "\0", "𝟙", "'", '"', "Wears glasses", "%", "\u202e", "without", "with", "but",
+        "١", "1" * 400,
     )  # fmt: skip
 
     def make(self, rng: random.Random) -> str:
@@ -426,7 +475,8 @@ class Bodies:
     """Bodies of HTTP requests, in random chunks: forms and raw photos, under random headers."""
 
     FORM = (
-        b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\ndata\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\nContent-Type: '
+        b"image/jpeg\r\n\r\ndata\r\n"
         b"--b\r\nContent-Disposition: form-data; name=\"files\"; filename*=UTF-8''%C3%A9.jpg\r\n\r\nmore\r\n--b--\r\n"
     )
     TYPES = (
@@ -442,7 +492,12 @@ class Bodies:
     def make(self, rng: random.Random) -> tuple[bytes, bytes, bytes, int]:
         kind = self.TYPES[0] if rng.random() < 0.7 else rng.choice(self.TYPES)
         length = rng.choice((b"", b"10", b"-1", b"99999999999", "١".encode(), b"x"))
-        return damaged(kind, rng) if rng.random() < 0.2 else kind, damaged(self.FORM, rng), length, rng.choice((1, 7, 1000))
+        return (
+            damaged(kind, rng) if rng.random() < 0.2 else kind,
+            damaged(self.FORM, rng),
+            length,
+            rng.choice((1, 7, 1000)),
+        )
 
     def read(self, case: tuple[bytes, bytes, bytes, int]) -> list[str]:
         from starlette.requests import Request
@@ -453,14 +508,23 @@ class Bodies:
 
         kind, body, length, step = case
         chunks = [body[at : at + step] for at in range(0, len(body), step)] or [b""]
-        messages = iter([{"type": "http.request", "body": chunk, "more_body": at < len(chunks) - 1} for at, chunk in enumerate(chunks)])
+        messages = iter(
+            [
+                {"type": "http.request", "body": chunk, "more_body": at < len(chunks) - 1}
+                for at, chunk in enumerate(chunks)
+            ]
+        )
 
         async def receive() -> Any:
             return next(messages, {"type": "http.disconnect"})
 
         headers = [(b"content-type", kind)] + ([(b"content-length", length)] if length else [])
         limits, self.metrics = Limits(body_bytes=2_000, files=4), getattr(self, "metrics", None) or Metrics()
-        request = Body(Request({"type": "http", "method": "POST", "headers": headers}, receive), limits, Buffer(limits, self.metrics))
+        request = Body(
+            Request({"type": "http", "method": "POST", "headers": headers}, receive),
+            limits,
+            Buffer(limits, self.metrics),
+        )
         try:
             uploads, _ = asyncio.run(request.read())
             return ["read"] * max(1, len(uploads))
@@ -471,6 +535,8 @@ class Bodies:
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {
-    "boxes": boxes, "http": lambda folder: Bodies(), "images": images, "labels-lfwa": lfwa, "labels-official": Official, "labels-table": label_tables,
-    "lists": lists, "parquet": Schemas, "predictions": predictions, "queries": lambda folder: Queries(), "tar": tar, "zip": zips,
+    "boxes": boxes, "http": lambda folder: Bodies(), "images": images, "labels-lfwa": lfwa, "labels-official": Official,
+    "labels-table": label_tables,
+    "lists": lists, "parquet": Schemas, "predictions": predictions, "queries": lambda folder: Queries(), "tar": tar,
+    "zip": zips,
 }  # fmt: skip

@@ -1,10 +1,12 @@
-"""The same face another way: how far do its probabilities move? Writes docs/benchmarks/invariance.md and invariance.json.
+"""The same face another way: how far do its probabilities move? Writes docs/benchmarks/invariance.md and
+invariance.json.
 
     python benchmarks/invariance.py [--data ../shared/data] [--limit 60] [--out docs/benchmarks]
 
-Every photo goes through `Model.analyze` once as it is and once per variant: as PNG and as JPEG, stored turned or mirrored with the EXIF tag that
-undoes it, mirrored for good. Then the points are moved as far as our detector's lie from points clicked by people: what another detector would do to
-the same face. Last, the record of a face alone, among 3 and among 16 must be the same to the byte; exit status 1 if one is not.
+Every photo goes through `Model.analyze` once as it is and once per variant: as PNG and as JPEG, stored turned or
+mirrored with the EXIF tag that undoes it, mirrored for good. Then the points are moved as far as our detector's lie
+from points clicked by people: what another detector would do to the same face. Last, the record of a face alone, among
+3 and among 16 must be the same to the byte; exit status 1 if one is not.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from lineament.types import PROB_DECIMALS, Crops, FaceReport, Faces, Float64, Re
 
 ORIENTATION = 0x0112
 UNDONE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
 }  # fmt: skip
-"""How a picture must be stored for its EXIF orientation to bring it upright: the opposite of what the tag says to do."""
+"""How a picture must be stored for its EXIF orientation to bring it upright: the opposite of what the tag says to
+do."""
 
 DRAWS = 4
 MAX_NME = 0.25
@@ -117,7 +121,8 @@ def files(model: Model, photos: Sequence[UInt8], thresholds: Float64) -> dict[st
 
 
 def point_errors(model: Model, data: Path, limit: int) -> Float64:
-    """Return how far our points lie from clicked ones (n,5,2), in eye distances of an upright face, their mean taken away."""
+    """Return how far our points lie from clicked ones (n,5,2), in eye distances of an upright face, their mean taken
+    away."""
     from face_truth import five_of_68, read_landmarks68
 
     errors = []
@@ -136,7 +141,8 @@ def point_errors(model: Model, data: Path, limit: int) -> Float64:
 
 
 def jitter(model: Model, photos: Sequence[UInt8], errors: Float64, thresholds: Float64) -> dict[str, Any]:
-    """Return the moves of faces whose points are off by errors drawn from `errors`, each an actual one, whole, turned into the photo."""
+    """Return the moves of faces whose points are off by errors drawn from `errors`, each an actual one, whole, turned
+    into the photo."""
     moves, rng, names = Moves(), np.random.default_rng(0), model.card.attributes
     for pixels in photos:
         faces = model.detector.detect(pixels)
@@ -150,14 +156,18 @@ def jitter(model: Model, photos: Sequence[UInt8], errors: Float64, thresholds: F
         probs = np.round(model.card.decision.probs(logits, names), PROB_DECIMALS)
         for after in probs[1:]:
             moves.add(probs[0], after, thresholds)
-    return moves.row() | {"points_off_median": round(float(np.median(np.linalg.norm(errors, axis=2).mean(1))), 4), "draws_per_face": DRAWS}
+    return moves.row() | {
+        "points_off_median": round(float(np.median(np.linalg.norm(errors, axis=2).mean(1))), 4),
+        "draws_per_face": DRAWS,
+    }
 
 
 def company(model: Model, photos: Sequence[UInt8]) -> dict[str, int]:
-    """Return how many comparisons of a face alone with the same face in company were made, and how many differed in a byte.
+    """Return how many comparisons of a face alone with the same face in company were made, and how many differed in a
+    byte.
 
-    Compared: logits alone and in batches of 3 and 16; the faces of a photo given alone and as one face of a list of 3 and 16; whole records
-    of photos analysed one by one and in streams of 3 and 16, on one thread and on four.
+    Compared: logits alone and in batches of 3 and 16; the faces of a photo given alone and as one face of a list of 3
+    and 16; whole records of photos analysed one by one and in streams of 3 and 16, on one thread and on four.
     """
     found = [(pixels, faces) for pixels in photos if len(faces := model.detector.detect(pixels))]
     crops = np.concatenate([geometry.align(pixels, faces.keypoints[:1]).pixels for pixels, faces in found])
@@ -177,7 +187,9 @@ def company(model: Model, photos: Sequence[UInt8]) -> dict[str, int]:
 def _crowded(model: Model, pixels: UInt8, faces: Faces) -> list[bool]:
     """Return whether one face's record is the same alone and among the 3 and 16 faces of one photo, its boxes given."""
     shifts = np.arange(16, dtype=np.float32)[:, None, None] * np.array([3, 2], np.float32)
-    crowd = Faces(np.repeat(faces.boxes_xyxy[:1], 16, 0), np.repeat(faces.detection_probs[:1], 16), faces.keypoints[:1] + shifts)
+    crowd = Faces(
+        np.repeat(faces.boxes_xyxy[:1], 16, 0), np.repeat(faces.detection_probs[:1], 16), faces.keypoints[:1] + shifts
+    )
     records = {}
     for size in (1, 3, 16):
         part = crowd.take(np.arange(size))
@@ -216,9 +228,11 @@ def photos_of(data: Path, limit: int) -> Iterator[UInt8]:
 
 
 def tolerances(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the stated tolerance of each family of variants: the largest move of any in it, and of the family's worst 99th percentile."""
+    """Return the stated tolerance of each family of variants: the largest move of any in it, and of the family's worst
+    99th percentile."""
     families = {
-        "lossless (PNG, and any EXIF orientation in PNG)": [row for name, row in rows.items() if name.startswith("PNG")],
+        "lossless (PNG, and any EXIF orientation in PNG)": [row for name,
+        row in rows.items() if name.startswith("PNG")],
         "JPEG quality 95, any EXIF orientation": [row for name, row in rows.items() if name.startswith("JPEG q95")],
         "JPEG quality 75": [rows["JPEG q75"]], "mirrored": [rows["mirrored"]],
     }  # fmt: skip
@@ -236,31 +250,45 @@ def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     lines = sheet.about_lines("The same face another way", document)
     lines += [
-        f"The largest face of {document['photos']} photos (the bundled portrait and uncropped CelebA originals), 40 probabilities each, as records",
-        "show them. A move is the absolute difference of a probability. The tolerances to expect (of a family the worst variant's):", "",
+        f"The largest face of {document['photos']} photos (the bundled portrait and uncropped CelebA originals), 40 "
+        "probabilities each, as records",
+        "show them. A move is the absolute difference of a probability. The tolerances to expect (of a family the "
+        "worst variant's):", "",
     ]  # fmt: skip
     head = ("variant", "99 % of the answers move at most", "largest move", "labels changed %", "faces lost")
-    lines += sheet.table(head, ((name, *_cells(row, ("p99", "max")), row["lost"]) for name, row in document["tolerances"].items()))
+    lines += sheet.table(
+        head, ((name, *_cells(row, ("p99", "max")), row["lost"]) for name, row in document["tolerances"].items())
+    )
     lines += ["## Each variant", ""]
     head = ("variant", "faces", "median", "99 %", "largest", "labels changed %", "lost")
-    rows = ((name, row["faces"], *_cells(row, ("median", "p99", "max")), row["lost"]) for name, row in document["variants"].items())
+    rows = (
+        (name, row["faces"], *_cells(row, ("median", "p99", "max")), row["lost"])
+        for name, row in document["variants"].items()
+    )
     lines += sheet.table(head, rows)
     lines += [
-        "JPEG is written by Pillow with its usual subsampling (4:2:0); a turned JPEG is compressed anew after turning, so it is not lossless.",
+        "JPEG is written by Pillow with its usual subsampling (4:2:0); a turned JPEG is compressed anew after "
+        "turning, so it is not lossless.",
         "",
     ]
     if (row := document["variants"].get("points of another detector")) is not None:
-        off = f"{sheet.percent(row['points_off_median'], 1)} % of the eye distance), {row['draws_per_face']} draws per face."
+        off = (
+            f"{sheet.percent(row['points_off_median'], 1)} % of the eye distance), {row['draws_per_face']} draws per "
+            "face."
+        )
         lines += [
-            "Points of another detector: each face once more with its five points off by an actual error of our detector against clicked points",
+            "Points of another detector: each face once more with its five points off by an actual error of our "
+            "detector against clicked points",
             f"(`landmarks68/` test; median {off}",
-            "The errors' mean is taken away: a detector that means other places by its points needs a template of its own.", "",
+            "The errors' mean is taken away: a detector that means other places by its points needs a template of "
+            "its own.", "",
         ]  # fmt: skip
     alone = document["company"]
     verdict = "none differs" if not alone["differed"] else f"**{alone['differed']} differ**"
     return [
         *lines, "## Alone and in company", "",
-        f"{alone['compared']} comparisons, to the byte, of a face's logits and records alone, among 3 and among 16 (crops in one call, faces",
+        f"{alone['compared']} comparisons, to the byte, of a face's logits and records alone, among 3 and among 16 "
+        "(crops in one call, faces",
         f"of one photo, photos of one stream with one and four workers): {verdict}.",
     ]  # fmt: skip
 
@@ -276,7 +304,9 @@ def _four(value: float | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = sheet.parser(__doc__)
     sheet.add_data(options)
-    options.add_argument("--limit", type=int, default=60, help="wild photos; three times as many for the errors of points")
+    options.add_argument(
+        "--limit", type=int, default=60, help="wild photos; three times as many for the errors of points"
+    )
     given = options.parse_args(arguments)
     model = load(given.model)
     thresholds = model.card.decision.threshold_vector(model.card.attributes)
@@ -287,7 +317,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(errors):
             rows["points of another detector"] = jitter(model, photos, errors, thresholds)
     document = {
-        "command": sheet.command("invariance", arguments), "environment": sheet.environment(model), "photos": len(photos),
+        "command": sheet.command("invariance", arguments), "environment": sheet.environment(model),
+        "photos": len(photos),
         "tolerances": tolerances(rows), "variants": rows, "company": company(model, photos),
     }  # fmt: skip
     sheet.write(given.out, "invariance", document, page(document))

@@ -2,8 +2,9 @@
 
     python benchmarks/kill.py [--kills 25] [--photos 1500] [--out docs/benchmarks]
 
-The first kill comes before the first record, the others at random moments, while loading and while writing. After the last the run is
-resumed to its end and compared, byte for byte after sorting, with one that nobody disturbed. Two outputs are written at once, JSONL and CSV.
+The first kill comes before the first record, the others at random moments, while loading and while writing. After the
+last the run is resumed to its end and compared, byte for byte after sorting, with one that nobody disturbed. Two
+outputs are written at once, JSONL and CSV.
 """
 
 from __future__ import annotations
@@ -47,7 +48,20 @@ def write_photos(folder: Path, photos: int) -> None:
 
 def command(name: str, model: str) -> list[str]:
     outputs = ["--jsonl", f"{name}.jsonl", "--csv", f"{name}.csv"]
-    return [sys.executable, "-m", "lineament", "analyze", "in", *outputs, "--model", model, "--resume", "--quiet", "--max-failed", "100%"]
+    return [
+        sys.executable,
+        "-m",
+        "lineament",
+        "analyze",
+        "in",
+        *outputs,
+        "--model",
+        model,
+        "--resume",
+        "--quiet",
+        "--max-failed",
+        "100%",
+    ]
 
 
 def records(path: Path) -> int:
@@ -56,10 +70,13 @@ def records(path: Path) -> int:
 
 
 def kill_once(place: Path, model: str, chance: random.Random, *, first: bool, stride: int) -> dict[str, Any]:
-    """Start the run, kill it at a random moment (most often while it writes, up to `stride` records further), and return what was written then."""
+    """Start the run, kill it at a random moment (most often while it writes, up to `stride` records further), and
+    return what was written then."""
     out = place / "killed.jsonl"
     before = records(out)
-    child = subprocess.Popen(command("killed", model), cwd=place, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        command("killed", model), cwd=place, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     began = time.monotonic()
     writing = not first and chance.random() < 0.8  # the rest die while they load, or repair the output
     wanted = before + chance.randint(1, stride)
@@ -71,7 +88,13 @@ def kill_once(place: Path, model: str, chance: random.Random, *, first: bool, st
     child.wait()
     after = records(out)
     torn = out.is_file() and bool(out.stat().st_size) and not out.read_bytes().endswith(b"\n")
-    return {"before": before, "after": after, "torn_line": torn, "after_s": round(time.monotonic() - began, 2), "was_running": alive}
+    return {
+        "before": before,
+        "after": after,
+        "torn_line": torn,
+        "after_s": round(time.monotonic() - began, 2),
+        "was_running": alive,
+    }
 
 
 def experiment(kills: int, photos: int, model: str) -> dict[str, Any]:
@@ -86,7 +109,14 @@ def experiment(kills: int, photos: int, model: str) -> dict[str, Any]:
                 break
             rows.append(row)
         for name in ("killed", "whole"):
-            subprocess.run(command(name, model), cwd=place, env=_environment(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                command(name, model),
+                cwd=place,
+                env=_environment(),
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
         return {"photos": photos, "kills": rows, **compare(place, photos)}
 
 
@@ -97,9 +127,12 @@ def compare(place: Path, photos: int) -> dict[str, Any]:
     with (place / "killed.csv").open(newline="") as file:
         cells = [row["source"] for row in csv.DictReader(file)]
     counts = [Counter(lines), Counter(cells)]
-    same = [_sorted_lines(place / f"killed.{kind}") == _sorted_lines(place / f"whole.{kind}") for kind in ("jsonl", "csv")]
+    same = [
+        _sorted_lines(place / f"killed.{kind}") == _sorted_lines(place / f"whole.{kind}") for kind in ("jsonl", "csv")
+    ]
     return {
-        "lost": sum(len(wanted - set(count)) for count in counts), "repeated": sum(number - 1 for count in counts for number in count.values()),
+        "lost": sum(len(wanted - set(count)) for count in counts),
+        "repeated": sum(number - 1 for count in counts for number in count.values()),
         "identical": all(same),
     }  # fmt: skip
 
@@ -120,13 +153,21 @@ def page(document: dict[str, Any]) -> list[str]:
     met = len(rows) >= LEAST_KILLS and early and not found["lost"] and not found["repeated"] and found["identical"]
     same = "yes" if found["identical"] else "no"
     lines += [
-        f"{found['photos']} photos, {len(rows)} kills at random moments, {early} of them before the first record; JSONL and CSV written at once,",
-        f"each run with `--resume`. Lost: **{found['lost']}**. Done twice: **{found['repeated']}**. The same bytes, sorted, as a run that nobody",
-        f"disturbed: **{same}**. Target: at least {LEAST_KILLS} kills, one before the first record, nothing lost, nothing twice, identical:",
+        f"{found['photos']} photos, {len(rows)} kills at random moments, {early} of them before the first record; "
+        "JSONL and CSV written at once,",
+        f"each run with `--resume`. Lost: **{found['lost']}**. Done twice: **{found['repeated']}**. The same bytes, "
+        "sorted, as a run that nobody",
+        f"disturbed: **{same}**. Target: at least {LEAST_KILLS} kills, one before the first record, nothing lost, "
+        "nothing twice, identical:",
         f"{'met' if met else '**not met**'}.", "",
     ]  # fmt: skip
-    table = [(i, f"{row['after_s']:.2f}", row["before"], row["after"], "yes" if row["torn_line"] else "no") for i, row in enumerate(rows, start=1)]
-    return lines + sheet.table(("kill", "seconds after start", "records before", "records at the kill", "last line torn"), table)
+    table = [
+        (i, f"{row['after_s']:.2f}", row["before"], row["after"], "yes" if row["torn_line"] else "no")
+        for i, row in enumerate(rows, start=1)
+    ]
+    return lines + sheet.table(
+        ("kill", "seconds after start", "records before", "records at the kill", "last line torn"), table
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

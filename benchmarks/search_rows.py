@@ -1,7 +1,8 @@
-"""Made records through the commands: `index --from records.parquet`, `search` to its files, and pages. Part of benchmarks/search.py.
+"""Made records through the commands: `index --from records.parquet`, `search` to its files, and pages. Part of
+benchmarks/search.py.
 
-Rows, not pixels: one face a photo, probabilities of a factor model. Every command runs as a process of its own, so its time has Python's start and
-the reading of the model in it, and its memory is the most it ever held.
+Rows, not pixels: one face a photo, probabilities of a factor model. Every command runs as a process of its own, so its
+time has Python's start and the reading of the model in it, and its memory is the most it ever held.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def _column(name: str, start: int, n: int, model: str, probs: np.ndarray, rng: n
 LAUNCHER = """
 import json, os, sys, time
 began = time.perf_counter()
-_, status, used = os.wait4(os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-m", "lineament", *sys.argv[1:]]), 0)
+arguments = [sys.executable, "-m", "lineament", *sys.argv[1:]]
+_, status, used = os.wait4(os.spawnv(os.P_NOWAIT, sys.executable, arguments), 0)
 spent = {"s": time.perf_counter() - began, "cpu_s": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1024}
 print(json.dumps(spent), file=sys.stderr)
 sys.exit(os.waitstatus_to_exitcode(status))
@@ -78,7 +80,9 @@ def median(*arguments: str | Path) -> dict[str, float]:
     return {key: float(np.median([run[key] for run in runs])) for key in runs[0]}
 
 
-def measure(count: int, folder: Path, model: str, draw: Callable[[int, np.random.Generator], np.ndarray], threads: int) -> dict[str, Any]:
+def measure(
+    count: int, folder: Path, model: str, draw: Callable[[int, np.random.Generator], np.ndarray], threads: int
+) -> dict[str, Any]:
     """Return what each command took on `count` made records: built once, asked again, then searched."""
     records, db, one = folder / f"{count}.parquet", folder / f"{count}.duckdb", f"--threads={threads}"
     write_records(records, count, model, draw)
@@ -89,8 +93,12 @@ def measure(count: int, folder: Path, model: str, draw: Callable[[int, np.random
     page = ("search", db, "smiling and eyeglasses", "--loose", one)
     outs = [f"--{kind}={folder / f'hits.{kind}'}" for kind in FILES]
     for offset in (0, count // 2):
-        steps[f"search --offset {offset:,}, a page of 50 to JSON, CSV and Parquet"] = median(*page, f"--offset={offset}", *outs)
-        steps[f"search --offset {offset:,} --html, a gallery of 50"] = median(*page, f"--offset={offset}", f"--html={folder / 'page.html'}")
+        steps[f"search --offset {offset:,}, a page of 50 to JSON, CSV and Parquet"] = median(
+            *page, f"--offset={offset}", *outs
+        )
+        steps[f"search --offset {offset:,} --html, a gallery of 50"] = median(
+            *page, f"--offset={offset}", f"--html={folder / 'page.html'}"
+        )
     for kind, out in zip(FILES, outs, strict=True):
         steps[f"search --limit {count:,}, all of them to {kind}"] = ran(*page, f"--limit={count}", out)
     return {"records": count, "bytes": db.stat().st_size, "steps": steps}
@@ -100,8 +108,10 @@ def lines(found: list[dict[str, Any]]) -> list[str]:
     """Return the page's part."""
     text = [
         "## Records through the commands", "",
-        "Made records (rows, no pixels; one face a photo, 40 probabilities) as `analyze --profile all --parquet` writes them, one thread.",
-        "Every line is a process of its own: Python's start is in its time, and memory is the most it held. On a quiet machine the seconds",
+        "Made records (rows, no pixels; one face a photo, 40 probabilities) as `analyze --profile all --parquet` "
+        "writes them, one thread.",
+        "Every line is a process of its own: Python's start is in its time, and memory is the most it held. On a "
+        "quiet machine the seconds",
         f"are about those of the processor. Pages: median of {REPEATS} runs; the others ran once.", "",
     ]  # fmt: skip
     for run in found:
@@ -111,6 +121,9 @@ def lines(found: list[dict[str, Any]]) -> list[str]:
             "| command | s | s of processor | MB |",
             "|---|---:|---:|---:|",
         ]
-        text += [f"| {name} | {step['s']:.1f} | {step['cpu_s']:.1f} | {step['mb']:.0f} |" for name, step in run["steps"].items()]
+        text += [
+            f"| {name} | {step['s']:.1f} | {step['cpu_s']:.1f} | {step['mb']:.0f} |"
+            for name, step in run["steps"].items()
+        ]
         text.append("")
     return text

@@ -1,7 +1,7 @@
 """Attacks on a running service, each followed by an ordinary photo that must be answered as before.
 
-Run: python benchmarks/serve_attacks.py        writes docs/benchmarks/serve.json and serve.md (about a minute); exit status 1 if any outcome is not
-the expected one.
+Run: python benchmarks/serve_attacks.py        writes docs/benchmarks/serve.json and serve.md (about a minute); exit
+status 1 if any outcome is not the expected one.
 """
 
 from __future__ import annotations
@@ -26,14 +26,26 @@ import httpx
 from PIL import Image
 from serve_common import OUT, PORTRAIT, Server, portraits, record
 
-LIMITS = {"body_seconds": 3, "header_seconds": 3, "photo_seconds": 10, "connections": 100, "requests": 24, "requests_per_client": 16, "faces": 60}
+LIMITS = {
+    "body_seconds": 3,
+    "header_seconds": 3,
+    "photo_seconds": 10,
+    "connections": 100,
+    "requests": 24,
+    "requests_per_client": 16,
+    "faces": 60,
+}
 POST = b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n"
 Outcome = tuple[str, str | None]
 """(status and code as text, limit named)"""
 
 
 def told(response: httpx.Response) -> Outcome:
-    error = response.json().get("error") if response.headers.get("content-type", "").startswith("application/json") else None
+    error = (
+        response.json().get("error")
+        if response.headers.get("content-type", "").startswith("application/json")
+        else None
+    )
     if error is None:
         return str(response.status_code), None
     return f"{response.status_code} {error['code']}", error["limit"] and error["limit"]["name"]
@@ -116,7 +128,15 @@ def crowd(across: int = 40, side: int = 48) -> bytes:
 
 
 def path_tricks(server: Server) -> Outcome:
-    names = ["../../../etc/passwd", "/etc/shadow", "C:\\boot.ini", "a\x00.png", "<script>alert(1)</script>.jpg", "con", "x" * 1500]
+    names = [
+        "../../../etc/passwd",
+        "/etc/shadow",
+        "C:\\boot.ini",
+        "a\x00.png",
+        "<script>alert(1)</script>.jpg",
+        "con",
+        "x" * 1500,
+    ]
     photo = PORTRAIT.read_bytes()
     for start in range(0, len(names), 4):
         files = [("files", (name, photo, "image/jpeg")) for name in names[start : start + 4]]
@@ -177,27 +197,36 @@ def attacks() -> list[tuple[str, str, Callable[[Server], Outcome]]]:
     photo, bomb = PORTRAIT.read_bytes(), png_bomb(20_000)
     return [
         ("oversized body, length stated", "413 body_bytes", lambda s: post(s, bytes(40 * 2**20))),
-        ("endless chunked body", "413 body_bytes", lambda s: raw(s, POST + b"Transfer-Encoding: chunked\r\n\r\n", endless)),
-        ("trickling body, 10 bytes per second", "400 body_seconds", lambda s: raw(s, POST + b"Content-Length: 100000\r\n\r\n", trickle(b"x"))),
+        ("endless chunked body", "413 body_bytes",
+        lambda s: raw(s, POST + b"Transfer-Encoding: chunked\r\n\r\n", endless)),
+        ("trickling body, 10 bytes per second", "400 body_seconds",
+        lambda s: raw(s, POST + b"Content-Length: 100000\r\n\r\n", trickle(b"x"))),
         ("trickling head, 10 lines per second", "400 header_seconds", lambda s: raw(s, POST, trickle(b"X: y\r\n"))),
         ("16 trickling uploads from one client, then a photo", "429 requests_per_client", many_slow),
         ("110 idle connections", "503 connections", flood),
         (f"pixel bomb: PNG of 20000 x 20000, {len(bomb) // 1024} kB", "413 too_large", lambda s: post(s, bomb)),
-        ("gzip bomb as Content-Encoding", "415 encoding", lambda s: post(s, gzip.compress(bytes(50_000_000)), {"content-encoding": "gzip"})),
+        ("gzip bomb as Content-Encoding", "415 encoding",
+        lambda s: post(s, gzip.compress(bytes(50_000_000)), {"content-encoding": "gzip"})),
         ("ZIP file", "415 not_a_picture", lambda s: post(s, b"PK\x03\x04" + bytes(1000))),
         ("PDF file", "415 unsupported", lambda s: post(s, b"%PDF-1.7\n" + bytes(1000))),
-        ("SVG with script", "415 unsupported", lambda s: post(s, b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")),
-        ("JSON that asks to fetch a URL", "415 media_type", lambda s: post(s, b'{"url": "http://127.0.0.1/"}', {"content-type": "application/json"})),
+        ("SVG with script", "415 unsupported",
+        lambda s: post(s, b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")),
+        ("JSON that asks to fetch a URL", "415 media_type",
+        lambda s: post(s, b'{"url": "http://127.0.0.1/"}', {"content-type": "application/json"})),
         ("truncated JPEG", "422 truncated", lambda s: post(s, photo[:-5000])),
         ("empty body", "400 empty", lambda s: post(s, b"")),
         ("1600 tiny faces", "422 too_many_faces", lambda s: post(s, crowd())),
         ("1600 tiny faces, keep=5", "422 too_many_faces", lambda s: post(s, crowd(), query="?keep=5")),
         ("100 files in one form", "413 files", hundred_files),
-        ("form without an end", "400 multipart", lambda s: post(s, b"--b\r\n" * 1000, {"content-type": "multipart/form-data; boundary=b"})),
+        ("form without an end", "400 multipart",
+        lambda s: post(s, b"--b\r\n" * 1000, {"content-type": "multipart/form-data; boundary=b"})),
         ("path tricks in file names and paths", "names are text; 404 for paths", path_tricks),
-        ("head of 2 MB", "400 malformed", lambda s: raw(s, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2_000_000)),
-        ("two different Content-Length", "400 malformed", lambda s: raw(s, POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello")),
-        ("TLS handshake on the plain port", "400 malformed", lambda s: raw(s, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")),
+        ("head of 2 MB", "400 malformed",
+        lambda s: raw(s, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 2_000_000)),
+        ("two different Content-Length", "400 malformed",
+        lambda s: raw(s, POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello")),
+        ("TLS handshake on the plain port", "400 malformed",
+        lambda s: raw(s, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")),
         ("another host name (DNS rebinding)", "400 host", lambda s: post(s, photo, {"host": "evil.example"})),
         ("all workers killed in mid-request", "200, every photo answered", killed_worker),
         ("all workers stopped (hung)", "503 timed_out", stopped_worker),
@@ -219,10 +248,24 @@ def main() -> None:
             seconds = time.perf_counter() - start
             after = "answers as before" if _answer(server, photo) == before else "ANSWERS DIFFERENTLY"
             bad += outcome != expected or after != "answers as before"
-            print(f"{attack}: {outcome} ({limit}), {seconds:.2f} s, {after}{'' if outcome == expected else f'  EXPECTED {expected}'}")
-            rows.append({"attack": attack, "outcome": outcome, "expected": expected, "limit": limit, "seconds": seconds, "after": after})
+            print(
+                f"{attack}: {outcome} ({limit}), {seconds:.2f} s, "
+                f"{after}{'' if outcome == expected else f'  EXPECTED {expected}'}"
+            )
+            rows.append(
+                {
+                    "attack": attack,
+                    "outcome": outcome,
+                    "expected": expected,
+                    "limit": limit,
+                    "seconds": seconds,
+                    "after": after,
+                }
+            )
         memory = server.megabytes()
-    record("attacks", {"limits": LIMITS, "rows": rows, "memory_after": memory, "server_status": server.status}, chosen.out)
+    record(
+        "attacks", {"limits": LIMITS, "rows": rows, "memory_after": memory, "server_status": server.status}, chosen.out
+    )
     raise SystemExit(int(bad > 0 or server.status != 0))
 
 

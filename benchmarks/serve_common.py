@@ -1,4 +1,5 @@
-"""What the service's three benchmarks share: starting the real command, photos, memory, and the page written from their results."""
+"""What the service's three benchmarks share: starting the real command, photos, memory, and the page written from their
+results."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ class Server:
     def __init__(self, *options: str) -> None:
         command = [sys.executable, "-m", "lineament", "serve", "--port", "0", *options]
         self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env=os.environ | {"LINEAMENT_API_KEY": "", "PYTHONPATH": str(ROOT)}
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"LINEAMENT_API_KEY": "", "PYTHONPATH": str(ROOT)},
         )
         assert self.process.stderr is not None
         self.port = 0
@@ -70,8 +74,11 @@ class Server:
 
 
 def portraits(count: int = 12, side: int = 500) -> list[bytes]:
-    """Return JPEG photos of side x side pixels with one face each, all different: the bundled portrait, shifted, mirrored, in other light."""
-    portrait = np.asarray(Image.open(PORTRAIT).convert("RGB").resize((side, side), Image.Resampling.LANCZOS), np.float64)
+    """Return JPEG photos of side x side pixels with one face each, all different: the bundled portrait, shifted,
+    mirrored, in other light."""
+    portrait = np.asarray(
+        Image.open(PORTRAIT).convert("RGB").resize((side, side), Image.Resampling.LANCZOS), np.float64
+    )
     photos = []
     for i in range(count):
         pixels = np.roll(portrait, (3 * i, 5 * i), (0, 1))
@@ -105,7 +112,10 @@ def _page(document: dict[str, Any]) -> str:
     for part, write in (("load", _load), ("attacks", _attacks), ("page", _page_times)):
         if part in document:
             environment = document[part]["environment"]
-            told = f"`{environment['command']}` on {environment['processor']}, {environment['cpus']} CPUs, Python {environment['python']}."
+            told = (
+                f"`{environment['command']}` on {environment['processor']}, {environment['cpus']} CPUs, Python "
+                f"{environment['python']}."
+            )
             lines += [*write(document[part]), "", told, ""]
     return "\n".join(lines)
 
@@ -114,19 +124,28 @@ def _load(result: dict[str, Any]) -> list[str]:
     lines = [
         "## Load",
         "",
-        f"One-face photos of {result['side']} px, {result['seconds']:g} s per row, on loopback; the clients share the processor with the service. "
-        f"In the same minutes the pipeline in one process does {result['in_process']['per_second']:.1f} photos per second with "
-        f"{result['in_process']['threads']} threads, and one photo in {result['in_process']['milliseconds']:.1f} ms (median). Every answer is "
+        f"One-face photos of {result['side']} px, {result['seconds']:g} s per row, on loopback; the clients share the "
+        "processor with the service. "
+        f"In the same minutes the pipeline in one process does {result['in_process']['per_second']:.1f} photos per "
+        "second with "
+        f"{result['in_process']['threads']} threads, and one photo in {result['in_process']['milliseconds']:.1f} ms "
+        "(median). Every answer is "
         "compared with the in-process answer to its photo. Memory is of the service and its workers.",
         "",
-        "| clients | answered per second | of in-process | p50 ms | p95 ms | p99 ms | answered | 429 or 503 | wrong | failed "
+        "| clients | answered per second | of in-process | p50 ms | p95 ms | p99 ms | answered | 429 or 503 | wrong | "
+        "failed "
         "| memory MB, begin to end (peak) |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:
-        memory = "-" if row["memory"] is None else f"{row['memory'][0]:.0f} to {row['memory'][1]:.0f} ({row['memory'][2]:.0f})"
+        memory = (
+            "-"
+            if row["memory"] is None
+            else f"{row['memory'][0]:.0f} to {row['memory'][1]:.0f} ({row['memory'][2]:.0f})"
+        )
         lines.append(
-            f"| {row['clients']} | {row['per_second']:.1f} | {row['of_in_process']:.2f} | {row['p50']:.1f} | {row['p95']:.1f} | {row['p99']:.1f} "
+            f"| {row['clients']} | {row['per_second']:.1f} | {row['of_in_process']:.2f} | {row['p50']:.1f} | "
+            f"{row['p95']:.1f} | {row['p99']:.1f} "
             f"| {row['answered']} | {row['refused']} | {row['wrong']} | {row['failed']} | {memory} |"
         )
     return lines
@@ -136,12 +155,17 @@ def _attacks(result: dict[str, Any]) -> list[str]:
     lines = ["## Attacks", "", "After each attack a photo was sent; all of them had to be answered as before.", ""]
     lines += ["| attack | outcome | limit named | seconds | service after it |", "|---|---|---|---:|---|"]
     for row in result["rows"]:
-        lines.append(f"| {row['attack']} | {row['outcome']} | {row['limit'] or '-'} | {row['seconds']:.2f} | {row['after']} |")
+        lines.append(
+            f"| {row['attack']} | {row['outcome']} | {row['limit'] or '-'} | {row['seconds']:.2f} | {row['after']} |"
+        )
     return lines
 
 
 def _page_times(result: dict[str, Any]) -> list[str]:
     photo = f"{result['megapixels']:.1f} megapixels ({result['bytes'] / 1e6:.1f} MB JPEG)"
     times = f"median {result['median_ms']:.0f} ms, slowest {result['slowest_ms']:.0f} ms"
-    told = f"From dropping a photo of {photo} to drawn boxes and answers, in {result['browser']}, {result['runs']} runs: {times}."
+    told = (
+        f"From dropping a photo of {photo} to drawn boxes and answers, in {result['browser']}, {result['runs']} runs: "
+        f"{times}."
+    )
     return ["## The page", "", told]

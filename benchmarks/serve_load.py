@@ -1,6 +1,7 @@
 """Load on loopback: 1, 8 and 64 clients, every response compared with the in-process answer to its photo.
 
-Run on a quiet machine: python benchmarks/serve_load.py        writes docs/benchmarks/serve.json and serve.md (about 4 minutes);
+Run on a quiet machine: python benchmarks/serve_load.py        writes docs/benchmarks/serve.json and serve.md (about 4
+minutes);
 exit status 1 if any answer was wrong, any request failed, or any was neither answered nor refused with 429 or 503.
 Try it: python benchmarks/serve_load.py --seconds 3 --out /tmp/serve
 """
@@ -58,18 +59,28 @@ async def client(port: int, photos: list[bytes], expected: list[bytes], begin: i
     writer.close()
 
 
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, photo: bytes) -> tuple[int, dict[str, str], bytes]:
-    writer.write(b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(photo) + photo)
+async def _ask(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, photo: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    writer.write(
+        b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+        % len(photo)
+        + photo
+    )
     await writer.drain()
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
     return int(head[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
 
 
-async def row(server: Server, clients: int, photos: list[bytes], expected: list[bytes], seconds: float) -> dict[str, Any]:
+async def row(
+    server: Server, clients: int, photos: list[bytes], expected: list[bytes], seconds: float
+) -> dict[str, Any]:
     """Return one row of the table."""
     seen, memory, begin = Seen(), [server.megabytes()], time.perf_counter()
-    tasks = [asyncio.create_task(client(server.port, photos, expected, i * 7, begin + seconds, seen)) for i in range(clients)]
+    tasks = [
+        asyncio.create_task(client(server.port, photos, expected, i * 7, begin + seconds, seen)) for i in range(clients)
+    ]
     while not all(task.done() for task in tasks):
         await asyncio.sleep(0.5)
         memory.append(server.megabytes())
@@ -77,14 +88,16 @@ async def row(server: Server, clients: int, photos: list[bytes], expected: list[
     took = time.perf_counter() - begin
     p50, p95, p99 = np.percentile(seen.milliseconds or [float("nan")], [50, 95, 99]).tolist()
     return {
-        "clients": clients, "answered": len(seen.milliseconds), "per_second": len(seen.milliseconds) / took, "p50": p50, "p95": p95, "p99": p99,
+        "clients": clients, "answered": len(seen.milliseconds), "per_second": len(seen.milliseconds) / took, "p50": p50,
+        "p95": p95, "p99": p99,
         "refused": seen.refused, "wrong": seen.wrong, "failed": len(seen.failed), "failures": sorted(set(seen.failed)),
         "memory": None if memory[0] is None else [memory[0], memory[-1], max(memory)],
     }  # fmt: skip
 
 
 def in_process(model: Any, photos: list[bytes], seconds: float) -> dict[str, float]:
-    """Return the pipeline's photos per second on all its threads, and the median milliseconds of one photo by itself."""
+    """Return the pipeline's photos per second on all its threads, and the median milliseconds of one photo by
+    itself."""
     from lineament.inputs.item import Item
     from lineament.runs.stream import report_of, stream
 
@@ -128,8 +141,14 @@ def main() -> None:
         one["of_in_process"] = one["per_second"] / baseline["per_second"]
         print(one)
     print(baseline, "server status", server.status)
-    record("load", {"seconds": chosen.seconds, "side": 500, "in_process": baseline, "rows": rows, "server_status": server.status}, chosen.out)
-    raise SystemExit(int(server.status != 0 or any(one["wrong"] or one["failed"] or not one["answered"] for one in rows)))
+    record(
+        "load",
+        {"seconds": chosen.seconds, "side": 500, "in_process": baseline, "rows": rows, "server_status": server.status},
+        chosen.out,
+    )
+    raise SystemExit(
+        int(server.status != 0 or any(one["wrong"] or one["failed"] or not one["answered"] for one in rows))
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The page's time from dropping a 2-megapixel photo to drawn answers, in Chromium.
 
-Run on a quiet machine: python benchmarks/serve_page.py        writes docs/benchmarks/serve.json and serve.md. Needs Playwright and Chromium.
+Run on a quiet machine: python benchmarks/serve_page.py        writes docs/benchmarks/serve.json and serve.md. Needs
+Playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ DROP_AND_WAIT = """async (data) => {
   transfer.items.add(new File([bytes], "photo.jpg", { type: "image/jpeg" }));
   const start = performance.now();
   document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-  while (!document.querySelector(".row") || !document.querySelector("#veil").hidden) await new Promise(requestAnimationFrame);
+  while (!document.querySelector(".row") || !document.querySelector("#veil").hidden)
+    await new Promise(requestAnimationFrame);
   await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
   const took = performance.now() - start;
   document.querySelector("#clear").click();
@@ -39,7 +41,13 @@ def main() -> None:
     stream = io.BytesIO()
     Image.open(PORTRAIT).convert("RGB").resize((1448, 1448), Image.Resampling.LANCZOS).save(stream, "JPEG", quality=92)
     photo = base64.b64encode(stream.getvalue()).decode()
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    arguments = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with Server("--model", chosen.model) as server, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
         page = browser.new_page(viewport={"width": 1280, "height": 860})
@@ -50,7 +58,8 @@ def main() -> None:
         name = f"Chromium {browser.version}"
         browser.close()
     result = {
-        "megapixels": 1448 * 1448 / 1e6, "bytes": len(stream.getvalue()), "runs": chosen.runs, "browser": name, "times_ms": times,
+        "megapixels": 1448 * 1448 / 1e6, "bytes": len(stream.getvalue()), "runs": chosen.runs, "browser": name,
+        "times_ms": times,
         "median_ms": statistics.median(times), "slowest_ms": max(times),
     }  # fmt: skip
     print(result)

@@ -1,10 +1,11 @@
-"""The service under changing load for minutes: memory and latency over time. Writes serve_soak.json, serve_soak.md and a drawing.
+"""The service under changing load for minutes: memory and latency over time. Writes serve_soak.json, serve_soak.md and
+a drawing.
 
     python benchmarks/serve_soak.py [--minutes 60] [--out docs/benchmarks]
 
-Clients come and go in waves of one to eight; each asks for one-face photos without a pause. Every ten seconds the resident memory of the service
-and its workers and the latencies since the last sample are kept; at half time the model is reloaded (SIGHUP). An hour is what the issue asks of a
-release; a run of minutes says so in its page.
+Clients come and go in waves of one to eight; each asks for one-face photos without a pause. Every ten seconds the
+resident memory of the service and its workers and the latencies since the last sample are kept; at half time the model
+is reloaded (SIGHUP). An hour is what the issue asks of a release; a run of minutes says so in its page.
 """
 
 from __future__ import annotations
@@ -89,7 +90,14 @@ def soak(minutes: float) -> dict[str, Any]:
                 times = [ms for status, ms in seen if status == 200] or [float("nan")]
                 p50, p95 = (round(float(np.percentile(times, q)), 1) for q in (50, 95))
                 samples.append(
-                    {"s": round(now - begun), "clients": clients_at(now - begun), "mb": server.megabytes(), "p50": p50, "p95": p95, "n": len(seen)}
+                    {
+                        "s": round(now - begun),
+                        "clients": clients_at(now - begun),
+                        "mb": server.megabytes(),
+                        "p50": p50,
+                        "p95": p95,
+                        "n": len(seen),
+                    }
                 )
             time.sleep(0.2)
         load.end()
@@ -108,11 +116,16 @@ def draw(result: dict[str, Any]) -> str:
     for key, colour, top in (("mb", "#2a6f97", 20), ("p50", "#b5651d", 170)):
         values = [row[key] or 0 for row in samples]
         high = max(values) * 1.1 or 1
-        spots = [(60 + 620 * row["s"] / (result["minutes"] * 60), top + 120 - 120 * value / high) for row, value in zip(samples, values, strict=True)]
+        spots = [
+            (60 + 620 * row["s"] / (result["minutes"] * 60), top + 120 - 120 * value / high)
+            for row, value in zip(samples, values, strict=True)
+        ]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
         lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>')
         label = f"memory, up to {max(values):.0f} MB" if key == "mb" else f"median latency, up to {max(values):.0f} ms"
-        lines.append(f'<text x="60" y="{top - 6}" font-family="sans-serif" font-size="12" fill="{colour}">{label}</text>')
+        lines.append(
+            f'<text x="60" y="{top - 6}" font-family="sans-serif" font-size="12" fill="{colour}">{label}</text>'
+        )
     return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 310">{"".join(lines)}</svg>\n'
 
 
@@ -120,12 +133,16 @@ def page(result: dict[str, Any]) -> str:
     """Return the page."""
     samples = result["samples"]
     third = max(1, len(samples) // 3)
-    early, late = (float(np.median([row["mb"] for row in part])) for part in (samples[third : 2 * third] or samples, samples[-third:]))
+    early, late = (
+        float(np.median([row["mb"] for row in part]))
+        for part in (samples[third : 2 * third] or samples, samples[-third:])
+    )
     told = "; ".join(f"{key}: {value}" for key, value in result["statuses"].items())
     note = "" if result["minutes"] >= 60 else f" **A run of {result['minutes']:g} minutes, not of an hour.**"
     return "\n".join([
         "# The service under changing load", "", "Written by `benchmarks/serve_soak.py`; do not edit." + note, "",
-        f"One worker, one to {MOST} clients in waves of {WAVE_SECONDS:g} s; the model reloaded {result['reloads']} time(s) in between.",
+        f"One worker, one to {MOST} clients in waves of {WAVE_SECONDS:g} s; the model reloaded {result['reloads']} "
+        "time(s) in between.",
         f"Answers by status: {told}.",
         f"Memory of the service and its worker: {early:.0f} MB in the middle third, {late:.0f} MB in the last.", "",
         "![Memory and latency](serve_soak.svg)", "",

@@ -1,4 +1,5 @@
-"""What the accuracy and speed benchmarks share: their options, the machine they ran on, a page and a JSON written beside each other."""
+"""What the accuracy and speed benchmarks share: their options, the machine they ran on, a page and a JSON written
+beside each other."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def add_data(to: argparse.ArgumentParser) -> None:
-    to.add_argument("--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data"))
+    to.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data")
+    )
 
 
 def command(script: str, arguments: Sequence[str] | None) -> str:
@@ -51,7 +54,10 @@ def about_lines(title: str, document: dict[str, Any]) -> list[str]:
     """Return a page's head: title, command, machine."""
     about = document["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    where = f"{about['runtime']} {about['precision']}, {about['threads']} threads; {about['processor']}, {about['cpus']} CPUs, {about['system']}"
+    where = (
+        f"{about['runtime']} {about['precision']}, {about['threads']} threads; {about['processor']}, {about['cpus']} "
+        f"CPUs, {about['system']}"
+    )
     return [f"# {title}", "", f"<!-- written by `{document['command']}`: do not edit -->", "",
             f"Command: `{document['command']}`. Model `{about['model']}`, {where}; {versions}.", ""]  # fmt: skip
 

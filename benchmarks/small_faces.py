@@ -1,9 +1,12 @@
-"""How small a face may be: recall over made photos of every size and shape, and false finds. Writes small-faces.md and small-faces.json.
+"""How small a face may be: recall over made photos of every size and shape, and false finds. Writes small-faces.md and
+small-faces.json.
 
-    python benchmarks/small_faces.py [--data ../shared/data] [--out docs/benchmarks] [--photos 4000] [--seed 17] [--seconds 36000]
+    python benchmarks/small_faces.py [--data ../shared/data] [--out docs/benchmarks] [--photos 4000] [--seed 17]
+    [--seconds 36000]
 
-Photos are made from the faces of `wild/` (those with an odd number; `--people even` for the others). A face's size is the
-shorter side of the detector's box of that face enlarged or reduced to 200 pixels, scaled: sizes are known exactly, whatever is found.
+Photos are made from the faces of `wild/` (those with an odd number; `--people even` for the others). A face's size is
+the shorter side of the detector's box of that face enlarged or reduced to 200 pixels, scaled: sizes are known exactly,
+whatever is found.
 """
 
 from __future__ import annotations
@@ -33,7 +36,20 @@ COUNTS, COUNT_SHARES = (1, 2, 5, 12), (0.55, 0.2, 0.15, 0.1)
 PLACES = ("anywhere", "edge", "tile border")
 CHOICES = ("never", "auto", "always")
 MARGIN, HIT = 0.6, 0.35
-OTHER_THINGS = ("coffee", "chelsea", "rocket", "hubble_deep_field", "brick", "grass", "gravel", "coins", "moon", "page", "text", "clock")
+OTHER_THINGS = (
+    "coffee",
+    "chelsea",
+    "rocket",
+    "hubble_deep_field",
+    "brick",
+    "grass",
+    "gravel",
+    "coins",
+    "moon",
+    "page",
+    "text",
+    "clock",
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,9 @@ class Face:
     def at(self, size: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the picture and the box with `size` pixels on the box's shorter side."""
         scale = size / (self.box[2:] - self.box[:2]).min()
-        small = self.picture.resize([max(1, round(side * scale)) for side in self.picture.size], Image.Resampling.LANCZOS)
+        small = self.picture.resize(
+            [max(1, round(side * scale)) for side in self.picture.size], Image.Resampling.LANCZOS
+        )
         return np.asarray(small), self.box * np.tile(np.array(small.size) / np.array(self.picture.size), 2)
 
 
@@ -72,7 +90,10 @@ def faces_of(data: Path, odd: bool) -> list[Face]:
             continue
         box = faces.boxes_xyxy[0]
         reach = MARGIN * (box[2:] - box[:2]).max()
-        low, high = np.maximum(box[:2] - reach, 0).astype(int), np.minimum(box[2:] + reach, pixels.shape[1::-1]).astype(int)
+        low, high = (
+            np.maximum(box[:2] - reach, 0).astype(int),
+            np.minimum(box[2:] + reach, pixels.shape[1::-1]).astype(int),
+        )
         picture = Image.fromarray(pixels[low[1] : high[1], low[0] : high[0]])
         scale = 200 / (box[2:] - box[:2]).min()
         picture = picture.resize([round(side * scale) for side in picture.size], Image.Resampling.LANCZOS)
@@ -90,8 +111,17 @@ def ground(height: int, width: int, textured: bool, rng: np.random.Generator) ->
         return plain
     block = rng.normal(0, 12, (min(height, 512), min(width, 512), 3))
     for cell in (4, 16, 64):
-        rough = rng.normal(128, 30, (block.shape[0] // cell + 2, block.shape[1] // cell + 2, 3)).clip(0, 255).astype(np.uint8)
-        block += np.asarray(Image.fromarray(rough).resize((block.shape[1], block.shape[0]), Image.Resampling.BICUBIC), np.float64) - 128
+        rough = (
+            rng.normal(128, 30, (block.shape[0] // cell + 2, block.shape[1] // cell + 2, 3))
+            .clip(0, 255)
+            .astype(np.uint8)
+        )
+        block += (
+            np.asarray(
+                Image.fromarray(rough).resize((block.shape[1], block.shape[0]), Image.Resampling.BICUBIC), np.float64
+            )
+            - 128
+        )
     for _ in range(6):
         y, x = rng.integers(0, block.shape[0]), rng.integers(0, block.shape[1])
         block[y : y + rng.integers(4, 120), x : x + rng.integers(4, 120)] += rng.normal(0, 40, 3)
@@ -109,7 +139,11 @@ def made_photos(faces: list[Face], count: int, seed: int) -> Iterator[Made]:
     """Yield made photos, the same for the same faces and seed."""
     for number in range(count):
         rng = np.random.default_rng((seed, number))
-        size, place, megapixels = int(SIZES[number % len(SIZES)]), str(rng.choice(PLACES)), float(rng.choice(MEGAPIXELS, p=SHARES))
+        size, place, megapixels = (
+            int(SIZES[number % len(SIZES)]),
+            str(rng.choice(PLACES)),
+            float(rng.choice(MEGAPIXELS, p=SHARES)),
+        )
         height, width = shape_of(megapixels, rng)
         textured = bool(rng.random() < 0.5)
         pixels, boxes = ground(height, width, textured, rng), []
@@ -121,8 +155,11 @@ def made_photos(faces: list[Face], count: int, seed: int) -> Iterator[Made]:
             yield Made(pixels, np.array(boxes), size, place, "textured" if textured else "plain", megapixels)
 
 
-def pasted(pixels: np.ndarray, face: Face, size: int, place: str, taken: list[np.ndarray], rng: np.random.Generator) -> np.ndarray | None:
-    """Paste a face where no other is, its whole box inside; return its box, or None where it found no room in twenty tries."""
+def pasted(
+    pixels: np.ndarray, face: Face, size: int, place: str, taken: list[np.ndarray], rng: np.random.Generator
+) -> np.ndarray | None:
+    """Paste a face where no other is, its whole box inside; return its box, or None where it found no room in twenty
+    tries."""
     picture, box = face.at(size)
     side = box[2:] - box[:2]
     room = np.array(pixels.shape[1::-1]) - side
@@ -135,7 +172,9 @@ def pasted(pixels: np.ndarray, face: Face, size: int, place: str, taken: list[np
             low[axis] = room[axis] * end
         elif place == "tile border":
             parts = tiles.cut((pixels.shape[0], pixels.shape[1]), 128)
-            low[axis] = np.clip(parts[rng.integers(len(parts))][axis + 2 * end] - side[axis] * rng.random(), 0, room[axis])
+            low[axis] = np.clip(
+                parts[rng.integers(len(parts))][axis + 2 * end] - side[axis] * rng.random(), 0, room[axis]
+            )
         corner = np.round(low - box[:2]).astype(int)
         spot = box + np.tile(corner, 2)
         reach = np.concatenate([corner, corner + picture.shape[1::-1]])
@@ -151,7 +190,11 @@ def pasted(pixels: np.ndarray, face: Face, size: int, place: str, taken: list[np
 
 def judged(found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, int]:
     """Return which true boxes are found (each by a find of its own) and how many finds are on none."""
-    overlap = iou_matrix(truth.astype(np.float32), found.astype(np.float32)) if len(found) else np.zeros((len(truth), 0), np.float32)
+    overlap = (
+        iou_matrix(truth.astype(np.float32), found.astype(np.float32))
+        if len(found)
+        else np.zeros((len(truth), 0), np.float32)
+    )
     hits = np.zeros(len(truth), bool)
     while overlap.size and overlap.max() >= HIT:
         row, column = np.unravel_index(overlap.argmax(), overlap.shape)
@@ -169,7 +212,8 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
 
 
 def grid(faces: list[Face], count: int, seed: int, budget: float) -> dict[str, Any]:
-    """Return recall by choice and size, and by choice and place, ground and megapixels at 24 pixels and above; false finds."""
+    """Return recall by choice and size, and by choice and place, ground and megapixels at 24 pixels and above; false
+    finds."""
     tally: dict[str, dict[str, list[int]]] = {choice: {} for choice in CHOICES[1:]}
     finders = {choice: RetinaFace(threads=1, small_faces=choice) for choice in CHOICES[1:]}
     false, photos, started = dict.fromkeys(CHOICES[1:], 0), 0, time.monotonic()
@@ -192,15 +236,28 @@ def grid(faces: list[Face], count: int, seed: int, budget: float) -> dict[str, A
                 row[1] += len(hits)
         photos += 1
         if photos % 50 == 0:
-            print(photos, {choice: rows.get("24 and above") for choice, rows in tally.items()}, false, file=sys.stderr, flush=True)
+            print(
+                photos,
+                {choice: rows.get("24 and above") for choice, rows in tally.items()},
+                false,
+                file=sys.stderr,
+                flush=True,
+            )
         if time.monotonic() - started > budget:
             break
-    return {"photos": photos, "asked": count, "seed": seed, "people": len(faces), "recall": tally, "finds_on_no_face": false}
+    return {
+        "photos": photos,
+        "asked": count,
+        "seed": seed,
+        "people": len(faces),
+        "recall": tally,
+        "finds_on_no_face": false,
+    }
 
 
 def faceless(data: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield pictures without a face: scikit-image's and scikit-learn's, then `wild/` with every find covered by one colour, each also twice
-    as large and twice side by side (up to five megapixels)."""
+    """Yield pictures without a face: scikit-image's and scikit-learn's, then `wild/` with every find covered by one
+    colour, each also twice as large and twice side by side (up to five megapixels)."""
     import skimage.data
     from sklearn.datasets import load_sample_images
 
@@ -231,10 +288,15 @@ def faceless(data: Path) -> Iterator[tuple[str, np.ndarray]]:
         pixels = load_image(path).pixels.copy()
         for box in detector.detect(pixels).boxes_xyxy:
             middle, reach = (box[:2] + box[2:]) / 2, 0.9 * (box[2:] - box[:2])
-            low, high = np.maximum(middle - reach, 0).astype(int), np.minimum(middle + reach, pixels.shape[1::-1]).astype(int)
+            low, high = (
+                np.maximum(middle - reach, 0).astype(int),
+                np.minimum(middle + reach, pixels.shape[1::-1]).astype(int),
+            )
             pixels[low[1] : high[1], low[0] : high[0]] = np.median(pixels[-20:], (0, 1)).astype(np.uint8)
         yield path.name, pixels
-        big = np.asarray(Image.fromarray(pixels).resize((pixels.shape[1] * 2, pixels.shape[0] * 2), Image.Resampling.LANCZOS))
+        big = np.asarray(
+            Image.fromarray(pixels).resize((pixels.shape[1] * 2, pixels.shape[0] * 2), Image.Resampling.LANCZOS)
+        )
         yield f"{path.name}, larger", np.tile(big, (1, 2, 1))
 
 
@@ -255,7 +317,8 @@ def false_finds(data: Path, budget: float) -> dict[str, Any]:
 
 
 def turned_beside_upright(faces: list[Face], count: int, seed: int) -> dict[str, dict[str, list[int]]]:
-    """Return how often an upside-down face beside an upright one of the same size is found, by choice and size; [found, shown]."""
+    """Return how often an upside-down face beside an upright one of the same size is found, by choice and size; [found,
+    shown]."""
     rows: dict[str, dict[str, list[int]]] = {choice: {} for choice in CHOICES}
     finders = {choice: RetinaFace(threads=1, small_faces=choice) for choice in CHOICES}
     for number in range(count):
@@ -288,14 +351,19 @@ def page(document: dict[str, Any]) -> list[str]:
     found = document["grid"]
     lines = [*sheet.about_lines("Small faces", document), PROMISE, "## Recall", ""]
     lines += [
-        f"{found['photos']} made photos of {found['asked']} asked for (seed {found['seed']}), faces of {found['people']} people.",
+        f"{found['photos']} made photos of {found['asked']} asked for (seed {found['seed']}), faces of "
+        f"{found['people']} people.",
         "In brackets 95 % intervals (Wilson).",
         "From *24 and above* on all rows are of faces of at least 24 pixels.", "",
         "| faces | shown | `auto` | `always` |", "|---|---:|---:|---:|",
     ]  # fmt: skip
     always = found["recall"]["always"]
-    for key in [f"size {size}" for size in SIZES if f"size {size}" in always] + sorted(key for key in always if not key.startswith("size")):
-        lines.append(f"| {key} | {always[key][1]} | {rate_row(*found['recall']['auto'][key])} | {rate_row(*always[key])} |")
+    for key in [f"size {size}" for size in SIZES if f"size {size}" in always] + sorted(
+        key for key in always if not key.startswith("size")
+    ):
+        lines.append(
+            f"| {key} | {always[key][1]} | {rate_row(*found['recall']['auto'][key])} | {rate_row(*always[key])} |"
+        )
     lines += ["", f"Finds on no face in these photos: {found['finds_on_no_face']}."]
     return lines + faceless_lines(document) + upside_down_lines(document)
 
@@ -337,12 +405,19 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=4000, help="made photos of the grid")
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--people", choices=("odd", "even"), default="odd")
-    parser.add_argument("--seconds", type=float, default=36000, help="of wall time, for the grid and for the photos without a face each")
+    parser.add_argument(
+        "--seconds", type=float, default=36000, help="of wall time, for the grid and for the photos without a face each"
+    )
     options = parser.parse_args()
     faces = faces_of(options.data, options.people == "odd")
-    document = {"command": sheet.command("small_faces", None), "environment": sheet.environment(load(options.model, threads=1))}
+    document = {
+        "command": sheet.command("small_faces", None),
+        "environment": sheet.environment(load(options.model, threads=1)),
+    }
     document["grid"] = grid(faces, options.photos, options.seed, options.seconds)
-    (options.out / "small-faces.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")  # kept, should the rest be cut off
+    (options.out / "small-faces.json").write_text(
+        json.dumps(document, indent=1) + "\n", encoding="utf-8"
+    )  # kept, should the rest be cut off
     document["upside_down"] = turned_beside_upright(faces, 60, options.seed)
     document["faceless"] = false_finds(options.data, options.seconds)
     sheet.write(options.out, "small-faces", document, page(document))

@@ -2,8 +2,9 @@
 
     python benchmarks/soak.py [--photos 20000] [--out docs/benchmarks]
 
-The photos are hard links with names of their own to a few files made from the bundled portrait: 80 to 640 pixels, a mosaic of many faces, one
-without a face, a cut file, and once in 2,000 one of 2 megapixels. The resident memory of the process (VmRSS) is read while it writes.
+The photos are hard links with names of their own to a few files made from the bundled portrait: 80 to 640 pixels, a
+mosaic of many faces, one without a face, a cut file, and once in 2,000 one of 2 megapixels. The resident memory of the
+process (VmRSS) is read while it writes.
 """
 
 from __future__ import annotations
@@ -72,9 +73,24 @@ def soak(photos: int, model: str) -> dict[str, Any]:
         folder, out = Path(place) / "in", Path(place) / "out.jsonl"
         folder.mkdir()
         lay_out(folder, photos)
-        command = [sys.executable, "-m", "lineament", "analyze", "in", "--jsonl", str(out), "--model", model, "--quiet", "--max-failed", "100%"]
+        command = [
+            sys.executable,
+            "-m",
+            "lineament",
+            "analyze",
+            "in",
+            "--jsonl",
+            str(out),
+            "--model",
+            model,
+            "--quiet",
+            "--max-failed",
+            "100%",
+        ]
         began = time.perf_counter()
-        child = subprocess.Popen(command, cwd=place, env=os.environ | {"PYTHONPATH": str(sheet.ROOT)}, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            command, cwd=place, env=os.environ | {"PYTHONPATH": str(sheet.ROOT)}, stderr=subprocess.DEVNULL
+        )
         samples = watch(child, out, max(1, photos // 200))
         seconds = time.perf_counter() - began
         if child.returncode:
@@ -84,7 +100,13 @@ def soak(photos: int, model: str) -> dict[str, Any]:
             for line in lines:
                 status = json.loads(line)["status"]
                 statuses[status] = statuses.get(status, 0) + 1
-    return {"photos": photos, "seconds": round(seconds, 1), "photos_per_s": round(photos / seconds, 1), "statuses": statuses, "samples": samples}
+    return {
+        "photos": photos,
+        "seconds": round(seconds, 1),
+        "photos_per_s": round(photos / seconds, 1),
+        "statuses": statuses,
+        "samples": samples,
+    }
 
 
 def watch(child: subprocess.Popen[bytes], out: Path, every: int) -> list[tuple[int, float]]:
@@ -106,7 +128,8 @@ def watch(child: subprocess.Popen[bytes], out: Path, every: int) -> list[tuple[i
 
 
 def verdict(samples: Sequence[tuple[int, float]], photos: int) -> dict[str, float]:
-    """Return the memory at a tenth, the half and the end (medians of the samples around), and what the second half added."""
+    """Return the memory at a tenth, the half and the end (medians of the samples around), and what the second half
+    added."""
 
     def around(share: float) -> float:
         near = sorted(samples, key=lambda one: abs(one[0] - share * photos))[:5]
@@ -114,7 +137,13 @@ def verdict(samples: Sequence[tuple[int, float]], photos: int) -> dict[str, floa
 
     tenth, half, end = around(0.1), around(0.5), around(1.0)
     first, last = ([m for n, m in samples if (n > photos / 2) == late] for late in (False, True))
-    return {"tenth_mb": tenth, "half_mb": half, "end_mb": end, "added_mb": round(end - half, 1), "peak_added_mb": round(max(last) - max(first), 1)}
+    return {
+        "tenth_mb": tenth,
+        "half_mb": half,
+        "end_mb": end,
+        "added_mb": round(end - half, 1),
+        "peak_added_mb": round(max(last) - max(first), 1),
+    }
 
 
 def page(document: dict[str, Any]) -> list[str]:
@@ -123,13 +152,18 @@ def page(document: dict[str, Any]) -> list[str]:
     met = "met" if found["added_mb"] < TARGET_MB else "**not met**"
     lines = sheet.about_lines("Memory over a long run", document)
     lines += [
-        f"{run['photos']} photos in one run of `lineament analyze`, {run['photos_per_s']:.1f} a second: hard links with names of their own to a",
-        "few files of 80 to 640 pixels made from the bundled portrait, with crowds, photos without a face and cut files among them, and one of",
+        f"{run['photos']} photos in one run of `lineament analyze`, {run['photos_per_s']:.1f} a second: hard links "
+        "with names of their own to a",
+        "few files of 80 to 640 pixels made from the bundled portrait, with crowds, photos without a face and cut "
+        "files among them, and one of",
         "2 megapixels in 2,000.", "",
-        f"The last {run['photos'] // 2} photos added **{found['added_mb']:.1f} MB** (target: less than {TARGET_MB:g}, {met}); the highest sample of",
+        f"The last {run['photos'] // 2} photos added **{found['added_mb']:.1f} MB** (target: less than {TARGET_MB:g}, "
+        f"{met}); the highest sample of",
         f"the second half lies {found['peak_added_mb']:.1f} MB above the highest of the first.", "",
     ]  # fmt: skip
-    rows = [(name, f"{found[key]:.1f}") for name, key in (("a tenth", "tenth_mb"), ("half", "half_mb"), ("all", "end_mb"))]
+    rows = [
+        (name, f"{found[key]:.1f}") for name, key in (("a tenth", "tenth_mb"), ("half", "half_mb"), ("all", "end_mb"))
+    ]
     lines += sheet.table(("photos done", "resident memory, MB"), rows)
     return lines + sheet.table(("status", "records"), sorted(run["statuses"].items()))
 
@@ -139,7 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--photos", type=int, default=20_000)
     given = options.parse_args(arguments)
     run = soak(given.photos, given.model)
-    document = {"command": sheet.command("soak", arguments), "environment": sheet.environment(load(given.model)), "run": run}
+    document = {
+        "command": sheet.command("soak", arguments),
+        "environment": sheet.environment(load(given.model)),
+        "run": run,
+    }
     document["memory"] = verdict(run["samples"], given.photos)
     sheet.write(given.out, "soak", document, page(document))
 

@@ -1,9 +1,12 @@
-"""Faces and photos per second, by runtime, precision, size and faces, with the targets beside them. Writes speed.md and speed.json.
+"""Faces and photos per second, by runtime, precision, size and faces, with the targets beside them. Writes speed.md and
+speed.json.
 
     python benchmarks/speed.py [--runs 9] [--out docs/benchmarks]
 
-Run it on a quiet machine. Everything is measured by `lineament.bench`, as `lineament bench` does, on photos made from the bundled portrait.
-Workers: one process with one thread, one with two, and two processes with one thread each (as `--shard 1/2` and `2/2` on one machine).
+Run it on a quiet machine. Everything is measured by `lineament.bench`, as `lineament bench` does, on photos made from
+the bundled portrait.
+Workers: one process with one thread, one with two, and two processes with one thread each (as `--shard 1/2` and `2/2`
+on one machine).
 """
 
 from __future__ import annotations
@@ -66,7 +69,9 @@ def end_to_end(found: dict[str, Model], scenes: Sequence[Scene], runs: int) -> d
 def workers(name: str, photos: int) -> dict[str, Any]:
     """Return photos/s on 500-pixel one-face photos: one thread, two threads, two processes of one thread."""
     photo = scene_photo(SMALL)
-    found = {f"{count} thread{'s' if count > 1 else ''}": rate(load(name, threads=count), photo, photos) for count in (1, 2)}
+    found = {
+        f"{count} thread{'s' if count > 1 else ''}": rate(load(name, threads=count), photo, photos) for count in (1, 2)
+    }
     return found | {"2 processes": {"photos_per_s": two_processes(name, photo, photos)}}
 
 
@@ -78,7 +83,10 @@ def two_processes(name: str, photo: bytes, photos: int, rounds: int = 3) -> floa
             path.write_bytes(photo)
         command = [sys.executable, "-c", WORKER, name, str(rounds), *map(str, paths)]
         environment = os.environ | {"PYTHONPATH": str(sheet.ROOT)}
-        children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True) for _ in range(2)]
+        children = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+            for _ in range(2)
+        ]
         for child in children:
             assert child.stdout is not None
             if child.stdout.readline().strip() != "ready":
@@ -100,18 +108,26 @@ def small_photos(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def best(document: dict[str, Any]) -> dict[str, tuple[float, str]]:
     """Return what each target is held against: the best figure, and whose it is."""
-    alone = [(row["batch_faces_per_s"], f"{row['runtime']} {row['precision']}") for row in document["attributes"] if "absent" not in row]
+    alone = [
+        (row["batch_faces_per_s"], f"{row['runtime']} {row['precision']}")
+        for row in document["attributes"]
+        if "absent" not in row
+    ]
     small = small_photos(document)
     return {
-        "faces_per_s": max(alone), "photos_per_s": max((row["stream"]["photos_per_s"], name) for name, row in small.items()),
-        "share_of_slowest": max((row["share_of_slowest"], f"{name}, slowest: {row['slowest']}") for name, row in small.items()),
+        "faces_per_s": max(alone), "photos_per_s": max((row["stream"]["photos_per_s"], name) for name,
+        row in small.items()),
+        "share_of_slowest": max((row["share_of_slowest"], f"{name}, slowest: {row['slowest']}") for name,
+        row in small.items()),
     }  # fmt: skip
 
 
 def verdicts(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Return the table of targets."""
     said = {
-        "faces_per_s": "attribute network alone, batch, faces/s", "photos_per_s": "500-pixel one-face photos end to end, photos/s",
+        "faces_per_s": "attribute network alone, batch, faces/s", "photos_per_s": (
+            "500-pixel one-face photos end to end, photos/s"
+        ),
         "share_of_slowest": "of the rate if the slowest stage ran alone",
     }  # fmt: skip
     rows = []
@@ -125,9 +141,13 @@ def verdicts(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 def limit(document: dict[str, Any]) -> str:
     """Return the sentence that says what share of the slowest stage's rate can be reached at all."""
     name, row = max(small_photos(document).items(), key=lambda item: item[1]["share_of_slowest"])
-    most, reached = row[row["slowest"]]["median_ms"] / sum(row[stage]["median_ms"] for stage in STAGES), row["share_of_all_stages"]
+    most, reached = (
+        row[row["slowest"]]["median_ms"] / sum(row[stage]["median_ms"] for stage in STAGES),
+        row["share_of_all_stages"],
+    )
     return (
-        f"The third figure has a ceiling: with {name}, the slowest stage ({row['slowest']}) is {100 * most:.0f} % of the four stages' work,\n"
+        f"The third figure has a ceiling: with {name}, the slowest stage ({row['slowest']}) is {100 * most:.0f} % of "
+        "the four stages' work,\n"
         f"and all four share the same processors, so no schedule could reach more than {100 * most:.0f} %;\n"
         f"the stream reaches {100 * reached:.0f} % of that."
     )
@@ -137,38 +157,54 @@ def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     lines = sheet.about_lines("Speed", document)
     lines += [
-        f"Of the instruction sets that runtimes use here ({', '.join(FLAGS)}) this processor has {', '.join(document['processor_flags']) or 'none'}.",
-        "Medians; in brackets the least and the largest of three streams, or the 10th and 90th percentile.", "", "## Targets", "",
+        f"Of the instruction sets that runtimes use here ({', '.join(FLAGS)}) this processor has "
+        f"{', '.join(document['processor_flags']) or 'none'}.",
+        "Medians; in brackets the least and the largest of three streams, or the 10th and 90th percentile.", "",
+        "## Targets", "",
     ]  # fmt: skip
     lines += sheet.table(("measured, best configuration", "figure", "target", ""), verdicts(document))
     lines += [limit(document), ""]
     lines += ["## The attribute network alone", ""]
     rows = [
-        (row["runtime"], row["precision"], f"{row['single']['median_ms']:.1f} ({row['single']['p10_ms']:.1f}-{row['single']['p90_ms']:.1f})",
+        (row["runtime"], row["precision"], (
+            f"{row['single']['median_ms']:.1f} ({row['single']['p10_ms']:.1f}-{row['single']['p90_ms']:.1f})"
+        ),
          f"{row['single_faces_per_s']:.1f}", f"{row['batch_faces_per_s']:.1f} ({row['min']:.1f}-{row['max']:.1f})")
         if "absent" not in row else (row["runtime"], row["precision"], "-", "-", f"not here: {row['absent']}")
         for row in document["attributes"]
     ]  # fmt: skip
-    lines += sheet.table(("runtime", "precision", "one face, one thread, ms", "faces/s", "batch, all threads, faces/s"), rows)
+    lines += sheet.table(
+        ("runtime", "precision", "one face, one thread, ms", "faces/s", "batch, all threads, faces/s"), rows
+    )
     lines += rates_table(document["end_to_end"]) + stages_tables(document["end_to_end"])
     lines += ["## Workers", "", f"Photos per second, {SMALL.name}, default runtime.", ""]
-    return lines + sheet.table(("workers", "photos/s"), ((name, _rate(row)) for name, row in document["workers"].items()))
+    return lines + sheet.table(
+        ("workers", "photos/s"), ((name, _rate(row)) for name, row in document["workers"].items())
+    )
 
 
 def rates_table(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Return photos per second by scene and configuration."""
     names = list(rows)
-    about = "Photos per second of `stream`, all threads (with OpenVINO's bf16 and int8 the detector computes in bf16, else in fp32)."
+    about = (
+        "Photos per second of `stream`, all threads (with OpenVINO's bf16 and int8 the detector computes in bf16, else "
+        "in fp32)."
+    )
     lines = ["## End to end", "", about, ""]
-    return lines + sheet.table(("photo", *names), ([scene, *(_rate(rows[name][scene]["stream"]) for name in names)] for scene in rows[names[0]]))
+    return lines + sheet.table(
+        ("photo", *names),
+        ([scene, *(_rate(rows[name][scene]["stream"]) for name in names)] for scene in rows[names[0]]),
+    )
 
 
 def stages_tables(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Return milliseconds by stage and the shares of the bounds, a table per configuration."""
     lines = [
         "## Where the time goes", "",
-        "Milliseconds, one photo at a time on a warm model. *Of its bound*: the stream's share of the rate that all threads would reach if only the",
-        "slowest stage were run; *of all stages*: of the rate if the four stages were all there is and threads cost nothing.", "",
+        "Milliseconds, one photo at a time on a warm model. *Of its bound*: the stream's share of the rate that all "
+        "threads would reach if only the",
+        "slowest stage were run; *of all stages*: of the rate if the four stages were all there is and threads "
+        "cost nothing.", "",
     ]  # fmt: skip
     for name, scenes in rows.items():
         table = []
@@ -182,7 +218,11 @@ def stages_tables(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _rate(row: dict[str, Any]) -> str:
-    return f"{row['photos_per_s']:.1f} ({row['min']:.1f}-{row['max']:.1f})" if "min" in row else f"{row['photos_per_s']:.1f}"
+    return (
+        f"{row['photos_per_s']:.1f} ({row['min']:.1f}-{row['max']:.1f})"
+        if "min" in row
+        else f"{row['photos_per_s']:.1f}"
+    )
 
 
 def processor_flags() -> list[str]:

@@ -1,10 +1,12 @@
-"""Cold start of the command line, its peak memory on a 12-megapixel photo, and milliseconds per stage. Writes startup.md and startup.json.
+"""Cold start of the command line, its peak memory on a 12-megapixel photo, and milliseconds per stage. Writes
+startup.md and startup.json.
 
     python benchmarks/startup.py [--runs 5] [--python .venv-demo/bin/python] [--out docs/benchmarks]
 
-Run it on a quiet machine. Each run is a new process: interpreter, imports, both networks, one photo. "First answer" is the time until the first
-record arrives on its standard output. The files are in the system's cache (a first run, not counted, sees to that). Memory is the process's own
-high-water mark (VmHWM), asked for by itself as it ends: `lineament.bench.CHILD`. Stages are timed by `lineament.bench`, as `lineament bench` does.
+Run it on a quiet machine. Each run is a new process: interpreter, imports, both networks, one photo. "First answer" is
+the time until the first record arrives on its standard output. The files are in the system's cache (a first run, not
+counted, sees to that). Memory is the process's own high-water mark (VmHWM), asked for by itself as it ends:
+`lineament.bench.CHILD`. Stages are timed by `lineament.bench`, as `lineament bench` does.
 """
 
 from __future__ import annotations
@@ -40,14 +42,20 @@ imported = perf_counter()
 model = lineament.api.load(sys.argv[2])
 loaded = perf_counter()
 model.analyze(sys.argv[1])
-print(json.dumps({"imports": imported - start, "loading both networks": loaded - imported, "the photo": perf_counter() - loaded}))
+answered = perf_counter()
+spent = {"imports": imported - start, "loading both networks": loaded - imported, "the photo": answered - loaded}
+print(json.dumps(spent))
 """
 
 
 def photo(columns: int, rows: int) -> bytes:
     """Return a 12-megapixel JPEG, quality 90: the portrait in a grid of columns x rows, on grey."""
     side = min(SIZE[0] // columns, SIZE[1] // rows)
-    canvas, face, buffer = Image.new("RGB", SIZE, (196, 198, 204)), portrait().resize((side, side), Image.Resampling.BICUBIC), io.BytesIO()
+    canvas, face, buffer = (
+        Image.new("RGB", SIZE, (196, 198, 204)),
+        portrait().resize((side, side), Image.Resampling.BICUBIC),
+        io.BytesIO(),
+    )
     left = (SIZE[0] - side * columns) // 2
     for index in range(columns * rows):
         canvas.paste(face, (left + side * (index % columns), side * (index // columns)))
@@ -67,35 +75,50 @@ def start(python: str, path: Path, model: str) -> dict[str, float]:
     if child.returncode:
         raise SystemExit(f"the command line failed: {said}")
     return {
-        "first_answer_s": first, "end_s": time.perf_counter() - began, "peak_mb": float(said.split()[-1]), "faces": len(json.loads(record)["faces"])
+        "first_answer_s": first, "end_s": time.perf_counter() - began, "peak_mb": float(said.split()[-1]),
+        "faces": len(json.loads(record)["faces"])
     }  # fmt: skip
 
 
 def steps(python: str, path: Path, model: str) -> dict[str, float]:
     """Return seconds of imports, loading and the first photo inside one fresh process."""
-    done = subprocess.run([python, "-c", STEPS, str(path), model], capture_output=True, text=True, check=True, env=environ())
+    done = subprocess.run(
+        [python, "-c", STEPS, str(path), model], capture_output=True, text=True, check=True, env=environ()
+    )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
 def environ() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(sheet.ROOT), os.environ.get("PYTHONPATH", "")]))}
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(sheet.ROOT), os.environ.get("PYTHONPATH", "")]))
+    }
 
 
 def spread(values: Sequence[float], decimals: int = 3) -> dict[str, float]:
     """Return median, least and largest."""
-    return {"median": round(float(np.median(values)), decimals), "min": round(min(values), decimals), "max": round(max(values), decimals)}
+    return {
+        "median": round(float(np.median(values)), decimals),
+        "min": round(min(values), decimals),
+        "max": round(max(values), decimals),
+    }
 
 
 def cold(python: str, model: str, runs: int) -> dict[str, Any]:
-    """Return the cold start on a 12-megapixel portrait and on a photo of twelve such faces, and where the portrait's time goes."""
+    """Return the cold start on a 12-megapixel portrait and on a photo of twelve such faces, and where the portrait's
+    time goes."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, grid in (("one face", (1, 1)), ("twelve faces", (4, 3))):
             path = Path(folder) / f"{name}.jpg"
             path.write_bytes(photo(*grid))
             times = [start(python, path, model) for _ in range(runs + 1)][1:]
-            found[name] = {"photo": [*SIZE], "file_bytes": path.stat().st_size, "faces_found": int(times[0]["faces"]), "runs": runs}
+            found[name] = {
+                "photo": [*SIZE],
+                "file_bytes": path.stat().st_size,
+                "faces_found": int(times[0]["faces"]),
+                "runs": runs,
+            }
             found[name] |= {key: spread([one[key] for one in times]) for key in ("first_answer_s", "end_s", "peak_mb")}
         inside = [steps(python, Path(folder) / "one face.jpg", model) for _ in range(runs)]
     return found | {"inside": {key: spread([one[key] for one in inside]) for key in inside[0]}}
@@ -108,8 +131,10 @@ def page(document: dict[str, Any]) -> list[str]:
     seconds, peak = headline["first_answer_s"]["median"], headline["peak_mb"]["median"]
     met = "met" if seconds < TARGET_SECONDS and peak < TARGET_MEGABYTES else "**not met**"
     lines += [
-        f"One photo of {SIZE[0]}x{SIZE[1]} pixels, a new process: first answer after **{seconds:.2f} s**, peak memory **{peak:.0f} MB** (target:",
-        f"{TARGET_SECONDS} s and {TARGET_MEGABYTES:.0f} MB, {met}). Medians of {headline['runs']} processes, least to largest in brackets; files in",
+        f"One photo of {SIZE[0]}x{SIZE[1]} pixels, a new process: first answer after **{seconds:.2f} s**, peak memory "
+        f"**{peak:.0f} MB** (target:",
+        f"{TARGET_SECONDS} s and {TARGET_MEGABYTES:.0f} MB, {met}). Medians of {headline['runs']} processes, least to "
+        "largest in brackets; files in",
         f"the system's cache. Interpreter: {document['interpreter']}.", "",
     ]  # fmt: skip
     rows = [
@@ -118,12 +143,21 @@ def page(document: dict[str, Any]) -> list[str]:
         for name, row in cold_start.items() if name != "inside"
     ]  # fmt: skip
     lines += sheet.table(("12-megapixel photo of", "faces found", "first answer, s", "end, s", "peak MB"), rows)
-    lines += ["Where the time of the first goes, inside the process (what is missing is the start of the interpreter):", ""]
+    lines += [
+        "Where the time of the first goes, inside the process (what is missing is the start of the interpreter):",
+        "",
+    ]
     lines += sheet.table(("step", "s"), ((name, _seconds(row)) for name, row in cold_start["inside"].items()))
-    lines += ["## Stages", "", "Milliseconds per photo, one photo at a time, in a warm process: median (10th to 90th percentile).", ""]
+    lines += [
+        "## Stages",
+        "",
+        "Milliseconds per photo, one photo at a time, in a warm process: median (10th to 90th percentile).",
+        "",
+    ]
     names = ("decode", "detect", "align", "attributes", "whole")
     rows = [
-        (f"{row['faces_found']} of {count}", "x".join(map(str, row["photo"])), *(_milliseconds(row[name]) for name in names),
+        (f"{row['faces_found']} of {count}", "x".join(map(str, row["photo"])),
+        *(_milliseconds(row[name]) for name in names),
          f"{document['stream'][count]['photos_per_s']:.1f}")
         for count, row in document["stages"].items()
     ]  # fmt: skip
@@ -147,14 +181,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = sheet.parser(__doc__)
     options.add_argument("--runs", type=int, default=5, help="processes per photo, after one that is not counted")
     options.add_argument("--stage-runs", type=int, default=15, help="measurements per stage")
-    options.add_argument("--python", default=sys.executable, help="interpreter to start, for example the core-only one of `make demo`")
+    options.add_argument(
+        "--python", default=sys.executable, help="interpreter to start, for example the core-only one of `make demo`"
+    )
     given = options.parse_args(arguments)
     model = load(given.model)
     staged = bench(model, runs=given.stage_runs, cold=False)
     document = {
         "command": sheet.command("startup", arguments), "environment": staged["environment"],
         "interpreter": "this environment" if given.python == sys.executable else shown(given.python),
-        "cold_start": cold(given.python, given.model, given.runs), "stages": staged["stages"], "stream": staged["stream"],
+        "cold_start": cold(given.python, given.model, given.runs), "stages": staged["stages"],
+        "stream": staged["stream"],
     }  # fmt: skip
     sheet.write(given.out, "startup", document, page(document))
 

@@ -2,10 +2,11 @@
 
     python benchmarks/wild.py [--data ../shared/data] [--limit N] [--out docs/benchmarks]
 
-100 uncropped CelebA originals with labels of one person each. Every photo goes through `Model.analyze`, the sentence the command line runs, with no
-help. The labels do not say whose they are where a photo shows several people, so accuracy is given more than once: of the largest face; of the
-labelled person's face in the photos whose official aligned image `train-parquet` holds (there the pixels say which face it is), the largest face
-elsewhere; and, as a bound that nobody could reach without the labels, of the face that agrees best with them.
+100 uncropped CelebA originals with labels of one person each. Every photo goes through `Model.analyze`, the sentence
+the command line runs, with no help. The labels do not say whose they are where a photo shows several people, so
+accuracy is given more than once: of the largest face; of the labelled person's face in the photos whose official
+aligned image `train-parquet` holds (there the pixels say which face it is), the largest face elsewhere; and, as a bound
+that nobody could reach without the labels, of the face that agrees best with them.
 """
 
 from __future__ import annotations
@@ -86,15 +87,21 @@ def measure(source: Subset, model: Model, officials: Mapping[str, UInt8]) -> dic
             "largest_is_the_labelled": sum(known_face[row] == 0 for row in matched),
             "accuracy_from_photo": _mean(right["matched"][matched]),
             "accuracy_from_official_crop": _mean(np.array([stored[row] == targets[row] for row in matched])),
-            "answers_that_differ": _mean(np.array([stored[row] != faces[row][known_face[row]] for row in matched if known_face[row] is not None])),
+            "answers_that_differ": _mean(np.array(
+                [stored[row] != faces[row][known_face[row]] for row in matched if known_face[row] is not None]
+            )),
         },
-        "attributes": {name: {"right": float(right["largest"][:, a].mean()), "positives": int(targets[:, a].sum())} for a, name in enumerate(names)},
+        "attributes": {name: {"right": float(right["largest"][:, a].mean()),
+        "positives": int(targets[:, a].sum())} for a, name in enumerate(names)},
     }  # fmt: skip
 
 
 def _right(faces: Sequence[Bool], picks: Sequence[int | None], targets: Bool) -> npt.NDArray[np.float64]:
     """Return 1 where an answer is right (N,A); a photo without a face is wrong everywhere."""
-    rows = [np.zeros(targets.shape[1]) if pick is None else faces[row][pick] == targets[row] for row, pick in enumerate(picks)]
+    rows = [
+        np.zeros(targets.shape[1]) if pick is None else faces[row][pick] == targets[row]
+        for row, pick in enumerate(picks)
+    ]
     return np.array(rows, np.float64)
 
 
@@ -106,22 +113,34 @@ def page(document: dict[str, Any]) -> list[str]:
     """Return the page."""
     pairs, lines, pc = document["pairs"], sheet.about_lines("Ordinary photos, end to end", document), sheet.percent
     lines += [
-        f"{document['photos']} uncropped CelebA originals, longest side 768; the default weights were trained without them. A face was found in",
-        f"**{document['found']} of {document['photos']}**, several in {document['several']}, {document['faces']} faces in all."
+        f"{document['photos']} uncropped CelebA originals, longest side 768; the default weights were trained without "
+        "them. A face was found in",
+        f"**{document['found']} of {document['photos']}**, several in {document['several']}, {document['faces']} faces "
+        "in all."
         + (f" None in: {', '.join(document['not_found'])}." if document["not_found"] else ""),
-        "", "Accuracy is the mean over all photos and 40 attributes of the labels that records show; a photo without a face counts as wrong in",
+        "", (
+            "Accuracy is the mean over all photos and 40 attributes of the labels that records show; a photo without a "
+            "face counts as wrong in"
+        ),
         "all 40. The interval is a bootstrap over photos: with so few of them it is wide.", "",
     ]  # fmt: skip
-    rows = [(NAMES[way], pc(row["mean"]), f"{pc(row['interval'][0])} to {pc(row['interval'][1])}") for way, row in document["accuracy"].items()]
+    rows = [
+        (NAMES[way], pc(row["mean"]), f"{pc(row['interval'][0])} to {pc(row['interval'][1])}")
+        for way, row in document["accuracy"].items()
+    ]
     rows.append(("always the more common answer of these photos", pc(document["majority_accuracy"]), ""))
     lines += sheet.table(("face judged", "accuracy %", "95 %"), rows)
     lines += [
-        f"Photos with one face found: {pc(document['one_face'])} %; with several, the largest judged: {pc(document['several_faces'])} %.",
-        "Where several people are in the photo the label may be of another one: no answer can be right about a person it does not look at.", "",
+        f"Photos with one face found: {pc(document['one_face'])} %; with several, the largest judged: "
+        f"{pc(document['several_faces'])} %.",
+        "Where several people are in the photo the label may be of another one: no answer can be right about a "
+        "person it does not look at.", "",
         "## Photos whose official aligned image is known", "",
-        f"{pairs['photos']} of the photos; a face was found in {pairs['found']}, and the largest face is the labelled one in",
+        f"{pairs['photos']} of the photos; a face was found in {pairs['found']}, and the largest face is the labelled "
+        "one in",
         f"{pairs['largest_is_the_labelled']}.", "",
-        f"- Accuracy from the photo (our detection and alignment): {pc(pairs['accuracy_from_photo'])} %; from CelebA's own crop of it:"
+        f"- Accuracy from the photo (our detection and alignment): {pc(pairs['accuracy_from_photo'])} %; from CelebA's "
+        "own crop of it:"
         f" {pc(pairs['accuracy_from_official_crop'])} %.",
         f"- Answers that differ between the two: {pc(pairs['answers_that_differ'])} %.",
     ]  # fmt: skip
@@ -131,8 +150,14 @@ def page(document: dict[str, Any]) -> list[str]:
 def _alignment_lines(alignment: dict[str, Any] | None) -> list[str]:
     if alignment is None:
         return []
-    head = "- Distance between our alignment and the official one, mean of the five points, in pixels of the 178x218 crop (eyes are 38 apart):"
-    named = {"detected_on_both": "our detector on both images", "registered": "our crop registered on the official image, pixel by pixel"}
+    head = (
+        "- Distance between our alignment and the official one, mean of the five points, in pixels of the 178x218 crop "
+        "(eyes are 38 apart):"
+    )
+    named = {
+        "detected_on_both": "our detector on both images",
+        "registered": "our crop registered on the official image, pixel by pixel",
+    }
     rows = [
         (named[key], f"{row['median_px']:.2f}", f"{row['max_px']:.2f}", sheet.percent(row["median_of_eye_distance"], 1))
         for key, row in alignment["summary"].items()
@@ -149,7 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = LabelTable(given.data / "wild" / "labels.csv", given.data / "wild" / "photos")
     source = Subset(whole, np.arange(len(whole.table))[: given.limit])
     officials = officials_of(given)
-    document = {"command": sheet.command("wild", arguments), "environment": sheet.environment(model)} | measure(source, model, officials)
+    document = {"command": sheet.command("wild", arguments), "environment": sheet.environment(model)} | measure(
+        source, model, officials
+    )
     if officials and given.limit is None:
         from detection import alignment
 
@@ -158,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def officials_of(given: Any) -> dict[str, UInt8]:
-    """Return the official aligned images (218,178,3) that `train-parquet` holds of these photos, by the stem of their name."""
+    """Return the official aligned images (218,178,3) that `train-parquet` holds of these photos, by the stem of their
+    name."""
     if not (given.data / "celeba" / "train-parquet").is_dir():
         return {}
     from face_truth import read_pairs

@@ -1,9 +1,12 @@
-"""Check what is in deploy/: linters where they are installed, the settings that matter everywhere, and the image's own steps in a plain environment.
+"""Check what is in deploy/: linters where they are installed, the settings that matter everywhere, and the image's own
+steps in a plain environment.
 
     python deploy/check.py                 # seconds
-    python deploy/check.py --venv DIR      # runs the Dockerfile's install and start commands in DIR, and asks the service
+    python deploy/check.py --venv DIR      # runs the Dockerfile's install and start commands in DIR, and asks the
+    service
 
-No Docker daemon is needed, and none is used: `docker build` itself is not tried here. Exit status 1 if anything is wrong.
+No Docker daemon is needed, and none is used: `docker build` itself is not tried here. Exit status 1 if anything is
+wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +33,13 @@ LINTERS = (
     (["kubeconform", "-strict"], "kubernetes.yaml"),
     (["systemd-analyze", "verify"], "lineament.service"),
 )
-UNIT = ("DynamicUser=yes", "ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ExecReload=/bin/kill -HUP $MAINPID")
+UNIT = (
+    "DynamicUser=yes",
+    "ProtectSystem=strict",
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ExecReload=/bin/kill -HUP $MAINPID",
+)
 
 
 def dockerfile() -> Iterator[str]:
@@ -43,7 +52,9 @@ def dockerfile() -> Iterator[str]:
         yield "Dockerfile: it does not run as 10001:10001"
     if "HEALTHCHECK" not in last or "CMD" not in last:
         yield "Dockerfile: no HEALTHCHECK or no CMD"
-    copied = [word for name, text in steps if name == "COPY" and "--from" not in text for word in shlex.split(text)[:-1]]
+    copied = [
+        word for name, text in steps if name == "COPY" and "--from" not in text for word in shlex.split(text)[:-1]
+    ]
     yield from (f"Dockerfile: COPY {word}, which is not there" for word in copied if not (HERE.parent / word).exists())
 
 
@@ -67,7 +78,11 @@ def kubernetes() -> Iterator[str]:
     pod = documents["Deployment"]["spec"]["template"]["spec"]
     container = pod["containers"][0]
     probes = {"startupProbe": "/readyz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
-    yield from (f"kubernetes.yaml: no {name} at {path}" for name, path in probes.items() if container[name]["httpGet"]["path"] != path)
+    yield from (
+        f"kubernetes.yaml: no {name} at {path}"
+        for name, path in probes.items()
+        if container[name]["httpGet"]["path"] != path
+    )
     if not (pod["securityContext"]["runAsNonRoot"] and container["securityContext"]["readOnlyRootFilesystem"]):
         yield "kubernetes.yaml: root, or a file system that can be written"
     if documents["Service"]["spec"]["selector"] != documents["Deployment"]["spec"]["template"]["metadata"]["labels"]:
@@ -79,7 +94,11 @@ def unit() -> Iterator[str]:
     text = (HERE / "lineament.service").read_text("utf-8")
     yield from (f"lineament.service: no line {line}" for line in UNIT if line not in text.splitlines())
     jobs = [line for line in (HERE / "lineament.cron").read_text("utf-8").splitlines() if not line.startswith("#")]
-    yield from (f"lineament.cron: {job!r} is no line of /etc/cron.d" for job in jobs if not re.match(r"(\S+ ){5}\w+ \S+ .*lineament index ", job))
+    yield from (
+        f"lineament.cron: {job!r} is no line of /etc/cron.d"
+        for job in jobs
+        if not re.match(r"(\S+ ){5}\w+ \S+ .*lineament index ", job)
+    )
 
 
 def flags() -> Iterator[str]:
@@ -100,11 +119,15 @@ def flags() -> Iterator[str]:
 def lint() -> Iterator[str]:
     """Yield what linters complain of; say which are not here."""
     for command, name in LINTERS:
-        if shutil.which(command[0]) is None or (command[0] == "docker" and _run(["docker", "compose", "version"]).returncode):
+        if shutil.which(command[0]) is None or (
+            command[0] == "docker" and _run(["docker", "compose", "version"]).returncode
+        ):
             print(f"skipped: {' '.join(command[:2])} is not installed ({name})")
             continue
         done = _run([*command, str(HERE / name), *(["config", "--quiet"] if command[0] == "docker" else [])])
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "is not executable: No such file" not in line]  # not installed here
+        said = [
+            line for line in (done.stdout + done.stderr).splitlines() if "is not executable: No such file" not in line
+        ]  # not installed here
         if done.returncode and said:
             yield f"{command[0]} {name}: {' '.join(said)}"
 
@@ -126,7 +149,10 @@ def steps(place: Path) -> Iterator[str]:
     start = yaml.safe_load(next(text for word, text in reversed(every) if word == "CMD"))
     start = [
         str(place / "bin" / start[0]),
-        *("127.0.0.1" if word == "0.0.0.0" else {"8000": "18000", "9100": "19100"}.get(word, word) for word in start[1:]),
+        *(
+            "127.0.0.1" if word == "0.0.0.0" else {"8000": "18000", "9100": "19100"}.get(word, word)
+            for word in start[1:]
+        ),
     ]
     service = subprocess.Popen(start, cwd=place)
     try:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from lineament import errors, offline
 
-offline.silence("onnxruntime")  # it asks when its library loads, which is later: whatever of ours is used, this module comes first
+offline.silence(
+    "onnxruntime"
+)  # it asks when its library loads, which is later: whatever of ours is used, this module comes first
 
 __version__ = "0.1.0"
 __all__ = ["Model", "Report", "__version__", "errors", "load"]

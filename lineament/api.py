@@ -48,14 +48,15 @@ def load(
 ) -> Model:
     """Load a model for analysing photos.
 
-    Args: model: a shipped name or an ONNX file. runtime: onnx, openvino, cuda, coreml or auto. precision: None is what the file holds,
-        computed in fp32. threads: photos and faces worked on at once; None is the CPUs this process may use. detector: anything with
-        `.detect(pixels) -> Faces`; None is the bundled RetinaFace (in bf16 beside an OpenVINO network in bf16 or int8). notify: told what `auto`
-        chose. rates: attribute -> share of yes among the people asked about (0..1, both excluded), or a CSV or JSON file of them: moves
-        probabilities from the card's own rates by Bayes' rule (`decision.rates`). with_: files of own attributes (`lineament teach`) to answer
-        beside the model's.
-        settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces, max_pixels,
-        small_faces) for every call.
+    Args: model: a shipped name or an ONNX file. runtime: onnx, openvino, cuda, coreml or auto. precision: None is what
+    the file holds,
+        computed in fp32. threads: photos and faces worked on at once; None is the CPUs this process may use. detector:
+        anything with `.detect(pixels) -> Faces`; None is the bundled RetinaFace (in bf16 beside an OpenVINO network in
+        bf16 or int8). notify: told what `auto` chose. rates: attribute -> share of yes among the people asked about
+        (0..1, both excluded), or a CSV or JSON file of them: moves probabilities from the card's own rates by Bayes'
+        rule (`decision.rates`). with_: files of own attributes (`lineament teach`) to answer beside the model's.
+        settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces,
+        max_pixels, small_faces) for every call.
     Raises: ModelFileError, UsageError, MissingExtraError.
     """
     from lineament.runtime.registry import load_network
@@ -69,7 +70,11 @@ def load(
     network = with_own(load_network(model, runtime, precision, workers, notify=notify), with_)
     chosen.visible(network.card.attributes)
     if rates is not None:
-        given = read_rates(rates, network.card.attributes) if isinstance(rates, (str, Path)) else check_rates(rates, network.card.attributes)
+        given = (
+            read_rates(rates, network.card.attributes)
+            if isinstance(rates, (str, Path))
+            else check_rates(rates, network.card.attributes)
+        )
         network.card = network.card.under_rates(given)
     return Model(network, detector or _bundled_detector(network, workers), chosen, workers)
 
@@ -87,7 +92,8 @@ def make_settings(base: Settings, changes: dict[str, Any]) -> Settings:
 
 
 def _bundled_detector(network: Network, threads: int) -> Detector:
-    """Return the bundled detector, by ONNX Runtime in fp32; beside an OpenVINO network in bf16 or int8, in bf16: twice as fast."""
+    """Return the bundled detector, by ONNX Runtime in fp32; beside an OpenVINO network in bf16 or int8, in bf16: twice
+    as fast."""
     if network.runtime != "openvino" or network.precision == "fp32":
         return RetinaFace(threads=1, at_once=threads)
     from lineament.runtime.openvino import OpenVinoSession
@@ -98,7 +104,8 @@ def _bundled_detector(network: Network, threads: int) -> Detector:
 
 
 def glancing(detector: Detector) -> Detector:
-    """Return a detector of the same network that looks once: no second looks, no turned photos. One that is not ours stays as it is."""
+    """Return a detector of the same network that looks once: no second looks, no turned photos. One that is not ours
+    stays as it is."""
     if not isinstance(detector, RetinaFace):
         return detector
     quick = copy(detector)
@@ -120,7 +127,8 @@ def searching(detector: Detector, small_faces: str) -> Detector:
 class Model:
     """A network, a detector and settings: photos in, reports out. Safe to use from many threads.
 
-    It goes to other processes by its recipe: `pickle`, `copy.deepcopy` and a spawn pool open the same file with the same settings there.
+    It goes to other processes by its recipe: `pickle`, `copy.deepcopy` and a spawn pool open the same file with the
+    same settings there.
     """
 
     network: Network
@@ -145,32 +153,44 @@ class Model:
         if settings.faces == "aligned":
             return Tools(whole_picture, self.network, self.card.decision, self.id)
         detector = searching(self.detector, settings.small_faces)
-        glance = None if settings.small_faces == "always" else _find(glancing(detector))  # the whole photo is searched in any case
+        glance = (
+            None if settings.small_faces == "always" else _find(glancing(detector))
+        )  # the whole photo is searched in any case
         return Tools(_find(detector), self.network, self.card.decision, self.id, glance)
 
     def identity(self, settings: Settings) -> dict[str, Any]:
         """Return all that an answer depends on beside the photo: what --resume must find unchanged."""
         decision = json.dumps(self.card.decision.to_dict(), sort_keys=True).encode()
         return {
-            "schema_version": SCHEMA_VERSION, "model": self.id, "runtime": self.network.runtime, "precision": self.network.precision,
-            "thresholds": sha256(decision).hexdigest()[:16], "detector": getattr(self.detector, "id", type(self.detector).__name__),
+            "schema_version": SCHEMA_VERSION, "model": self.id, "runtime": self.network.runtime,
+            "precision": self.network.precision,
+            "thresholds": sha256(decision).hexdigest()[:16],
+            "detector": getattr(self.detector, "id", type(self.detector).__name__),
             "rates": self.card.decision.rates_id,
-            "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)), "abstain": settings.abstain,
-            "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces, "max_pixels": settings.max_pixels,
+            "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)),
+            "abstain": settings.abstain,
+            "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces,
+            "max_pixels": settings.max_pixels,
             "small_faces": settings.small_faces,
             "draft": [reduced_jpeg.SIDE, reduced_jpeg.ENOUGH, reduced_jpeg.GLANCE],
         }  # fmt: skip
 
-    def analyze(self, source: Any, channels: Channels | None = None, source_name: str | None = None, **settings: Any) -> Report:
+    def analyze(
+        self, source: Any, channels: Channels | None = None, source_name: str | None = None, **settings: Any
+    ) -> Report:
         """Answer the attributes of every face of one photo.
 
-        Args: source: path, bytes, binary file object, PIL image, or array (H,W,3) uint8 with `channels` "RGB" or "BGR". source_name: what
+        Args: source: path, bytes, binary file object, PIL image, or array (H,W,3) uint8 with `channels` "RGB" or "BGR".
+        source_name: what
             the record shows as its source. settings: as in `load`, for this call.
-        Returns: a report; `.faces` is empty and `.status` "no_face" where there is none. `.draw()` and `.crops()` work on it.
+        Returns: a report; `.faces` is empty and `.status` "no_face" where there is none. `.draw()` and `.crops()` work
+        on it.
         Raises: ImageError subclasses where the photo gives no pixels; UsageError.
         """
         chosen = make_settings(self.settings, settings)
-        return analyze(source, self.tools(chosen), chosen, source_name=source_name or _name_of(source), channels=channels)
+        return analyze(
+            source, self.tools(chosen), chosen, source_name=source_name or _name_of(source), channels=channels
+        )
 
     def stream(
         self,
@@ -182,11 +202,12 @@ class Model:
         after: AfterReport | None = None,
         **settings: Any,
     ) -> Iterator[Report]:
-        """Yield one report per input, in order, in bounded memory; a photo that gives no pixels is a report with its error code.
+        """Yield one report per input, in order, in bounded memory; a photo that gives no pixels is a report with its
+        error code.
 
         Args: paths: files, folders, patterns, @LIST files, archives, as on the command line, a picture's bytes (whose
-            source is "<bytes>"), or an `inputs.item.Item`. workers: photos at once; None is the model's threads. find, decode, after: see
-            `runs.stream.report_of`; `after` sees each report with its pixels.
+            source is "<bytes>"), or an `inputs.item.Item`. workers: photos at once; None is the model's threads. find,
+            decode, after: see `runs.stream.report_of`; `after` sees each report with its pixels.
 
         Raises: UsageError for a single input outside a list, and for anything that is neither a path nor bytes.
         """
@@ -195,7 +216,11 @@ class Model:
         chosen = make_settings(self.settings, settings)
         tools = self.tools(chosen, find)
         todo: Iterable[Item] = _items(paths)
-        done = stream(todo, lambda item: report_of(item, tools, chosen, decode=decode, after=after), workers=workers or self.threads)
+        done = stream(
+            todo,
+            lambda item: report_of(item, tools, chosen, decode=decode, after=after),
+            workers=workers or self.threads,
+        )
         return (report for _, report in done)
 
 
@@ -215,7 +240,10 @@ def _items(paths: Iterable[str | os.PathLike[str] | bytes | Item]) -> Iterator[I
         elif isinstance(given, (str, os.PathLike)):
             yield from items((given,))
         else:
-            raise UsageError(f"stream() takes paths and encoded bytes, not {type(given).__name__}: give arrays and images to analyze().")
+            raise UsageError(
+                f"stream() takes paths and encoded bytes, not {type(given).__name__}: give arrays and images to "
+                "analyze()."
+            )
 
 
 def _name_of(source: Any) -> str:

@@ -1,7 +1,7 @@
 """Speed benchmark of every stage on this machine, on photos made from the bundled portrait: no data set is needed.
 
-photo -> decode, detect, align, attributes, whole (ms, one photo at a time) -> photos/s of a stream -> share of what its slowest stage allows
-crops -> every runtime and precision installed -> faces/s, one at a time and together
+photo -> decode, detect, align, attributes, whole (ms, one photo at a time) -> photos/s of a stream -> share of what its
+slowest stage allows crops -> every runtime and precision installed -> faces/s, one at a time and together
 one 12-megapixel photo -> the command line, cold -> seconds to the first answer, peak memory
 """
 
@@ -66,9 +66,12 @@ def bench(
 ) -> dict[str, Any]:
     """Measure one model.
 
-    Args: faces: mosaics of so many faces, stage by stage. scenes: photos measured stage by stage and as a stream. runtimes: also the network alone
-        in every runtime and precision installed. cold: also start the command line `cold_arguments` anew on a 12-megapixel photo.
-    Returns: {"environment", "runs", "stages": {faces: {stage: spread}}, "stream": {faces: rates}, "scenes": {name: row}, "attributes": [row],
+    Args: faces: mosaics of so many faces, stage by stage. scenes: photos measured stage by stage and as a stream.
+    runtimes: also the network alone
+        in every runtime and precision installed. cold: also start the command line `cold_arguments` anew on a
+        12-megapixel photo.
+    Returns: {"environment", "runs", "stages": {faces: {stage: spread}}, "stream": {faces: rates}, "scenes": {name:
+    row}, "attributes": [row],
         "cold_start"}; a spread is {median_ms, p10_ms, p90_ms}.
     """
     return {
@@ -95,7 +98,8 @@ def environment(model: Model) -> dict[str, Any]:
             continue
     network = model.network
     return {
-        "processor": processor_name(), "cpus": available_cpus(), "system": platform.platform(), "versions": versions, "model": model.id,
+        "processor": processor_name(), "cpus": available_cpus(), "system": platform.platform(), "versions": versions,
+        "model": model.id,
         "runtime": network.runtime, "precision": network.precision, "threads": model.threads,
     }  # fmt: skip
 
@@ -107,23 +111,32 @@ def photo_of(count: int) -> bytes:
 
 
 def scene_photo(scene: Scene) -> bytes:
-    """Return a scene as a JPEG: the portrait as large as fits into each cell of a grid, every second one mirrored, on plain grey."""
+    """Return a scene as a JPEG: the portrait as large as fits into each cell of a grid, every second one mirrored, on
+    plain grey."""
     columns = math.ceil(math.sqrt(scene.faces * scene.width / scene.height))
     rows = math.ceil(scene.faces / columns)
     cell_w, cell_h = scene.width // columns, scene.height // rows
     side = min(cell_w, cell_h)
-    face, canvas = portrait().resize((side, side), Image.Resampling.LANCZOS), Image.new("RGB", (scene.width, scene.height), _BACKGROUND)
+    face, canvas = (
+        portrait().resize((side, side), Image.Resampling.LANCZOS),
+        Image.new("RGB", (scene.width, scene.height), _BACKGROUND),
+    )
     for index in range(scene.faces):
         one = face.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if index % 2 else face
-        canvas.paste(one, (index % columns * cell_w + (cell_w - side) // 2, index // columns * cell_h + (cell_h - side) // 2))
+        canvas.paste(
+            one, (index % columns * cell_w + (cell_w - side) // 2, index // columns * cell_h + (cell_h - side) // 2)
+        )
     return _jpeg(canvas)
 
 
 def measure(model: Model, scene: Scene, runs: int) -> dict[str, Any]:
-    """Measure a scene stage by stage, then as a stream; say how much the stream reaches of what all threads would if only one stage ran.
+    """Measure a scene stage by stage, then as a stream; say how much the stream reaches of what all threads would if
+    only one stage ran.
 
-    Returns: what `stages` gives, and "stream", "slowest" (a stage's name), "slowest_alone" (photos/s of all threads at the slowest stage
-        only), "share_of_slowest" (the stream's part of that), "all_stages" (photos/s if the stages' sum were all there is) and its share.
+    Returns: what `stages` gives, and "stream", "slowest" (a stage's name), "slowest_alone" (photos/s of all threads at
+    the slowest stage
+        only), "share_of_slowest" (the stream's part of that), "all_stages" (photos/s if the stages' sum were all there
+        is) and its share.
     """
     photo = scene_photo(scene)
     row = stages(model, photo, runs)
@@ -167,7 +180,8 @@ def spread_ms(step: Callable[[], object], runs: int) -> dict[str, float]:
 
 
 def rate(model: Model, photo: bytes, photos: int, repeats: int = 3) -> dict[str, Any]:
-    """Measure photos per second of a stream over files, all threads at work: median, least and largest of `repeats` streams."""
+    """Measure photos per second of a stream over files, all threads at work: median, least and largest of `repeats`
+    streams."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number:04}.jpg" for number in range(photos)]
         for path in paths:
@@ -188,16 +202,24 @@ def rate(model: Model, photo: bytes, photos: int, repeats: int = 3) -> dict[str,
 
 
 def networks(model: Model, runs: int, batch: int = 64) -> Iterator[dict[str, Any]]:
-    """Measure the network alone in every runtime and precision that is there: one face at a time on one thread, and a batch on all threads.
+    """Measure the network alone in every runtime and precision that is there: one face at a time on one thread, and a
+    batch on all threads.
 
-    Yields: {"runtime", "precision", "single": spread, "single_faces_per_s", "batch", "batch_faces_per_s", "min", "max"}, or "absent": the reason.
+    Yields: {"runtime", "precision", "single": spread, "single_faces_per_s", "batch", "batch_faces_per_s", "min",
+    "max"}, or "absent": the reason.
     """
     from lineament.runtime.registry import load_network
 
     crops = _crops(batch)
     one = Crops(crops.pixels[:1], crops.crop_from_image[:1])
     name = getattr(model.network, "path", model.card.name)
-    for runtime, precision in (("onnx", "fp32"), ("onnx", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8")):
+    for runtime, precision in (
+        ("onnx", "fp32"),
+        ("onnx", "int8"),
+        ("openvino", "fp32"),
+        ("openvino", "bf16"),
+        ("openvino", "int8"),
+    ):
         row: dict[str, Any] = {"runtime": runtime, "precision": precision}
         try:
             single, many = (load_network(name, runtime, precision, threads) for threads in (1, model.threads))
@@ -229,19 +251,39 @@ def _stream_length(whole_ms: float, threads: int) -> int:
 
 
 def _cold_start(arguments: tuple[str, ...], runs: int = 3) -> dict[str, Any]:
-    """Start the command line on a 12-megapixel photo: seconds until it ends, and its peak memory (None where the system does not say)."""
+    """Start the command line on a 12-megapixel photo: seconds until it ends, and its peak memory (None where the system
+    does not say)."""
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.jpg"
         photo.write_bytes(_jpeg(portrait().resize(_BIG, Image.Resampling.BICUBIC)))
-        command = [sys.executable, "-c", CHILD, "analyze", str(photo), "--jsonl", str(Path(folder) / "out.jsonl"), *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            CHILD,
+            "analyze",
+            str(photo),
+            "--jsonl",
+            str(Path(folder) / "out.jsonl"),
+            *arguments,
+        ]
         seconds, peaks = [], []
         for _ in range(runs):
             start = perf_counter()
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=True,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            )
             seconds.append(perf_counter() - start)
             peaks.append(float(done.stderr.split()[-1]))
     peak = float(np.median(peaks))
-    return {"photo": list(_BIG), "median_s": round(float(np.median(seconds)), 2), "peak_mb": round(peak, 1) if peak else None}
+    return {
+        "photo": list(_BIG),
+        "median_s": round(float(np.median(seconds)), 2),
+        "peak_mb": round(peak, 1) if peak else None,
+    }
 
 
 CHILD = """
@@ -265,8 +307,8 @@ def peak():
         return 0.0
 print(peak(), file=sys.stderr)
 """
-"""The command line, then its peak memory in megabytes as the last word on stderr (0: the system does not say). On Linux not getrusage: there
-a child inherits the high-water mark of the process that started it."""
+"""The command line, then its peak memory in megabytes as the last word on stderr (0: the system does not say). On Linux
+not getrusage: there a child inherits the high-water mark of the process that started it."""
 
 
 def _jpeg(picture: Image.Image) -> bytes:

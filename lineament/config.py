@@ -1,6 +1,8 @@
-"""Run settings: frozen dataclasses <-> YAML. An unknown key is an error; `$NAME` and `${NAME}` in paths come from the environment.
+"""Run settings: frozen dataclasses <-> YAML. An unknown key is an error; `$NAME` and `${NAME}` in paths come from the
+environment.
 
-A config is a claim: its `claim` section says where the recipe comes from, the command, what it costs and which number to expect.
+A config is a claim: its `claim` section says where the recipe comes from, the command, what it costs and which number
+to expect.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _FAMILIES = ("cpu", "paper", "shipped")
 """Folders of `lineament/configs` that are no part of a config's name."""
 _UNSET = {
     "LINEAMENT_DATA": "It names the folder of the data sets; or say where the training images are with --data DIR.",
-    "LINEAMENT_MODELS": "It names the folders that hold model files (docs/models.md); or give the file: --set model.weights=FILE.",
+    "LINEAMENT_MODELS": (
+        "It names the folders that hold model files (docs/models.md); or give the file: --set model.weights=FILE."
+    ),
 }
 
 
@@ -45,7 +49,9 @@ class Checked:
                 words, fits = _BOUNDS[bound]
                 if not all(fits(part, limit) for part in (value if isinstance(value, tuple) else (value,))):
                     place = one.name if section == "train" else f"{section}.{one.name}"
-                    raise ConfigError(f"{place} must be {words} {', '.join(limit) if bound == 'among' else limit}, not {value!r}.")
+                    raise ConfigError(
+                        f"{place} must be {words} {', '.join(limit) if bound == 'among' else limit}, not {value!r}."
+                    )
 
 
 _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
@@ -59,7 +65,8 @@ _BOUNDS: Mapping[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 @dataclass(frozen=True)
 class Claim:
-    """What this config promises: `source` of the recipe, `command`, `cost`, `expected` result (or "not run here"), the paper's own number.
+    """What this config promises: `source` of the recipe, `command`, `cost`, `expected` result (or "not run here"), the
+    paper's own number.
 
     `data`, `licence` and `intended_use` go into the model card word for word.
     """
@@ -76,10 +83,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class ModelConfig(Checked):
-    """The network. name: baseline, mgmtn, far-amtn, dmm-cnn, or `module.path:Class`; options: its switches, passed by keyword.
+    """The network. name: baseline, mgmtn, far-amtn, dmm-cnn, or `module.path:Class`; options: its switches, passed by
+    keyword.
 
-    weights: the trunk's pretrained file, or `imagenet` for timm's own; start: trained weights (shipped name, run folder or
-    file) whose matching tensors it begins with.
+    weights: the trunk's pretrained file, or `imagenet` for timm's own; start: trained weights (shipped name, run folder
+    or file) whose matching tensors it begins with.
     """
 
     name: str = "baseline"
@@ -93,13 +101,15 @@ class ModelConfig(Checked):
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """Training data. layout: parquet, official, lfwa, table or synthetic; images: the folder a table's files are relative to.
+    """Training data. layout: parquet, official, lfwa, table or synthetic; images: the folder a table's files are
+    relative to.
 
-    align: stored (the image is the crop) or detect (the largest face is found and aligned); exclude: a CSV or list whose first column names
-    files to leave out; people: `all`, `training` (without those that data/reserved.py keeps from every training) or `reserved` (those alone);
+    align: stored (the image is the crop) or detect (the largest face is found and aligned); exclude: a CSV or list
+    whose first column names files to leave out; people: `all`, `training` (without those that data/reserved.py keeps
+    from every training) or `reserved` (those alone);
     limit: first rows only; holdout: rows set aside by identity to watch the training (never the validation split);
-    balance: how often images of rare classes are seen, 0 as they come to 1 in proportion to rarity; cache: the folder of decoded crops, or
-    null to decode at every step, row group by row group, for sets larger than disk or memory."""
+    balance: how often images of rare classes are seen, 0 as they come to 1 in proportion to rarity; cache: the folder
+    of decoded crops, or null to decode at every step, row group by row group, for sets larger than disk or memory."""
 
     layout: str = "parquet"
     path: str = "$LINEAMENT_DATA/celeba/train-parquet"
@@ -121,10 +131,12 @@ class DataConfig(Checked):
 class AugmentConfig(Checked):
     """What is done to each image of a batch, anew at every step; what moves takes regions and landmarks along.
 
-    crop (h, w) at a random place of the input, None for none; flip: mirror half of the images. The face itself moves within that window: turn: up to
-    so many degrees either way; scale: its size times 1 / (1 + this) to 1 + this; shift: by up to this share of the input's sides.
+    crop (h, w) at a random place of the input, None for none; flip: mirror half of the images. The face itself moves
+    within that window: turn: up to so many degrees either way; scale: its size times 1 / (1 + this) to 1 + this; shift:
+    by up to this share of the input's sides.
     brightness, contrast: factor 1 +- this; erase: share of images with a grey patch.
-    Ordinary photos (data/degrade.py), each a share of the images: cut: a side cut off by the photo's frame; resolution: seen through fewer pixels;
+    Ordinary photos (data/degrade.py), each a share of the images: cut: a side cut off by the photo's frame; resolution:
+    seen through fewer pixels;
     jpeg: compressed.
     """
 
@@ -143,14 +155,17 @@ class AugmentConfig(Checked):
 
 @dataclass(frozen=True)
 class LossConfig(Checked):
-    """name: bce, weighted_bce, focal, logit_adjusted or squared_error; options by keyword; landmark: weight of the landmark term.
+    """name: bce, weighted_bce, focal, logit_adjusted or squared_error; options by keyword; landmark: weight of the
+    landmark term.
 
-    landmark_form: `squared` error in 0..1 of the crop, or `nme`, the distance over the eye distance (objectives/landmarks.py).
-    identity: weight of the identity-centred term (objectives/identity.py). thresholds: `half`, or `adaptive`, moved at every look at the
-    held-out slice and written into the card.
+    landmark_form: `squared` error in 0..1 of the crop, or `nme`, the distance over the eye distance
+    (objectives/landmarks.py).
+    identity: weight of the identity-centred term (objectives/identity.py). thresholds: `half`, or `adaptive`, moved at
+    every look at the held-out slice and written into the card.
 
-    distill: d in targets (1 - d) * label + d * teacher; teacher: an array of probabilities, made by prepare.teachers ({fingerprint} is the
-    data's); teacher_fills_unknown: where a label is unknown the teacher's probability is the target, else it stays unknown.
+    distill: d in targets (1 - d) * label + d * teacher; teacher: an array of probabilities, made by prepare.teachers
+    ({fingerprint} is the data's); teacher_fills_unknown: where a label is unknown the teacher's probability is the
+    target, else it stays unknown.
     """
 
     name: str = "bce"
@@ -166,7 +181,8 @@ class LossConfig(Checked):
 
 @dataclass(frozen=True)
 class WeightingConfig(Checked):
-    """name: uniform, dmm, dws, validation_trend or uncertainty; options by keyword; windows: how often in an epoch it learns."""
+    """name: uniform, dmm, dws, validation_trend or uncertainty; options by keyword; windows: how often in an epoch it
+    learns."""
 
     name: str = "uniform"
     windows: int = bounded(1, least=1)
@@ -175,9 +191,10 @@ class WeightingConfig(Checked):
 
 @dataclass(frozen=True)
 class OptimiserConfig(Checked):
-    """AdamW or SGD, linear warm-up, cosine to zero; `ema` is the decay of the averaged weights (0: none); precision fp32, bf16 or fp16
-    (with a gradient scaler). tf32: on cards, fp32 products in TF32. accumulate: parts of a batch that pass one after the other. read_every: steps
-    between looks at the loss; each look waits for the device. prefetch: batches read ahead by a thread.
+    """AdamW or SGD, linear warm-up, cosine to zero; `ema` is the decay of the averaged weights (0: none); precision
+    fp32, bf16 or fp16 (with a gradient scaler). tf32: on cards, fp32 products in TF32. accumulate: parts of a batch
+    that pass one after the other. read_every: steps between looks at the loss; each look waits for the device.
+    prefetch: batches read ahead by a thread.
 
     tensorboard: write the log's numbers there too; log.csv is the truth.
     """
@@ -205,11 +222,12 @@ class OptimiserConfig(Checked):
 
 @dataclass(frozen=True)
 class PrepareConfig(Checked):
-    """How what a run reads beside its images is made where it is not there yet (training/prepare): the files named by data.regions,
-    data.landmarks, loss.teacher and model.options.region_weights.
+    """How what a run reads beside its images is made where it is not there yet (training/prepare): the files named by
+    data.regions, data.landmarks, loss.teacher and model.options.region_weights.
 
-    masks: what data.regions gets: `learned` by the region network, `keypoints` drawn from each face's own points, or `mean-of-learned`, one mean
-    for all. regions: the config that trains the region network. teachers: names, runs or files whose answers are loss.teacher's, mean over views.
+    masks: what data.regions gets: `learned` by the region network, `keypoints` drawn from each face's own points, or
+    `mean-of-learned`, one mean for all. regions: the config that trains the region network. teachers: names, runs or
+    files whose answers are loss.teacher's, mean over views.
     """
 
     masks: str = bounded("learned", among=("learned", "keypoints", "mean-of-learned"))
@@ -239,7 +257,9 @@ class TrainConfig(Checked):
         if self.optimiser.patience is not None and not self.data.holdout:
             raise ConfigError("optimiser.patience watches the held-out slice of train: set data.holdout above 0.")
         if self.loss.thresholds == "adaptive" and not self.data.holdout:
-            raise ConfigError("loss.thresholds: adaptive learns from the held-out slice of train: set data.holdout above 0.")
+            raise ConfigError(
+                "loss.thresholds: adaptive learns from the held-out slice of train: set data.holdout above 0."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists and dictionaries, as YAML and JSON hold them."""
@@ -255,7 +275,9 @@ def expand(path: str) -> Path:
     named = sorted({first or second for first, second in _VARIABLE.findall(path)})
     for name in named:
         if name not in os.environ:
-            raise ConfigError(f"The environment variable {name} in path {path!r} is not set. {_UNSET.get(name, '')}".rstrip())
+            raise ConfigError(
+                f"The environment variable {name} in path {path!r} is not set. {_UNSET.get(name, '')}".rstrip()
+            )
     several = [[(name, part) for part in os.environ[name].split(os.pathsep)] for name in named]
     found = []
     for values in itertools.product(*several):
@@ -275,7 +297,8 @@ def configs_folder() -> Path:
 
 
 def list_configs() -> dict[str, Path]:
-    """Return the configs of the package, name -> file: the path below its family, dashes for underscores, as in `ablations/mgmtn-mask-none`."""
+    """Return the configs of the package, name -> file: the path below its family, dashes for underscores, as in
+    `ablations/mgmtn-mask-none`."""
     root, found = configs_folder(), {}
     for file in sorted(root.rglob("*.yaml")):
         parts = [part.replace("_", "-") for part in file.relative_to(root).with_suffix("").parts]
@@ -284,7 +307,8 @@ def list_configs() -> dict[str, Path]:
 
 
 def find_config(given: str | os.PathLike[str]) -> Path:
-    """Return the file that a path or the name of a packaged config means. Raises: ConfigError naming what comes near."""
+    """Return the file that a path or the name of a packaged config means. Raises: ConfigError naming what comes
+    near."""
     path, text = Path(given), os.fspath(given)
     if path.is_file():
         return path
@@ -293,11 +317,14 @@ def find_config(given: str | os.PathLike[str]) -> Path:
         return known[text]
     near = difflib.get_close_matches(text, known, 3, 0.5)
     said = f" Nearest names: {', '.join(near)}." if near else ""
-    raise ConfigError(f"No config at {path}, and none in the package is called so.{said} `lineament configs` lists the names.")
+    raise ConfigError(
+        f"No config at {path}, and none in the package is called so.{said} `lineament configs` lists the names."
+    )
 
 
 def with_data(config: TrainConfig, folder: str | os.PathLike[str]) -> TrainConfig:
-    """Return the config on the images in `folder`: the official release, a hub's Parquet shards, LFWA or a table, told apart by what lies there.
+    """Return the config on the images in `folder`: the official release, a hub's Parquet shards, LFWA or a table, told
+    apart by what lies there.
 
     Raises: ConfigError if nothing is at `folder`.
     """
@@ -315,7 +342,9 @@ def with_data(config: TrainConfig, folder: str | os.PathLike[str]) -> TrainConfi
         layout, split = "official", "train" if data.split == "all" else data.split
     else:
         layout, split = data.layout, data.split
-    changed = dataclasses.replace(data, layout=layout, path=str(where), split=split, images=data.images if layout == data.layout else None)
+    changed = dataclasses.replace(
+        data, layout=layout, path=str(where), split=split, images=data.images if layout == data.layout else None
+    )
     return dataclasses.replace(config, data=changed)
 
 
@@ -359,12 +388,14 @@ def settings_from_dict(kind: type[Settings], record: Mapping[str, Any]) -> Setti
 
 
 def load_config(path: str | os.PathLike[str]) -> TrainConfig:
-    """Read a YAML training config, by path or by the name of a packaged one. Raises: ConfigError; MissingExtraError without PyYAML."""
+    """Read a YAML training config, by path or by the name of a packaged one. Raises: ConfigError; MissingExtraError
+    without PyYAML."""
     return load_settings(TrainConfig, path)
 
 
 def load_settings(kind: type[Settings], path: str | os.PathLike[str]) -> Settings:
-    """Read a YAML file, or a packaged config by its name, into any settings dataclass. Raises: ConfigError; MissingExtraError without PyYAML."""
+    """Read a YAML file, or a packaged config by its name, into any settings dataclass. Raises: ConfigError;
+    MissingExtraError without PyYAML."""
     return settings_from_dict(kind, read_mapping(path))
 
 
@@ -401,7 +432,11 @@ def _build(kind: Any, record: Any, where: str) -> Any:
     unknown = sorted(set(record) - set(hints))
     if unknown:
         raise ConfigError(f"Unknown key {where}{unknown[0]}. Known keys here: {', '.join(hints)}.")
-    required = {f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    required = {
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
     if required - set(record):
         raise ConfigError(f"Missing key {where}{sorted(required - set(record))[0]}.")
     return kind(**{key: _convert(hints[key], value, f"{where}{key}") for key, value in record.items()})
@@ -418,7 +453,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert(inner[0], value, where)
     if origin is tuple:
         if not isinstance(value, list | tuple) or (args[-1] is not Ellipsis and len(value) != len(args)):
-            raise ConfigError(f"{where}: expected a list{'' if args[-1] is Ellipsis else f' of {len(args)}'}, got {value!r}.")
+            raise ConfigError(
+                f"{where}: expected a list{'' if args[-1] is Ellipsis else f' of {len(args)}'}, got {value!r}."
+            )
         return tuple(_convert(args[0], item, where) for item in value)
     if origin is not None:
         if not isinstance(value, Mapping):

@@ -59,12 +59,14 @@ def examine(model: str = "default") -> Iterator[Check]:
 
 
 def make_golden(model: Model) -> dict[str, Any]:
-    """Return what `doctor` compares with later: the record of the bundled portrait, every attribute, and the versions that made it."""
+    """Return what `doctor` compares with later: the record of the bundled portrait, every attribute, and the versions
+    that made it."""
     from lineament.demo import PORTRAIT
 
     report = model.analyze(PORTRAIT, source_name="astronaut.jpg", profile="all")
     return {
-        "made_with": {package: version(package) for package in ("numpy", "pillow", "onnxruntime")} | {"machine": platform.machine()},
+        "made_with": {package: version(package) for package in ("numpy", "pillow", "onnxruntime")}
+        | {"machine": platform.machine()},
         "tolerance": {"prob": PROB_TOLERANCE, "pixels": PIXEL_TOLERANCE},
         "record": report.to_dict(),
     }
@@ -73,17 +75,22 @@ def make_golden(model: Model) -> dict[str, Any]:
 def compare_golden(model: Model, golden: Mapping[str, Any]) -> Check:
     """Compare this installation's answer on the portrait with the golden one, within the tolerances stored with it.
 
-    Convention: processors and library versions round differently; 0.02 in probability and one pixel are far above that and far below any
-    damage to weights, alignment or channel order.
+    Convention: processors and library versions round differently; 0.02 in probability and one pixel are far above that
+    and far below any damage to weights, alignment or channel order.
     """
     want, have = golden["record"], make_golden(model)["record"]
     if want["model"] != have["model"]:
-        return Check("self-test", False, f"golden values are of {want['model']}, the model is {have['model']}. Run `make refit`.")
+        return Check(
+            "self-test", False, f"golden values are of {want['model']}, the model is {have['model']}. Run `make refit`."
+        )
     if len(want["faces"]) != len(have["faces"]):
         return Check("self-test", False, f"{len(have['faces'])} faces found, {len(want['faces'])} expected")
     prob, pixels = differences(want, have)
     limit = golden["tolerance"]
-    detail = f"largest difference to golden answers: {prob:.4f} in probability, {pixels:.2f} pixels (allowed {limit['prob']}, {limit['pixels']})"
+    detail = (
+        f"largest difference to golden answers: {prob:.4f} in probability, {pixels:.2f} pixels (allowed "
+        f"{limit['prob']}, {limit['pixels']})"
+    )
     return Check("self-test", prob <= limit["prob"] and pixels <= limit["pixels"], detail)
 
 
@@ -91,7 +98,9 @@ def differences(want: Mapping[str, Any], have: Mapping[str, Any]) -> tuple[float
     """Return the largest difference of two records with equally many faces: in probability, in pixels."""
     prob = pixels = 0.0
     for a, b in zip(want["faces"], have["faces"], strict=True):
-        prob = max([prob, *(abs(answer["prob"] - b["attributes"][name]["prob"]) for name, answer in a["attributes"].items())])
+        prob = max(
+            [prob, *(abs(answer["prob"] - b["attributes"][name]["prob"]) for name, answer in a["attributes"].items())]
+        )
         numbers = zip(_coordinates(a), _coordinates(b), strict=True)
         pixels = max([pixels, *(abs(x - y) for x, y in numbers)])
     return prob, pixels
@@ -114,7 +123,11 @@ def _package(package: str, *, required: bool, extra: str = "") -> Check:
 def _cpus() -> Check:
     from lineament.runtime.threads import available_cpus, int8_is_exact, processor_name
 
-    return Check("processor", True, f"{processor_name()}, {available_cpus()} CPUs usable, int8 {'exact' if int8_is_exact() else 'refused'}")
+    return Check(
+        "processor",
+        True,
+        f"{processor_name()}, {available_cpus()} CPUs usable, int8 {'exact' if int8_is_exact() else 'refused'}",
+    )
 
 
 def _providers() -> Check:
@@ -139,10 +152,18 @@ def _weights() -> Iterator[Check]:
         stated = _stated_hash(beside)
         actual = sha256_of(entry.path)
         if stated is not None and stated != actual:
-            yield Check(f"weights {entry.name}", False, f"SHA-256 is {actual}, {beside.name} says {stated}. Fetch the file again.")
+            yield Check(
+                f"weights {entry.name}",
+                False,
+                f"SHA-256 is {actual}, {beside.name} says {stated}. Fetch the file again.",
+            )
         else:
             agreed = "as its card file says" if stated else "no hash stored beside it"
-            yield Check(f"weights {entry.name}", True, f"{card.name}@{actual[:8]}, {entry.precision}, SHA-256 {actual} ({agreed})")
+            yield Check(
+                f"weights {entry.name}",
+                True,
+                f"{card.name}@{actual[:8]}, {entry.precision}, SHA-256 {actual} ({agreed})",
+            )
 
 
 def _stated_hash(card_file: Path) -> str | None:
@@ -169,5 +190,7 @@ def _self_test(model: str) -> Iterator[Check]:
         return
     record = make_golden(loaded)["record"]
     yield Check(
-        "self-test", len(record["faces"]) == 1, f"{len(record['faces'])} face found on the portrait; no golden answers are stored to compare with"
+        "self-test",
+        len(record["faces"]) == 1,
+        f"{len(record['faces'])} face found on the portrait; no golden answers are stored to compare with",
     )

@@ -1,6 +1,7 @@
 """Every error Lineament raises on purpose: one tree, each message names the fix.
 
-`ImageError` subclasses carry the record `code` of `docs/reference/interface.md`; a run over many photos turns them into records and goes on.
+`ImageError` subclasses carry the record `code` of `docs/reference/interface.md`; a run over many photos turns them into
+records and goes on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class MissingExtraError(LineamentError, ImportError):
     code = "missing_extra"
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"This needs {package}, which is not installed. Install it with: pip install 'lineament[{extra}]'")
+        super().__init__(
+            f"This needs {package}, which is not installed. Install it with: pip install 'lineament[{extra}]'"
+        )
         self.package, self.extra = package, extra
 
 
@@ -131,7 +134,8 @@ class TooManyFacesError(ImageError):
 
 
 def image_error(code: str, message: str) -> ImageError:
-    """Return the error of a record's code, as another process told it; one that is not known here is an UnreadableError."""
+    """Return the error of a record's code, as another process told it; one that is not known here is an
+    UnreadableError."""
     for kind in globals().values():
         if isinstance(kind, type) and issubclass(kind, ImageError) and kind is not ImageError and kind.code == code:
             return kind(message)

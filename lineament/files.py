@@ -16,11 +16,13 @@ from pathlib import Path
 
 @contextmanager
 def replacing(target: str | os.PathLike[str], *, unique: bool = False) -> Iterator[Path]:
-    """Give a path beside `target` to write to; what was written takes `target`'s place at once when the block ends, and goes when it fails.
+    """Give a path beside `target` to write to; what was written takes `target`'s place at once when the block ends, and
+    goes when it fails.
 
     Killed at any moment, `target` is the old file or the new one. What must outlast a power cut is synced by the block.
 
-    Args: unique: the path beside it is hidden and this thread's own, for targets that several processes or threads may write.
+    Args: unique: the path beside it is hidden and this thread's own, for targets that several processes or threads may
+    write.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -30,7 +32,9 @@ def replacing(target: str | os.PathLike[str], *, unique: bool = False) -> Iterat
     [('a.txt', 'new')]
     """
     place = Path(target)
-    partial = place.with_name(f".{place.name}.{os.getpid()}.{threading.get_ident()}.part" if unique else f"{place.name}.part")
+    partial = place.with_name(
+        f".{place.name}.{os.getpid()}.{threading.get_ident()}.part" if unique else f"{place.name}.part"
+    )
     try:
         yield partial
         partial.replace(place)

@@ -1,8 +1,9 @@
 """Face alignment: five keypoints, similarity transforms, warping; the only file that knows where a pixel's centre is.
 
-Convention: continuous pixels. The top-left corner of the top-left pixel is (0, 0), its centre (0.5, 0.5); x right, y down. A picture of
-width W spans [0, W], so a mirror is x -> W - x and a resize by s is x -> s x, exactly. Left and right are the subject's. Matrices are named
-dst_from_src: `crop_from_image @ (x, y, 1)` is the crop point of an image point.
+Convention: continuous pixels. The top-left corner of the top-left pixel is (0, 0), its centre (0.5, 0.5); x right, y
+down. A picture of width W spans [0, W], so a mirror is x -> W - x and a resize by s is x -> s x, exactly. Left and
+right are the subject's. Matrices are named dst_from_src: `crop_from_image @ (x, y, 1)` is the crop point of an image
+point.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ Real = npt.NDArray[np.floating[Any]]
 CROP_SIZE: tuple[int, int] = (218, 178)
 """(height, width) of CelebA's aligned images: the one crop format of this package."""
 
-TEMPLATE: Float32 = np.array([[69.765, 111.530], [108.165, 111.584], [88.644, 135.869], [72.784, 152.783], [105.537, 152.707]], np.float32)
-"""CelebA's aligned layout: right eye, left eye, nose, right and left mouth corner (the subject's), in pixels of the 178x218 crop.
+TEMPLATE: Float32 = np.array(
+    [[69.765, 111.530], [108.165, 111.584], [88.644, 135.869], [72.784, 152.783], [105.537, 152.707]], np.float32
+)
+"""CelebA's aligned layout: right eye, left eye, nose, right and left mouth corner (the subject's), in pixels of the
+178x218 crop.
 
-Measured with `detection.retinaface.RetinaFace` on all 5,185 validation images of the official release (no face in 0 of them): the median of each
-coordinate. Half the 16-84 % range, x then y: eyes 1.8, 1.3; nose 5.7, 3.9; mouth corners 3.2, 1.7 pixels. A face's five points lie 3.1
-pixels from the layout in the median, 6.2 at 95 %: heads turn, and CelebA was aligned to points clicked by people.
+Measured with `detection.retinaface.RetinaFace` on all 5,185 validation images of the official release (no face in 0 of
+them): the median of each coordinate. Half the 16-84 % range, x then y: eyes 1.8, 1.3; nose 5.7, 3.9; mouth corners 3.2,
+1.7 pixels. A face's five points lie 3.1 pixels from the layout in the median, 6.2 at 95 %: heads turn, and CelebA was
+aligned to points clicked by people.
 `scripts/measure_template.py` measures it again and compares.
 """
 
@@ -39,12 +44,14 @@ _LAYOUT_IN_BOX = np.array([[0.275, 0.396], [0.735, 0.398], [0.500, 0.603], [0.30
 
 
 def umeyama(src: Real, dst: Real) -> npt.NDArray[np.float64]:
-    """Return the least-squares similarity (rotation, one scale, shift; never a reflection) that takes `src` points to `dst`.
+    """Return the least-squares similarity (rotation, one scale, shift; never a reflection) that takes `src` points to
+    `dst`.
 
     Args: src (...,P,2); dst (...,P,2), broadcast against src; P >= 2.
     Returns: dst_from_src (...,2,3) float64.
     Raises: UsageError if a point set is not finite or all its points coincide.
-    Source: Umeyama, PAMI 1991. In the plane a similarity is a complex factor, so his SVD reduces to one complex quotient.
+    Source: Umeyama, PAMI 1991. In the plane a similarity is a complex factor, so his SVD reduces to one complex
+    quotient.
 
     >>> umeyama(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[5.0, 5.0], [5.0, 7.0]])).tolist()
     [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
@@ -54,7 +61,9 @@ def umeyama(src: Real, dst: Real) -> npt.NDArray[np.float64]:
     z, w = ((points - centre) @ np.array([1.0, 1j]) for points, centre in ((src, centre_src), (dst, centre_dst)))
     spread = (np.abs(z) ** 2).sum(-1)
     if not (np.isfinite(spread) & (spread > 1e-12)).all():
-        raise UsageError("Keypoints must be finite and must not all coincide: no similarity takes them to the template.")
+        raise UsageError(
+            "Keypoints must be finite and must not all coincide: no similarity takes them to the template."
+        )
     factor = (z.conj() * w).sum(-1) / spread
     linear = np.stack([np.stack([factor.real, -factor.imag], -1), np.stack([factor.imag, factor.real], -1)], -2)
     shift = centre_dst[..., 0, :, None] - linear @ centre_src[..., 0, :, None]
@@ -78,12 +87,15 @@ def transform_points(matrix: Real, points: Real) -> npt.NDArray[np.float64]:
     [[4.0, 2.0]]
     """
     matrix = np.asarray(matrix, np.float64)
-    moved: npt.NDArray[np.float64] = np.asarray(points, np.float64) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+    moved: npt.NDArray[np.float64] = (
+        np.asarray(points, np.float64) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+    )
     return moved
 
 
 def mirror_points(points: Real, width: float) -> Real:
-    """Return five-point sets (...,5,2) of the mirrored picture: x -> width - x, and left and right change places. Twice is the identity."""
+    """Return five-point sets (...,5,2) of the mirrored picture: x -> width - x, and left and right change places. Twice
+    is the identity."""
     mirrored = np.array(points)[..., _MIRROR_ORDER, :]
     mirrored[..., 0] = width - mirrored[..., 0]
     return mirrored
@@ -93,7 +105,8 @@ def keypoints_from_boxes(boxes_xyxy: Real) -> Float32:
     """Return the five points (N,5,2) an average face has in its box (N,4): for boxes that come without points.
 
     Convention: boxes as our detector draws them (forehead to chin, without hair and ears), upright faces. Measured: see
-    `scripts/measure_template.py`. Points found by a detector are always better; a box cannot tell a turned or tilted head.
+    `scripts/measure_template.py`. Points found by a detector are always better; a box cannot tell a turned or tilted
+    head.
     """
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 1, 4)
     return (boxes[..., :2] + _LAYOUT_IN_BOX * (boxes[..., 2:] - boxes[..., :2])).astype(np.float32)
@@ -102,11 +115,14 @@ def keypoints_from_boxes(boxes_xyxy: Real) -> Float32:
 def align(pixels: UInt8, keypoints: Real, shrink: int = 1) -> Crops:
     """Cut the faces out of a photo in CelebA's aligned layout.
 
-    Args: pixels (H,W,3) uint8 RGB; keypoints (N,5,2) in pixels of the photo, N may be 0; shrink: how many times smaller than the photo
+    Args: pixels (H,W,3) uint8 RGB; keypoints (N,5,2) in pixels of the photo, N may be 0; shrink: how many times smaller
+    than the photo
         `pixels` were decoded, in each direction.
     Returns: Crops, pixels (N,3,218,178), in the order of `keypoints`.
-    Raises: UsageError for other shapes, or points that are not finite, coincide, or put the crop wholly outside the photo.
-    Source: CelebA (Liu et al., ICCV 2015) aligned its images by a similarity onto five mean points; TEMPLATE says how they were measured.
+    Raises: UsageError for other shapes, or points that are not finite, coincide, or put the crop wholly outside the
+    photo.
+    Source: CelebA (Liu et al., ICCV 2015) aligned its images by a similarity onto five mean points; TEMPLATE says how
+    they were measured.
     """
     points = np.asarray(keypoints, np.float64)
     if points.ndim != 3 or points.shape[1:] != (5, 2):
@@ -121,11 +137,13 @@ def align(pixels: UInt8, keypoints: Real, shrink: int = 1) -> Crops:
 def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE, *, decoded: int = 1) -> UInt8:
     """Resample the part of a photo that a crop shows.
 
-    Convention: bilinear, as CelebA's own images were made (registered against 18 of them, bilinear leaves less difference than bicubic).
-    Where a crop shrinks the photo more than 1.5 times, the photo is first brought to 1.5 times the crop's scale with a Lanczos filter: no
-    moiré, and about as sharp as CelebA's images. Outside the photo its edge pixels are repeated, as CelebA's images do. Cost follows the
-    part shown, not the photo.
-    Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w); decoded: `pixels` are the photo at 1/decoded. Then
+    Convention: bilinear, as CelebA's own images were made (registered against 18 of them, bilinear leaves less
+    difference than bicubic).
+    Where a crop shrinks the photo more than 1.5 times, the photo is first brought to 1.5 times the crop's scale with a
+    Lanczos filter: no moiré, and about as sharp as CelebA's images. Outside the photo its edge pixels are repeated, as
+    CelebA's images do. Cost follows the part shown, not the photo.
+    Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w); decoded: `pixels` are the
+    photo at 1/decoded. Then
         the same grid is laid over the same part of the photo, so that only the decoder's own shrinking can show.
     Returns: (h,w,3) uint8.
     Raises: UsageError for other pixels, or a crop that shows no part of the photo.
@@ -153,14 +171,17 @@ def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE
 def _sample(part: UInt8, part_from_crop: Real, size: tuple[int, int]) -> UInt8:
     """Return part (H,W,3) read at every pixel centre of a crop (h, w), rounded to nearest.
 
-    Pillow reads its matrix as source-from-output and puts pixel centres at +0.5: our convention. On 8-bit pictures its transform truncates
-    instead of rounding (half a grey level darker, measured with Pillow 12.3), so each channel goes through it as float.
+    Pillow reads its matrix as source-from-output and puts pixel centres at +0.5: our convention. On 8-bit pictures its
+    transform truncates instead of rounding (half a grey level darker, measured with Pillow 12.3), so each channel goes
+    through it as float.
     """
     matrix = tuple(part_from_crop.ravel().tolist())
     out = np.empty((*size, 3), np.uint8)
     for channel in range(3):
         plane = Image.fromarray(part[..., channel].astype(np.float32))
-        values = np.asarray(plane.transform((size[1], size[0]), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR))
+        values = np.asarray(
+            plane.transform((size[1], size[0]), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+        )
         out[..., channel] = np.clip(np.rint(values), 0, 255)
     return out
 
@@ -172,6 +193,9 @@ def _region(
     corners = transform_points(image_from_crop, np.array([[0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]]))
     limit = np.array([photo[1], photo[0]])
     if (corners.max(0) <= 0).any() or (corners.min(0) >= limit).any():
-        raise UsageError(f"The face lies outside the photo of {photo[1]}x{photo[0]} pixels: check that the points belong to this photo.")
+        raise UsageError(
+            f"The face lies outside the photo of {photo[1]}x{photo[0]} pixels: check that the points belong to this "
+            "photo."
+        )
     whole = np.concatenate([np.floor(corners.min(0) - margin), np.ceil(corners.max(0) + margin)]).astype(np.int64)
     return whole, np.clip(whole, 0, np.tile(limit, 2))

@@ -1,8 +1,10 @@
-"""Interoperability: answers in the types of other libraries, supervision's Detections and KeyPoints, FiftyOne's Sample and Detections.
+"""Interoperability: answers in the types of other libraries, supervision's Detections and KeyPoints, FiftyOne's Sample
+and Detections.
 
     Report, or a record read back from JSONL -> the other library's own objects
 
-Neither library is needed for anything else here; each is imported when its function is called. What a profile leaves out is left out here too.
+Neither library is needed for anything else here; each is imported when its function is called. What a profile leaves
+out is left out here too.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ QUALITY = ("eye_distance", "sharpness", "yaw", "pitch", "roll")
 def to_supervision(report: Report | Mapping[str, Any]) -> supervision.Detections:
     """Return the faces as supervision's Detections, one row per face, largest first.
 
-    Convention: boxes in pixels of the upright photo; `confidence` is the detector's probability, NaN where none ran. `data` holds, per face,
-    `class_name` "face", NAME (probability) and NAME_label of every attribute, and the numbers of `quality`.
+    Convention: boxes in pixels of the upright photo; `confidence` is the detector's probability, NaN where none ran.
+    `data` holds, per face, `class_name` "face", NAME (probability) and NAME_label of every attribute, and the numbers
+    of `quality`.
     Args: report: from `Model.analyze` or `stream`, or its record (`to_dict()`, a line of JSONL).
     Raises: UsageError for a record that gave an error; MissingExtraError.
     """
@@ -63,11 +66,15 @@ def keypoints_to_supervision(report: Report | Mapping[str, Any]) -> supervision.
 
 
 def to_fiftyone(report: Report | Mapping[str, Any], filepath: str | None = None) -> fiftyone.Sample:
-    """Return a FiftyOne Sample of the photo: `faces` (Detections) and `keypoints` (Keypoints), both in fractions of the photo.
+    """Return a FiftyOne Sample of the photo: `faces` (Detections) and `keypoints` (Keypoints), both in fractions of the
+    photo.
 
-    Convention: each Detection is labelled "face" and carries NAME (probability), NAME_label and the numbers of `quality` as attributes;
-    `status`, `model` and `profile` stand on the sample. A photo without answers gives a sample without faces, its error in `status`.
-    FiftyOne takes boxes as [x, y, width, height]. Ours are of the upright photo: check a photo that EXIF turns in your viewer.
+    Convention: each Detection is labelled "face" and carries NAME (probability), NAME_label and the numbers of
+    `quality` as attributes;
+    `status`, `model` and `profile` stand on the sample. A photo without answers gives a sample without faces, its error
+    in `status`.
+    FiftyOne takes boxes as [x, y, width, height]. Ours are of the upright photo: check a photo that EXIF turns in your
+    viewer.
     Args: report: as in `to_supervision`. filepath: of the photo; the report's source by default.
     Raises: MissingExtraError.
     """
@@ -85,7 +92,9 @@ def to_fiftyone(report: Report | Mapping[str, Any], filepath: str | None = None)
         x1, y1, x2, y2 = face["box_xyxy"]
         box = [x1 / size[0], y1 / size[1], (x2 - x1) / size[0], (y2 - y1) / size[1]]
         boxes.append(fiftyone.Detection(label="face", bounding_box=box, confidence=face["detection_prob"], **fields))
-        points.append(fiftyone.Keypoint(label="face", points=[(x / size[0], y / size[1]) for x, y in face["keypoints"]]))
+        points.append(
+            fiftyone.Keypoint(label="face", points=[(x / size[0], y / size[1]) for x, y in face["keypoints"]])
+        )
     about = {name: record[name] for name in ("status", "model", "profile")}
     faces = {"faces": fiftyone.Detections(detections=boxes), "keypoints": fiftyone.Keypoints(keypoints=points)}
     return fiftyone.Sample(filepath=filepath or record["source"], **about, **faces)
@@ -103,4 +112,6 @@ def _faces(report: Report | Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _confidence(faces: list[Mapping[str, Any]]) -> npt.NDArray[np.float32]:
-    return np.array([np.nan if face["detection_prob"] is None else face["detection_prob"] for face in faces], np.float32)
+    return np.array(
+        [np.nan if face["detection_prob"] is None else face["detection_prob"] for face in faces], np.float32
+    )

@@ -1,9 +1,11 @@
-"""Where model files lie: one search path for networks by name, trainable weights, region networks and pretrained trunks.
+"""Where model files lie: one search path for networks by name, trainable weights, region networks and pretrained
+trunks.
 
-1. the package itself  2. the folders in LINEAMENT_MODELS  3. installed data-only packages (entry point group `lineament.models`)  4. a checkout
+1. the package itself  2. the folders in LINEAMENT_MODELS  3. installed data-only packages (entry point group
+   `lineament.models`)  4. a checkout
 
-In a folder a model called NAME is `NAME/model.onnx` (or `NAME.onnx`), its trainable weights `NAME/model.safetensors` (or
-`NAME.safetensors`), else the ONNX file itself. The first place that holds a name is taken.
+In a folder a model called NAME is `NAME/model.onnx` (or `NAME.onnx`), its trainable weights `NAME/model.safetensors`
+(or `NAME.safetensors`), else the ONNX file itself. The first place that holds a name is taken.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from pathlib import Path
 
 VARIABLE = "LINEAMENT_MODELS"
 ENTRY_POINTS = "lineament.models"
-"""A package says where its model files are by an entry point of this group: a function without arguments that returns the folder."""
+"""A package says where its model files are by an entry point of this group: a function without arguments that returns
+the folder."""
 
 
 SAME_AS = {"branched": "default"}
@@ -37,7 +40,8 @@ def checkout_systems() -> Path:
 
 
 def model_folders() -> Iterator[ModelFolder]:
-    """Yield the folders of the search path after the package's own, in order: those of LINEAMENT_MODELS, of data-only packages, of a checkout."""
+    """Yield the folders of the search path after the package's own, in order: those of LINEAMENT_MODELS, of data-only
+    packages, of a checkout."""
     for name in os.environ.get(VARIABLE, "").split(os.pathsep):
         if name:
             yield ModelFolder(Path(name).expanduser(), VARIABLE)

@@ -1,9 +1,12 @@
-"""Nothing is reported to anybody: the usage reports (telemetry) of the libraries below us are switched off before they load.
+"""Nothing is reported to anybody: the usage reports (telemetry) of the libraries below us are switched off before they
+load.
 
-    variable of the environment, or a package that is not found -> asked once, when the library loads -> no device id, no look-up, no connection
+    variable of the environment, or a package that is not found -> asked once, when the library loads -> no device id,
+    no look-up, no connection
 
-Convention: a choice that was made is left alone. A variable that is set already keeps its value, whatever that is; a consent file of OpenVINO's is
-obeyed; and nothing is done about a library that the program has loaded before. `docs/offline.md` lists every dependency that reports.
+Convention: a choice that was made is left alone. A variable that is set already keeps its value, whatever that is; a
+consent file of OpenVINO's is obeyed; and nothing is done about a library that the program has loaded before.
+`docs/offline.md` lists every dependency that reports.
 """
 
 from __future__ import annotations
@@ -36,9 +39,11 @@ def silence(module: str) -> None:
 
 @contextmanager
 def without_intels_reporter() -> Iterator[None]:
-    """Hide the package `openvino_telemetry` while OpenVINO or NNCF load: both report their first import through it, and both go without.
+    """Hide the package `openvino_telemetry` while OpenVINO or NNCF load: both report their first import through it, and
+    both go without.
 
-    It knows no variable: only a file under HOME, made by its command `opt_in_out`. Where that file is, its owner has chosen, and nothing is hidden.
+    It knows no variable: only a file under HOME, made by its command `opt_in_out`. Where that file is, its owner has
+    chosen, and nothing is hidden.
     """
     if _REPORTER in sys.modules or _consent_file().exists():
         yield
@@ -57,7 +62,8 @@ def _consent_file() -> Path:
 
 
 def keep_matplotlib_out_of_home() -> None:
-    """Have matplotlib keep its list of fonts in a folder that goes with this process, where it is not loaded and nobody has chosen a folder."""
+    """Have matplotlib keep its list of fonts in a folder that goes with this process, where it is not loaded and nobody
+    has chosen a folder."""
     if "matplotlib" not in sys.modules and "MPLCONFIGDIR" not in os.environ:
         os.environ["MPLCONFIGDIR"] = _scratch().name
 

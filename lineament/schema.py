@@ -1,6 +1,7 @@
 """The attributes: CelebA's 40 names in CelebA's order, the groups each paper puts them in, and which are sensitive.
 
-Source of the names and their order: `list_attr_celeba.txt` of the CelebA release (Liu et al., ICCV 2015, arXiv 1411.7766).
+Source of the names and their order: `list_attr_celeba.txt` of the CelebA release (Liu et al., ICCV 2015, arXiv
+1411.7766).
 Group memberships: see each constant; where a paper's own table could not be read the membership is ours and says so.
 """
 
@@ -26,7 +27,8 @@ SENSITIVE: frozenset[str] = frozenset(
         "Pointy_Nose", "Young",
     }
 )  # fmt: skip
-"""Attributes that judge or profile a person: left out of the `default` profile (interface.md, "Attributes, profiles, labels")."""
+"""Attributes that judge or profile a person: left out of the `default` profile (interface.md, "Attributes, profiles,
+labels")."""
 
 JUDGING: frozenset[str] = frozenset(
     [
@@ -155,7 +157,8 @@ JUDGING: frozenset[str] = frozenset(
         "arabic",
     ]
 )
-"""Words by which an own attribute's name says that it judges or profiles a person. English words only: a list can remind, it cannot decide."""
+"""Words by which an own attribute's name says that it judges or profiles a person. English words only: a list can
+remind, it cannot decide."""
 
 PROFILES: tuple[str, ...] = ("default", "all")
 
@@ -167,8 +170,9 @@ LOW_AGREEMENT: frozenset[str] = frozenset(CELEBA_40) - frozenset(
 )  # fmt: skip
 """Attributes on which two independent annotators agree on fewer than 95 % of images.
 
-Convention: the *count* (12 of 40 reach 95 %) is read in Wu et al., CVPRW 2023 (arXiv 2210.07356); *which* twelve could not be read, so
-this membership is ours: the visible, object-like attributes with the highest published accuracies. Reconstructed, and said so in the docs.
+Convention: the *count* (12 of 40 reach 95 %) is read in Wu et al., CVPRW 2023 (arXiv 2210.07356); *which* twelve could
+not be read, so this membership is ours: the visible, object-like attributes with the highest published accuracies.
+Reconstructed, and said so in the docs.
 """
 
 MGMTN_GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -187,7 +191,8 @@ MGMTN_GROUPS: Mapping[str, tuple[str, ...]] = {
         "Wearing_Necktie",
     ),
 }  # fmt: skip
-"""MGMTN's eight groups (arXiv 2601.01408): the names were read in reviews of the paper, the membership is reconstructed.
+"""MGMTN's eight groups (arXiv 2601.01408): the names were read in reviews of the paper, the membership is
+reconstructed.
 Also used for FAR-AMTN (2601.01537), whose K was not found; the same lab's K = 8 is the natural guess."""
 
 OBJECTIVE_23: tuple[str, ...] = (
@@ -196,7 +201,8 @@ OBJECTIVE_23: tuple[str, ...] = (
     "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie",
 )  # fmt: skip
 SUBJECTIVE_17: tuple[str, ...] = tuple(name for name in CELEBA_40 if name not in OBJECTIVE_23)
-"""DMM-CNN's objective/subjective split (arXiv 2002.03683): that there is one was read; the membership is reconstructed."""
+"""DMM-CNN's objective/subjective split (arXiv 2002.03683): that there is one was read; the membership is
+reconstructed."""
 
 _BY_LOWER: Mapping[str, str] = {name.lower(): name for name in CELEBA_40}
 
@@ -218,13 +224,18 @@ def resolve(name: str, attributes: Sequence[str] = CELEBA_40) -> str:
         holding = [known for known in table if wanted and wanted in known.split("_")]  # "hat": Wearing_Hat
         near = holding if len(holding) == 1 else get_close_matches(wanted, list(table), n=1)
         hint = f" Did you mean {table[near[0]]}?" if near else ""
-        where = "`lineament schema` lists the known names." if set(attributes) == set(CELEBA_40) else f"Known here: {', '.join(attributes)}."
+        where = (
+            "`lineament schema` lists the known names."
+            if set(attributes) == set(CELEBA_40)
+            else f"Known here: {', '.join(attributes)}."
+        )
         raise UnknownAttributeError(f"Unknown attribute {name!r}.{hint} {where}")
     return found
 
 
 def judges(name: str) -> bool:
-    """Return whether an attribute judges or profiles a person: one of `SENSITIVE`, or an own name with one of the words of `JUDGING`.
+    """Return whether an attribute judges or profiles a person: one of `SENSITIVE`, or an own name with one of the words
+    of `JUDGING`.
 
     >>> judges("looks_criminal"), judges("wears_mask"), judges("Young")
     (True, False, True)
@@ -245,7 +256,9 @@ def parse_names(text: str) -> tuple[str, ...]:
     try:
         (row,) = list(csv.reader([text], skipinitialspace=True, strict=True)) or [[]]
     except (csv.Error, ValueError) as error:
-        raise UsageError(f'Cannot read the list of names {text!r} ({error}). A name with a comma stands in double quotes: "a, b",c.') from error
+        raise UsageError(
+            f'Cannot read the list of names {text!r} ({error}). A name with a comma stands in double quotes: "a, b",c.'
+        ) from error
     return tuple(name.strip() for name in row if name.strip())
 
 
@@ -272,4 +285,6 @@ def check_partition(groups: Mapping[str, Iterable[str]], attributes: Sequence[st
     missing = sorted(set(attributes) - set(listed))
     unknown = sorted(set(listed) - set(attributes))
     if twice or missing or unknown:
-        raise UsageError(f"Groups must hold each attribute exactly once. Twice: {twice}; missing: {missing}; unknown: {unknown}.")
+        raise UsageError(
+            f"Groups must hold each attribute exactly once. Twice: {twice}; missing: {missing}; unknown: {unknown}."
+        )

@@ -1,7 +1,8 @@
 """The contract every network here keeps, as a suite you can run on your own: `check_model(lambda: MyNet(...))`.
 
-A network is an `nn.Module` with `.attributes`, `.groups` (each attribute in exactly one), `.preprocess`, and `forward(x, region=None)` that
-returns a `TorchOutput`. Each check raises AssertionError with one sentence on what is wrong.
+A network is an `nn.Module` with `.attributes`, `.groups` (each attribute in exactly one), `.preprocess`, and
+`forward(x, region=None)` that returns a `TorchOutput`. Each check raises AssertionError with one sentence on what is
+wrong.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from lineament.schema import CELEBA_40, check_partition
 
 Factory = Callable[[], nn.Module]
 _SAME = 2e-4
-"""Largest logit difference that batching may cause: convolutions choose other summation orders for other batch sizes."""
+"""Largest logit difference that batching may cause: convolutions choose other summation orders for other batch
+sizes."""
 _SHARE, _ROUNDING = 0.02, 1e-6
-"""An untrained network answers nearly the same for every face, so the difference must also be small beside how much faces differ (`_SHARE` of
-it), or no larger than rounding makes it (`_ROUNDING` of the largest logit)."""
+"""An untrained network answers nearly the same for every face, so the difference must also be small beside how much
+faces differ (`_SHARE` of it), or no larger than rounding makes it (`_ROUNDING` of the largest logit)."""
 
 
 def _built(make_model: Factory, seed: int = 0) -> nn.Module:
@@ -78,9 +80,16 @@ def check_declaration(make_model: Factory) -> None:
 
 
 def check_shapes(make_model: Factory) -> None:
-    """Logits are (N,A) float32 and finite for noise, black and white, at full size and cropped; maps and landmarks have their shapes."""
+    """Logits are (N,A) float32 and finite for noise, black and white, at full size and cropped; maps and landmarks have
+    their shapes."""
     network = _built(make_model).eval()
-    crops = torch.cat([_crops(1), torch.zeros(1, 3, 218, 178, dtype=torch.uint8), torch.full((1, 3, 218, 178), 255, dtype=torch.uint8)])
+    crops = torch.cat(
+        [
+            _crops(1),
+            torch.zeros(1, 3, 218, 178, dtype=torch.uint8),
+            torch.full((1, 3, 218, 178), 255, dtype=torch.uint8),
+        ]
+    )
     with torch.no_grad():
         x = network.preprocess(crops)  # type: ignore[operator]
         for view in (x, x[..., 3:-8, 2:-9]):
@@ -89,22 +98,31 @@ def check_shapes(make_model: Factory) -> None:
 
 
 def _check_output(output: TorchOutput, n: int, attributes: int) -> None:
-    assert output.logits.shape == (n, attributes), f"logits are {tuple(output.logits.shape)}, expected {(n, attributes)}."
-    assert output.logits.dtype == torch.float32, f"logits are {output.logits.dtype}; return .float() also under autocast."
+    assert output.logits.shape == (n, attributes), (
+        f"logits are {tuple(output.logits.shape)}, expected {(n, attributes)}."
+    )
+    assert output.logits.dtype == torch.float32, (
+        f"logits are {output.logits.dtype}; return .float() also under autocast."
+    )
     assert torch.isfinite(output.logits).all(), "logits are not finite for a noise, black or white image."
     if output.region is not None:
         assert output.region.ndim == 4, f"region must be (N,M,h,w), not {tuple(output.region.shape)}."
         assert len(output.region) == n, f"region is of {len(output.region)} faces, expected {n}."
     if output.landmarks is not None:
         assert output.landmarks.ndim == 3, f"landmarks must be (N,L,2), not {tuple(output.landmarks.shape)}."
-        assert output.landmarks.shape[::2] == (n, 2), f"landmarks must be ({n},L,2), not {tuple(output.landmarks.shape)}."
+        assert output.landmarks.shape[::2] == (n, 2), (
+            f"landmarks must be ({n},L,2), not {tuple(output.landmarks.shape)}."
+        )
 
 
 def check_gradients(make_model: Factory) -> None:
-    """Every trainable parameter gets a finite, nonzero gradient from logits, landmarks and embeddings; no other gets one."""
+    """Every trainable parameter gets a finite, nonzero gradient from logits, landmarks and embeddings; no other gets
+    one."""
     network = _built(make_model).train()
     output = _run(network, _crops(4))
-    loss = bce(output.logits, (torch.arange(output.logits.numel()).reshape(output.logits.shape) % 3 == 0).float()).mean()
+    loss = bce(
+        output.logits, (torch.arange(output.logits.numel()).reshape(output.logits.shape) % 3 == 0).float()
+    ).mean()
     if output.landmarks is not None:
         loss = loss + (output.landmarks**2).mean()
     if output.embedding is not None:
@@ -126,7 +144,9 @@ def check_batch(make_model: Factory) -> None:
     alone = torch.cat([_logits(network, crops[i : i + 1]) for i in range(len(crops))])
     worst = float((together - alone).abs().max())
     allowed = _allowed(together)
-    assert worst <= allowed, f"answers change by {worst:.2g} logits with the batch they are in. Is a norm in training mode in eval()?"
+    assert worst <= allowed, (
+        f"answers change by {worst:.2g} logits with the batch they are in. Is a norm in training mode in eval()?"
+    )
 
 
 def check_permutation(make_model: Factory) -> None:
@@ -156,7 +176,9 @@ def check_checkpoint(make_model: Factory) -> None:
         save_tensors(path, network.state_dict(), {"attributes": list(network.attributes)})  # type: ignore[arg-type]
         tensors, header = load_tensors(path)
     other.load_state_dict(tensors)
-    assert torch.equal(_logits(network, crops), _logits(other, crops)), "reloaded weights answer otherwise: some state is not in state_dict."
+    assert torch.equal(_logits(network, crops), _logits(other, crops)), (
+        "reloaded weights answer otherwise: some state is not in state_dict."
+    )
     assert header["attributes"] == list(network.attributes), "the header lost the attribute names."  # type: ignore[arg-type]
     card = Card(describe(network, TrainConfig("check"), None, "check"))
     again = Card.from_json(card.to_json(), origin="check")
@@ -180,25 +202,37 @@ def check_onnx(make_model: Factory) -> None:
 def check_overfit(make_model: Factory, steps: int = 120, rates: Sequence[float] = (8e-3, 1e-3)) -> None:
     """Eight drawn faces are learned by heart: the network can learn at all, heads and attributes are wired in order.
 
-    Convention: the learning rates are tried in turn, since small random networks and large pretrained ones want different ones; then all of them
-    with twice the steps, since the same steps end a little elsewhere on another processor.
+    Convention: the learning rates are tried in turn, since small random networks and large pretrained ones want
+    different ones; then all of them with twice the steps, since the same steps end a little elsewhere on another
+    processor.
     """
     best = 0.0
     for length, rate in [(length, rate) for length in (steps, 2 * steps) for rate in rates]:
         best = max(best, _learned_share(_built(make_model), length, rate))
         if best > 0.97:
             return
-    raise AssertionError(f"after {2 * steps} steps on eight faces only {best:.0%} of their labels are right. Check heads, losses and freezing.")
+    raise AssertionError(
+        f"after {2 * steps} steps on eight faces only {best:.0%} of their labels are right. Check heads, losses and "
+        "freezing."
+    )
 
 
 def _eight_faces(names: Sequence[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return crops, targets, known and key points in 0..1; a name that a drawing does not know gets an arbitrary pattern to learn."""
+    """Return crops, targets, known and key points in 0..1; a name that a drawing does not know gets an arbitrary
+    pattern to learn."""
     faces = make(8, seed=5)
     place = np.array([CELEBA_40.index(name) if name in CELEBA_40 else -1 for name in names])
     own = torch.from_numpy(place < 0)
-    targets = torch.where(own, (torch.arange(8) % 2).float()[:, None], torch.from_numpy(faces.targets[:, place]).float())
+    targets = torch.where(
+        own, (torch.arange(8) % 2).float()[:, None], torch.from_numpy(faces.targets[:, place]).float()
+    )
     known = torch.from_numpy(faces.known[:, place]) | own
-    return torch.from_numpy(faces.crops), targets, known, torch.from_numpy(faces.keypoints) / torch.tensor([178.0, 218.0])
+    return (
+        torch.from_numpy(faces.crops),
+        targets,
+        known,
+        torch.from_numpy(faces.keypoints) / torch.tensor([178.0, 218.0]),
+    )
 
 
 def _learned_share(network: nn.Module, steps: int, rate: float) -> float:
@@ -234,7 +268,8 @@ CHECKS: Mapping[str, Callable[[Factory], None]] = {
 def check_model(make_model: Factory, *, skip: Sequence[str] = ()) -> None:
     """Run the contract suite on a network.
 
-    Args: make_model: builds a fresh network each call (the suite seeds torch before); skip: names in `CHECKS` to leave out.
+    Args: make_model: builds a fresh network each call (the suite seeds torch before); skip: names in `CHECKS` to leave
+    out.
     Raises: AssertionError from the first check that fails; UsageError for an unknown name in `skip`.
     """
     unknown = sorted(set(skip) - set(CHECKS))

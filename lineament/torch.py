@@ -1,4 +1,5 @@
-"""PyTorch front door: trained systems as modules, labelled faces as a dataset, losses, weightings and metrics on tensors (extra `[train]`).
+"""PyTorch front door: trained systems as modules, labelled faces as a dataset, losses, weightings and metrics on
+tensors (extra `[train]`).
 
 net = lineament.torch.load("mgmtn")         uint8 crops (N,3,218,178) -> .logits (N,A), .features (N,K,D), .region
 data = lineament.torch.FaceDataset(FOLDER)  for torch.utils.data.DataLoader
@@ -34,7 +35,8 @@ from lineament.objectives.weighting import Weighting, create_weighting
 from lineament.training.dataset import crop_decoder, open_training_source
 
 __all__ = [
-    "AttributeNetwork", "AttributeOutput", "FaceDataset", "Weighting", "accuracy", "average_precision", "balanced_accuracy", "create_loss",
+    "AttributeNetwork", "AttributeOutput", "FaceDataset", "Weighting", "accuracy", "average_precision",
+    "balanced_accuracy", "create_loss",
     "create_weighting", "f1", "load", "masked_terms", "per_attribute", "positive_rates", "reduce", "roc_auc",
 ]  # fmt: skip
 
@@ -43,9 +45,9 @@ __all__ = [
 class AttributeOutput:
     """What a network says of N crops.
 
-    logits (N,A) in the order of `AttributeNetwork.attributes`; features (N,K,D): what each of the K groups' heads reads, or (N,1,D) where a network
-    has one feature for all; region (N,M,h,w): the maps that explain the answer (`maps_of` says of what), or None; landmarks (N,L,2) in 0..1 of the
-    crop, or None.
+    logits (N,A) in the order of `AttributeNetwork.attributes`; features (N,K,D): what each of the K groups' heads
+    reads, or (N,1,D) where a network has one feature for all; region (N,M,h,w): the maps that explain the answer
+    (`maps_of` says of what), or None; landmarks (N,L,2) in 0..1 of the crop, or None.
     """
 
     logits: Tensor
@@ -62,9 +64,11 @@ class AttributeOutput:
 class AttributeNetwork(nn.Module):
     """A trained network with its own preprocessing in front: give it crops, never normalised pixels.
 
-    **Convention**: crops (N,3,218,178) RGB in CelebA's aligned layout, uint8 0..255. Floats are refused unless `float_range` says which they are in,
-    and then values outside of it are refused too: a float crop in another range would be answered with plausible nonsense.
-    `net.network` is the network itself, `net.attributes` the names of the columns, `net.groups` group name -> attributes.
+    **Convention**: crops (N,3,218,178) RGB in CelebA's aligned layout, uint8 0..255. Floats are refused unless
+    `float_range` says which they are in, and then values outside of it are refused too: a float crop in another range
+    would be answered with plausible nonsense.
+    `net.network` is the network itself, `net.attributes` the names of the columns, `net.groups` group name ->
+    attributes.
     """
 
     def __init__(self, network: nn.Module, float_range: tuple[float, float] | None = None) -> None:
@@ -74,10 +78,12 @@ class AttributeNetwork(nn.Module):
         self.network: Any = network
         self.float_range = float_range
         self.attributes: tuple[str, ...] = tuple(network.attributes)  # type: ignore[arg-type]
-        self.groups: dict[str, tuple[str, ...]] = {name: tuple(members) for name, members in dict(network.groups).items()}  # type: ignore[arg-type]
+        groups: Any = network.groups
+        self.groups: dict[str, tuple[str, ...]] = {name: tuple(members) for name, members in dict(groups).items()}
 
     def forward(self, crops: Tensor) -> AttributeOutput:
-        """Return logits, group features, regions and landmarks of crops. Raises: UsageError for another shape, type or range."""
+        """Return logits, group features, regions and landmarks of crops. Raises: UsageError for another shape, type or
+        range."""
         x = self.network.preprocess(self._checked(crops))
         read: list[Tensor] = []
         heads = self._group_heads()
@@ -99,25 +105,33 @@ class AttributeNetwork(nn.Module):
 
     def _checked(self, crops: Tensor) -> Tensor:
         if crops.ndim != 4 or tuple(crops.shape[1:]) != (3, *CROP_SIZE):
-            raise UsageError(f"Crops must be (N,3,{CROP_SIZE[0]},{CROP_SIZE[1]}) RGB in CelebA's aligned layout, not {tuple(crops.shape)}.")
+            raise UsageError(
+                f"Crops must be (N,3,{CROP_SIZE[0]},{CROP_SIZE[1]}) RGB in CelebA's aligned layout, not "
+                f"{tuple(crops.shape)}."
+            )
         if crops.dtype == torch.uint8:
             return crops
         if self.float_range is None or not crops.is_floating_point():
             raise UsageError(
-                f"Crops must be uint8 (0..255), not {crops.dtype}; they are normalised inside. For floats say their range: "
+                f"Crops must be uint8 (0..255), not {crops.dtype}; they are normalised inside. For floats say their "
+                "range: "
                 "load(NAME, float_range=(0.0, 1.0))."
             )
         low, high = self.float_range
         least, most = (float(value) for value in torch.aminmax(crops.detach()))
         if not (low <= least and most <= high):
             raise UsageError(
-                f"These crops hold {least:.3g} to {most:.3g}, outside the stated range {low:g} to {high:g}. Give plain pixels, not normalised ones."
+                f"These crops hold {least:.3g} to {most:.3g}, outside the stated range {low:g} to {high:g}. Give plain "
+                "pixels, not normalised ones."
             )
         return (crops.float() - low) * (255.0 / (high - low))
 
 
-def load(name: str | os.PathLike[str], *, device: str = "cpu", float_range: tuple[float, float] | None = None) -> AttributeNetwork:
-    """Return a trained network by name (`lineament models`), run folder or file (safetensors, or ONNX as exported), in eval mode.
+def load(
+    name: str | os.PathLike[str], *, device: str = "cpu", float_range: tuple[float, float] | None = None
+) -> AttributeNetwork:
+    """Return a trained network by name (`lineament models`), run folder or file (safetensors, or ONNX as exported), in
+    eval mode.
 
     Args: device: any that torch knows; float_range: allow float crops in this range.
     Raises: ModelFileError naming where it looked.
@@ -127,11 +141,15 @@ def load(name: str | os.PathLike[str], *, device: str = "cpu", float_range: tupl
 
 
 class FaceDataset(Dataset[dict[str, Tensor]]):
-    """Labelled faces of any layout, row by row: {"crop" (3,218,178) uint8, "targets" (A,) float32, "known" (A,) bool, "row" () int64}.
+    """Labelled faces of any layout, row by row: {"crop" (3,218,178) uint8, "targets" (A,) float32, "known" (A,) bool,
+    "row" () int64}.
 
-    Args: path: folder or file; layout: official, parquet, lfwa, table, images or synthetic; split, attributes, images: as in a config's data section;
-        align: `stored` where images are crops, `detect` where faces must be found and aligned; transform: called with each sample.
-    A picture that gives no pixels is a black crop whose labels are not known. Safe in a DataLoader's worker processes: each opens the data itself.
+    Args: path: folder or file; layout: official, parquet, lfwa, table, images or synthetic; split, attributes, images:
+    as in a config's data section;
+        align: `stored` where images are crops, `detect` where faces must be found and aligned; transform: called with
+        each sample.
+    A picture that gives no pixels is a black crop whose labels are not known. Safe in a DataLoader's worker processes:
+    each opens the data itself.
     `table` holds names, targets, identities and splits of all rows.
 
     Raises: ConfigError, DataError, each naming the fix.
@@ -149,7 +167,8 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
         transform: Callable[[dict[str, Tensor]], Any] | None = None,
     ) -> None:
         self._data = DataConfig(
-            layout=layout, path=os.fspath(path), split=split, align=align, attributes=None if attributes is None else tuple(attributes),
+            layout=layout, path=os.fspath(path), split=split, align=align,
+            attributes=None if attributes is None else tuple(attributes),
             images=None if images is None else os.fspath(images),
         )  # fmt: skip
         self._opened: tuple[int, Any, Any] | None = None
@@ -190,7 +209,8 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
         return self.__dict__ | {"_opened": None}
 
 
-# ---- metrics on tensors ----------------------------------------------------------------------------------------------------------------
+# ---- metrics on tensors
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def _counts(logits: Tensor, targets: Tensor, known: Tensor | None) -> Counts:
@@ -202,7 +222,8 @@ def _array(tensor: Tensor) -> npt.NDArray[Any]:
 
 
 def accuracy(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
-    """Return each attribute's accuracy (A,) at 0.5, NaN where nothing is known. Args: logits, targets (N,A); known (N,A) bool.
+    """Return each attribute's accuracy (A,) at 0.5, NaN where nothing is known. Args: logits, targets (N,A); known
+    (N,A) bool.
 
     >>> accuracy(torch.tensor([[2.0], [-1.0]]), torch.tensor([[1.0], [1.0]])).tolist()
     [0.5]
@@ -223,10 +244,14 @@ def f1(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
 def average_precision(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """Return each attribute's average precision (A,)."""
     probs = _array(torch.sigmoid(logits.double()))
-    return torch.from_numpy(ranking.average_precision(probs, _array(targets > 0.5), None if known is None else _array(known.bool())))
+    return torch.from_numpy(
+        ranking.average_precision(probs, _array(targets > 0.5), None if known is None else _array(known.bool()))
+    )
 
 
 def roc_auc(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """Return each attribute's area under the ROC curve (A,)."""
     probs = _array(torch.sigmoid(logits.double()))
-    return torch.from_numpy(ranking.roc_auc(probs, _array(targets > 0.5), None if known is None else _array(known.bool())))
+    return torch.from_numpy(
+        ranking.roc_auc(probs, _array(targets > 0.5), None if known is None else _array(known.bool()))
+    )

@@ -2,8 +2,8 @@
 
     image -> faces -> crops -> logits -> probs -> labels -> report
 
-Convention for every coordinate in this package: continuous pixels of the *upright* image, x right, y down, the top-left corner of the
-top-left pixel is (0, 0) and its centre is (0.5, 0.5). Left and right are the subject's.
+Convention for every coordinate in this package: continuous pixels of the *upright* image, x right, y down, the top-left
+corner of the top-left pixel is (0, 0) and its centre is (0.5, 0.5). Left and right are the subject's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ KEYPOINT_NAMES = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An upright photo. `pixels` (H,W,3) uint8 RGB; `note` says what was done to get it (first frame, alpha over white ...) or None.
+    """An upright photo. `pixels` (H,W,3) uint8 RGB; `note` says what was done to get it (first frame, alpha over white
+    ...) or None.
 
     full_size: the photo's upright (width, height) where it was decoded smaller on request (`max_side`), else None.
     """
@@ -61,7 +62,8 @@ class DecodedImage:
 
 
 def shrink_of(full_size: tuple[int, int], pixels: UInt8) -> int:
-    """Return how many times smaller `pixels` (H,W,3) were decoded than the photo of `full_size` (width, height): sides are rounded up."""
+    """Return how many times smaller `pixels` (H,W,3) were decoded than the photo of `full_size` (width, height): sides
+    are rounded up."""
     return max(1, round(max(full_size) / int(max(pixels.shape[:2]))))
 
 
@@ -69,8 +71,9 @@ def shrink_of(full_size: tuple[int, int], pixels: UInt8) -> int:
 class Faces:
     """Detected faces, largest box first (ties by x then y).
 
-    boxes_xyxy (N,4); detection_probs (N,), NaN where no detector ran; keypoints (N,5,2): subject's right eye, left eye, nose, right mouth
-    corner, left mouth corner. searched_from: least side, in pixels of the photo, of the boxes that were looked for; None where nobody says.
+    boxes_xyxy (N,4); detection_probs (N,), NaN where no detector ran; keypoints (N,5,2): subject's right eye, left eye,
+    nose, right mouth corner, left mouth corner. searched_from: least side, in pixels of the photo, of the boxes that
+    were looked for; None where nobody says.
     """
 
     boxes_xyxy: Float32
@@ -106,16 +109,23 @@ class Faces:
 
 @dataclass(frozen=True)
 class Crops:
-    """Aligned faces in CelebA's layout. pixels (N,3,218,178) uint8 RGB; crop_from_image (N,2,3) maps image points to crop points."""
+    """Aligned faces in CelebA's layout. pixels (N,3,218,178) uint8 RGB; crop_from_image (N,2,3) maps image points to
+    crop points."""
 
     pixels: UInt8
     crop_from_image: Float32
 
     def __post_init__(self) -> None:
         n = len(self.pixels)
-        if self.pixels.ndim != 4 or self.pixels.shape[1] != 3 or self.pixels.dtype != np.uint8 or self.crop_from_image.shape != (n, 2, 3):
+        if (
+            self.pixels.ndim != 4
+            or self.pixels.shape[1] != 3
+            or self.pixels.dtype != np.uint8
+            or self.crop_from_image.shape != (n, 2, 3)
+        ):
             raise UsageError(
-                f"Crops need uint8 pixels (N,3,H,W) and crop_from_image (N,2,3); got {self.pixels.dtype} {self.pixels.shape}, "
+                f"Crops need uint8 pixels (N,3,H,W) and crop_from_image (N,2,3); got {self.pixels.dtype} "
+                f"{self.pixels.shape}, "
                 f"{self.crop_from_image.shape}."
             )
 
@@ -126,8 +136,9 @@ class Crops:
 @dataclass(frozen=True)
 class ModelOutput:
     """What a network says of N crops: logits (N,A), one column per name in `attributes`; optional maps (N,M,h,w)
-    that explain it: class activations per attribute, regions or attention per group, as the card says under "maps"; optional features (N,D),
-    what the network pooled of each face: never written anywhere, since they could tell who a person is."""
+    that explain it: class activations per attribute, regions or attention per group, as the card says under "maps";
+    optional features (N,D), what the network pooled of each face: never written anywhere, since they could tell who a
+    person is."""
 
     logits: Float32
     attributes: tuple[str, ...]
@@ -150,7 +161,8 @@ def fixed(value: float, decimals: int) -> float:
 
 @dataclass(frozen=True)
 class Quality:
-    """What limits an answer: eye_distance in image pixels, sharpness 0..1, head angles in degrees (yaw > 0: subject turns to their left)."""
+    """What limits an answer: eye_distance in image pixels, sharpness 0..1, head angles in degrees (yaw > 0: subject
+    turns to their left)."""
 
     eye_distance: float
     sharpness: float
@@ -160,15 +172,17 @@ class Quality:
 
     def to_dict(self) -> dict[str, float]:
         return {
-            "eye_distance": fixed(self.eye_distance, 1), "sharpness": fixed(self.sharpness, 2), "yaw": fixed(self.yaw, 1),
+            "eye_distance": fixed(self.eye_distance, 1), "sharpness": fixed(self.sharpness, 2),
+            "yaw": fixed(self.yaw, 1),
             "pitch": fixed(self.pitch, 1), "roll": fixed(self.roll, 1),
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One attribute of one face: calibrated prob in 0..1, label "yes", "no" or "cannot_tell", the rule that changed the label, if one did, and
-    why nothing is told: "small" (too few pixels between the eyes), "blurred", or "near" (the probability lies too near the threshold)."""
+    """One attribute of one face: calibrated prob in 0..1, label "yes", "no" or "cannot_tell", the rule that changed the
+    label, if one did, and why nothing is told: "small" (too few pixels between the eyes), "blurred", or "near" (the
+    probability lies too near the threshold)."""
 
     prob: float
     label: str
@@ -186,7 +200,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class FaceReport:
-    """One face of a report. box_xyxy (4,), keypoints (5,2) in image pixels; detection_prob None where no detector ran."""
+    """One face of a report. box_xyxy (4,), keypoints (5,2) in image pixels; detection_prob None where no detector
+    ran."""
 
     box_xyxy: tuple[float, float, float, float]
     detection_prob: float | None
@@ -206,11 +221,12 @@ class FaceReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything said about one input: the record of `docs/reference/interface.md`, typed. `error` is (code, message) or None; `keys` what came with
-    the input from a table ("id", "columns").
+    """Everything said about one input: the record of `docs/reference/interface.md`, typed. `error` is (code, message)
+    or None; `keys` what came with the input from a table ("id", "columns").
 
-    `pixels` (H,W,3) uint8 RGB, those that were answered, are kept by `Model.analyze` so that `.draw()` and `.crops()` work, and dropped in
-    streams (bounded memory). Of a huge JPEG they may be a half, quarter or eighth of `width` x `height`; `whole` then decodes all of it.
+    `pixels` (H,W,3) uint8 RGB, those that were answered, are kept by `Model.analyze` so that `.draw()` and `.crops()`
+    work, and dropped in streams (bounded memory). Of a huge JPEG they may be a half, quarter or eighth of `width` x
+    `height`; `whole` then decodes all of it.
     `base_rates` are the shares of yes that the card states, if any: `.draw()` writes what surprises against them.
     """
 
@@ -261,7 +277,12 @@ class Report:
         named = {key: record[key] for key in ("source", "status", "model", "profile")}
         keys = {key: record[key] for key in ("id", "columns") if key in record}
         return Report(
-            **named, rates=record.get("rates"), keys=keys, faces=faces, error=None if error is None else (error["code"], error["message"]), **image
+            **named,
+            rates=record.get("rates"),
+            keys=keys,
+            faces=faces,
+            error=None if error is None else (error["code"], error["message"]),
+            **image,
         )
 
     def draw(self) -> PILImage:
@@ -269,7 +290,9 @@ class Report:
 
         Raises: UsageError if the pixels were not kept (a streamed report).
         """
-        from lineament.pipeline.draw import draw_report  # the one upward call: a convenience on the result, imported when used
+        from lineament.pipeline.draw import (
+            draw_report,
+        )  # the one upward call: a convenience on the result, imported when used
 
         return draw_report(self)
 
@@ -281,7 +304,10 @@ class Report:
         from lineament.geometry import align
 
         if self.pixels is None:
-            raise UsageError("This report holds no pixels: a stream lets them go. Use model.analyze(...), or stream(..., after=FUNCTION).")
+            raise UsageError(
+                "This report holds no pixels: a stream lets them go. Use model.analyze(...), or stream(..., "
+                "after=FUNCTION)."
+            )
         keypoints = np.array([face.keypoints for face in self.faces], np.float32).reshape(-1, 5, 2)
         shrink = 1 if self.width is None or self.height is None else shrink_of((self.width, self.height), self.pixels)
         return align(self.pixels, keypoints, shrink).pixels

@@ -1,10 +1,11 @@
-"""Train a list of configs with several seeds, one after the other, and collect each into results/. Killed, it goes on where it was.
+"""Train a list of configs with several seeds, one after the other, and collect each into results/. Killed, it goes on
+where it was.
 
     python scripts/ablate.py lineament/configs/cpu/ablations/*.yaml --seeds 0 1 2
     python scripts/ablate.py baseline --seeds 0 1 --system 0
 
-A run whose record is in results/runs already is left alone; a half-finished one in --runs is resumed. What a config reads beside its images
-is made before its first step.
+A run whose record is in results/runs already is left alone; a half-finished one in --runs is resumed. What a config
+reads beside its images is made before its first step.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from lineament.training.trainer import Trainer
 
 
 def jobs(configs: list[Path], seeds: list[int]) -> Iterator[TrainConfig]:
-    """Yield every config with every seed: all configs with the first seed, then with the next, so that early results span the list."""
+    """Yield every config with every seed: all configs with the first seed, then with the next, so that early results
+    span the list."""
     loaded = [load_config(path) for path in configs]
     for seed in seeds:
         yield from (dataclasses.replace(config, seed=seed) for config in loaded)

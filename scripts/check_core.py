@@ -1,4 +1,5 @@
-"""Check, inside a core-only environment, that the core is the core: no heavy package is installed and the front doors import without any.
+"""Check, inside a core-only environment, that the core is the core: no heavy package is installed and the front doors
+import without any.
 
 .venv-demo/bin/python scripts/check_core.py
 """

@@ -1,4 +1,5 @@
-"""Check what `make dist` built: both wheels in a fresh environment, the demo, a system by name, what `lineament models` says of it, twine check.
+"""Check what `make dist` built: both wheels in a fresh environment, the demo, a system by name, what `lineament models`
+says of it, twine check.
 
 python scripts/check_dist.py [--dist dist]
 """
@@ -39,7 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     wheels = sorted(str(path.resolve()) for path in given.dist.glob("lineament*.whl"))
     sources = sorted(str(path.resolve()) for path in given.dist.glob("lineament*.tar.gz"))
     if len(wheels) != 2 or len(sources) != 1:
-        sys.exit(f"{given.dist} holds {len(wheels)} wheels and {len(sources)} sdists, not 2 and 1: run `make dist` in a clean folder.")
+        sys.exit(
+            f"{given.dist} holds {len(wheels)} wheels and {len(sources)} sdists, not 2 and 1: run `make dist` in a "
+            "clean folder."
+        )
     run(sys.executable, "-m", "twine", "check", "--strict", *wheels, *sources, cwd=ROOT)
     with tempfile.TemporaryDirectory() as scratch:
         here = Path(scratch)
@@ -52,7 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
         origin = {row["name"]: row["origin"] for row in listed}
         if origin.get("mgmtn") != "lineament-systems" or origin.get("default") != "package":
             sys.exit(f"`lineament models` says where each came from: {origin}")
-    print(f"two wheels in a fresh environment: demo ran, mgmtn answered (Smiling: {label}), {len(origin)} models listed; twine check passed")
+    print(
+        f"two wheels in a fresh environment: demo ran, mgmtn answered (Smiling: {label}), {len(origin)} models listed; "
+        "twine check passed"
+    )
     return 0
 
 

@@ -1,4 +1,5 @@
-"""How far to go from the old default's weights to a run's: accuracy along the line between them, on train images that neither was trained on.
+"""How far to go from the old default's weights to a run's: accuracy along the line between them, on train images that
+neither was trained on.
 
     weights (1 - a) * old + a * new for each a -> the same unseen images in one view -> accuracy, log-loss, AUC per a
 
@@ -37,7 +38,8 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class Side:
-    """Several networks asked about the same crop: their logits (N,M*A) side by side, so that each photo is decoded and aligned once."""
+    """Several networks asked about the same crop: their logits (N,M*A) side by side, so that each photo is decoded and
+    aligned once."""
 
     def __init__(self, networks: list[Any]) -> None:
         self.networks = networks
@@ -67,7 +69,10 @@ def main() -> None:
         made = between(find_weights(given.old), given.run / "model.safetensors", share, folder / "model.safetensors")
         export(made, folder / "model.onnx", name="between")
         networks.append(load_network(str(folder / "model.onnx"), threads=1))
-    source, names = drawn(given.data / "celeba" / "train-parquet", given.images, given.seed), networks[0].card.attributes
+    source, names = (
+        drawn(given.data / "celeba" / "train-parquet", given.images, given.seed),
+        networks[0].card.attributes,
+    )
     find: Any = None if given.view == "stored" else RetinaFace(threads=1).detect
     columns = tuple(f"{name} at {share}" for share in SHARES for name in names)
     said = predict(HalfSize(source) if given.view == "half" else source, Side(networks), columns, find=find).predictions
@@ -79,11 +84,15 @@ def main() -> None:
 
 
 def in_words(raw: Float64, found: Bool, names: Sequence[str], truth: LabelledFiles) -> str:
-    """Return accuracy, log-loss and AUC, means over attributes, of one network's probabilities for faces that were found."""
+    """Return accuracy, log-loss and AUC, means over attributes, of one network's probabilities for faces that were
+    found."""
     at = [truth.attributes.index(name) for name in names]
     probs, targets, known = raw[found], truth.targets[found][:, at], truth.known[found][:, at]
     losses = [log_loss_1d(None, logit(probs[known[:, j], j]), targets[known[:, j], j]) for j in range(len(names))]
-    accuracy, auc = (mean_of_known(values) for values in (count(probs >= 0.5, targets, known).accuracy, roc_auc(probs, targets, known)))
+    accuracy, auc = (
+        mean_of_known(values)
+        for values in (count(probs >= 0.5, targets, known).accuracy, roc_auc(probs, targets, known))
+    )
     return f"accuracy {100 * accuracy:.3f}, log-loss {np.mean(losses):.4f}, AUC {100 * auc:.3f}, {found.sum()} faces"
 
 

@@ -1,9 +1,10 @@
-"""Copy what must be committed of a finished run from runs/ to results/: config, log, card, validation predictions; with --system its weights.
+"""Copy what must be committed of a finished run from runs/ to results/: config, log, card, validation predictions; with
+--system its weights.
 
     python scripts/collect_run.py runs/mgmtn --data $LINEAMENT_DATA/celeba/official --system --speed
 
-Predictions are those of the exported ONNX file on the stored crops of the split, so that what is scored is what is shipped. --speed times it,
-one thread, one face at a time: only on a quiet machine.
+Predictions are those of the exported ONNX file on the stored crops of the split, so that what is scored is what is
+shipped. --speed times it, one thread, one face at a time: only on a quiet machine.
 """
 
 from __future__ import annotations
@@ -44,12 +45,15 @@ def scored(model: Path, data: str, layout: str, split: str, threads: int) -> Pre
 
 
 def scored_with_masks(run: Path, data: str, layout: str, split: str) -> Predictions:
-    """Return the predictions of a run that was given masks in training, given those of the split too (`data.regions` with its fingerprint).
+    """Return the predictions of a run that was given masks in training, given those of the split too (`data.regions`
+    with its fingerprint).
 
     Its exported file holds the mean face's masks in their place, which it never saw.
     """
     network, config = load_network_file(run / "model.safetensors")
-    images = dataclasses.replace(config.data, layout=layout, path=data, split=split, exclude=None, limit=None, attributes=None)
+    images = dataclasses.replace(
+        config.data, layout=layout, path=data, split=split, exclude=None, limit=None, attributes=None
+    )
     material = load_material(dataclasses.replace(config, data=images, loss=LossConfig()))
     logits = []
     with torch.no_grad():
@@ -77,10 +81,19 @@ def timed(model: Path, runs: int = 60) -> dict[str, Any]:
         network(crop)
         spent.append(1000 * (time.perf_counter() - began))
     low, middle, high = np.percentile(spent[10:], [10, 50, 90])
-    return {"ms_per_face": middle, "p10": low, "p90": high, "runs": runs, "threads": 1, "runtime": "onnx", "processor": processor_name()}
+    return {
+        "ms_per_face": middle,
+        "p10": low,
+        "p90": high,
+        "runs": runs,
+        "threads": 1,
+        "runtime": "onnx",
+        "processor": processor_name(),
+    }
 
 
-def collect(run: Path, results: Path, *, data: str, layout: str = "official", split: str = "val", name: str | None = None, system: bool = False,
+def collect(run: Path, results: Path, *, data: str, layout: str = "official", split: str = "val",
+name: str | None = None, system: bool = False,
             speed: bool = False, predictions: str | None = None, threads: int = 1) -> Path:  # fmt: skip
     """Export, score and copy one run; return its folder in `results`."""
     config = load_tensors(run / "model.safetensors")[1]["config"]

@@ -1,9 +1,11 @@
-"""Write constraints.txt: the exact version of everything pyproject.toml asks for, direct and indirect, as installed here.
+"""Write constraints.txt: the exact version of everything pyproject.toml asks for, direct and indirect, as installed
+here.
 
     .venv/bin/python scripts/constraints.py            # rewrite the file
     .venv/bin/python scripts/constraints.py --check    # exit 1 if a requirement of pyproject.toml has no pin
 
-A release that needs a newer Python than the oldest we support is pinned with a marker, so that pip on the older one picks what runs there.
+A release that needs a newer Python than the oldest we support is pinned with a marker, so that pip on the older one
+picks what runs there.
 Packages of extras that are not installed here keep the pin they had.
 """
 
@@ -83,7 +85,10 @@ def main() -> int:
         FILE.write_text(HEADER + "".join(lines[name] + "\n" for name in sorted(lines)), "utf-8")
     missing = unpinned()
     if missing:
-        print(f"constraints.txt has no pin for {', '.join(missing)}: install them and run scripts/constraints.py", file=sys.stderr)
+        print(
+            f"constraints.txt has no pin for {', '.join(missing)}: install them and run scripts/constraints.py",
+            file=sys.stderr,
+        )
     return 1 if missing else 0
 
 

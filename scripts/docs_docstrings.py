@@ -1,4 +1,5 @@
-"""Docstrings as pages show them: the parts in bold, arguments as a list, examples as code (an extension of griffe, for mkdocstrings)."""
+"""Docstrings as pages show them: the parts in bold, arguments as a list, examples as code (an extension of griffe, for
+mkdocstrings)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ from typing import Any
 
 import griffe
 
-_PART = re.compile(r"^(Args|Returns|Raises|Yields|Convention|Source|Columns|\*\*Convention\*\*|\*\*Source\*\*)(:)", re.M)
+_PART = re.compile(
+    r"^(Args|Returns|Raises|Yields|Convention|Source|Columns|\*\*Convention\*\*|\*\*Source\*\*)(:)", re.M
+)
 _ARGUMENT = re.compile(r"(?:(?<=^)|(?<=[.;] ))((?:\*{0,2}\w+)(?:, \w+)*): ")
 
 

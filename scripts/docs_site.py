@@ -1,9 +1,10 @@
 """Hooks of the documentation site (mkdocs.yml): navigation, pages made from the code, files that lie outside docs/.
 
-    pyproject's command line -> reference/cli.md      record.schema.json -> reference/records.md      the application's OpenAPI -> reference/http.md
+    pyproject's command line -> reference/cli.md      record.schema.json -> reference/records.md      the application's
+    OpenAPI -> reference/http.md
 
-Made pages exist in the build only. A link from a page to a file of the repository that is no page becomes plain text with the file's path, so
-that the same Markdown reads well in the repository and on the site.
+Made pages exist in the build only. A link from a page to a file of the repository that is no page becomes plain text
+with the file's path, so that the same Markdown reads well in the repository and on the site.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
-BESIDE = {"CONTRIBUTING.md": "about/contributing.md", "CHANGELOG.md": "about/release-notes.md", "THIRD_PARTY.md": "about/third-party.md"}
+BESIDE = {
+    "CONTRIBUTING.md": "about/contributing.md",
+    "CHANGELOG.md": "about/release-notes.md",
+    "THIRD_PARTY.md": "about/third-party.md",
+}
 """Files of the repository's root that are pages of the site."""
 START = ("index.md", "getting-started.md", "how-it-works.md", "models.md", "model-card.md", "platform.md")
 TRAINING = (
@@ -38,7 +43,12 @@ def on_config(config: Any) -> Any:
     """Put every page into one of four parts: start, guides, reference, benchmarks."""
     pages = sorted(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md"))
     guides: list[Any] = [page for page in pages if "/" not in page and page not in (*START, *TRAINING)]
-    reference = ["reference/cli.md", "reference/http.md", "reference/records.md", *(page for page in pages if page.startswith("reference/"))]
+    reference = [
+        "reference/cli.md",
+        "reference/http.md",
+        "reference/records.md",
+        *(page for page in pages if page.startswith("reference/")),
+    ]
     about = list(BESIDE.values()) + (["about/security.md"] if (ROOT / "SECURITY.md").is_file() else [])
     benchmarks = [page for page in pages if page.startswith("benchmarks/") and page != "benchmarks/README.md"]
     config["nav"] = [
@@ -55,7 +65,11 @@ def on_files(files: Files, config: Any) -> Files:
     beside = dict(BESIDE) | ({"SECURITY.md": "about/security.md"} if (ROOT / "SECURITY.md").is_file() else {})
     for source, page in beside.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
-    for page, text in (("reference/cli.md", cli_page()), ("reference/records.md", records_page()), ("reference/http.md", http_page())):
+    for page, text in (
+        ("reference/cli.md", cli_page()),
+        ("reference/records.md", records_page()),
+        ("reference/http.md", http_page()),
+    ):
         files.append(File.generated(config, page, content=text))
     return files
 
@@ -63,7 +77,9 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Turn links that leave docs/ into links to the site's own page for them, or into the path as text."""
     here = page.file.src_uri
-    source = next((name for name, uri in {**BESIDE, "SECURITY.md": "about/security.md"}.items() if uri == here), f"docs/{here}")
+    source = next(
+        (name for name, uri in {**BESIDE, "SECURITY.md": "about/security.md"}.items() if uri == here), f"docs/{here}"
+    )
 
     def follow(match: re.Match[str]) -> str:
         mark, text, target = match.groups()
@@ -73,25 +89,45 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         wanted = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         uri = BESIDE.get(wanted) or (wanted.removeprefix("docs/") if wanted.startswith("docs/") else None)
         if uri is not None and files.get_file_from_path(uri) is not None and not uri.endswith((".json", ".ipynb")):
-            return f"{mark}[{text}]({posixpath.relpath(uri, posixpath.dirname(here) or '.')}{'#' + anchor if anchor else ''})"
+            place = posixpath.relpath(uri, posixpath.dirname(here) or ".")
+            return f"{mark}[{text}]({place}{'#' + anchor if anchor else ''})"
         return f"{text} (`{wanted}`)" if text.strip("`") != wanted else f"`{wanted}`"
 
     # code blocks are left alone
-    return "".join(part if at % 2 else _LINK.sub(follow, part) for at, part in enumerate(re.split(r"(^```.*?^```)", markdown, flags=re.M | re.S)))
+    return "".join(
+        part if at % 2 else _LINK.sub(follow, part)
+        for at, part in enumerate(re.split(r"(^```.*?^```)", markdown, flags=re.M | re.S))
+    )
 
 
 def cli_page() -> str:
     """Return every command with its arguments and options, as the program itself describes them."""
     from lineament.cli import COMMANDS, _load
 
-    lines = ["# Command line", "", "As `lineament COMMAND --help` prints it. Exit status and formats: [the interface](interface.md).", ""]
+    lines = [
+        "# Command line",
+        "",
+        "As `lineament COMMAND --help` prints it. Exit status and formats: [the interface](interface.md).",
+        "",
+    ]
     for name in COMMANDS:
         command = _load(name)
-        lines += [f"## {name}", "", _paragraphs(command.help or ""), "", "| argument or option | meaning | default |", "|---|---|---|"]
+        lines += [
+            f"## {name}",
+            "",
+            _paragraphs(command.help or ""),
+            "",
+            "| argument or option | meaning | default |",
+            "|---|---|---|",
+        ]
         for param in command.params:
             if getattr(param, "hidden", False):
                 continue
-            words = ", ".join(f"`{word}`" for word in (*param.opts, *param.secondary_opts)) if param.param_type_name == "option" else ""
+            words = (
+                ", ".join(f"`{word}`" for word in (*param.opts, *param.secondary_opts))
+                if param.param_type_name == "option"
+                else ""
+            )
             shown = words or f"`{param.metavar or param.name}`"
             kind = f" `{param.metavar}`" if words and param.metavar else ""
             default = "" if param.default in (None, False, ...) or callable(param.default) else f"`{param.default}`"
@@ -143,11 +179,30 @@ def http_page() -> str:
     from lineament.serve.app import create_app
 
     document = create_app().openapi()
-    lines = ["# HTTP", "", "The service's own OpenAPI document is at `/openapi.json`; limits and running it: [Serving](../serve.md).", ""]
+    lines = [
+        "# HTTP",
+        "",
+        "The service's own OpenAPI document is at `/openapi.json`; limits and running it: [Serving](../serve.md).",
+        "",
+    ]
     for path, methods in document["paths"].items():
         for method, about in methods.items():
-            lines += [f"## {method.upper()} {path}", "", _paragraphs(about.get("description") or about.get("summary", "")), ""]
-            rows = [f"| `{p['name']}` | {_cell(_kind(p['schema']))} | {_cell(p.get('description', ''))} |" for p in about.get("parameters", ())]
+            lines += [
+                f"## {method.upper()} {path}",
+                "",
+                _paragraphs(about.get("description") or about.get("summary", "")),
+                "",
+            ]
+            rows = [
+                f"| `{p['name']}` | {_cell(_kind(p['schema']))} | {_cell(p.get('description', ''))} |"
+                for p in about.get("parameters", ())
+            ]
             lines += ["| parameter | type | meaning |", "|---|---|---|", *rows, ""] if rows else []
-            lines += ["Answers: " + ", ".join(f"{status} {_cell(found.get('description', ''))}" for status, found in about["responses"].items()), ""]
+            lines += [
+                "Answers: "
+                + ", ".join(
+                    f"{status} {_cell(found.get('description', ''))}" for status, found in about["responses"].items()
+                ),
+                "",
+            ]
     return "\n".join(lines)

@@ -2,7 +2,8 @@
 
     python scripts/lowest.py parquet video > lowest.txt && pip install --constraint lowest.txt '.[parquet,video]'
 
-Where a bound has no wheel for this Python (it is older than the Python), the bound is raised to the first release that has one: `RAISED` says which.
+Where a bound has no wheel for this Python (it is older than the Python), the bound is raised to the first release that
+has one: `RAISED` says which.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ RAISED: dict[tuple[int, int], dict[str, str]] = {
 
 
 def lowest(extras: list[str]) -> dict[str, str]:
-    """Return name -> version of the core's requirements and those of the extras. Raises: SystemExit for one without a lower bound."""
+    """Return name -> version of the core's requirements and those of the extras. Raises: SystemExit for one without a
+    lower bound."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     texts = [*project["dependencies"], *(text for extra in extras for text in project["optional-dependencies"][extra])]
     found: dict[str, str] = {}

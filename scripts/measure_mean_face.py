@@ -1,4 +1,5 @@
-"""Measure the mean face: 68 points of many photos, each moved onto the five-point template by the best similarity, averaged.
+"""Measure the mean face: 68 points of many photos, each moved onto the five-point template by the best similarity,
+averaged.
 
 Run: python scripts/measure_mean_face.py ../shared/data/landmarks68 > lineament/data/mean_face.py   (then ruff format)
 """
@@ -11,10 +12,12 @@ import numpy as np
 
 from lineament.geometry import TEMPLATE, transform_points, umeyama
 
-HEADER = '''"""The mean face in the aligned crop: constants, statistics over many faces, made by `scripts/measure_mean_face.py`.
+HEADER = '''"""The mean face in the aligned crop: constants, statistics over many faces, made by
+`scripts/measure_mean_face.py`.
 
 Convention: pixels of the 178x218 crop; 68 points in iBUG order, 5 in the detector's order.
-Source: the {count} training photos of Helen (68 iBUG points), each moved onto `geometry.TEMPLATE` by a similarity; made symmetric.
+Source: the {count} training photos of Helen (68 iBUG points), each moved onto `geometry.TEMPLATE` by a similarity; made
+symmetric.
 """
 
 from __future__ import annotations
@@ -31,7 +34,31 @@ def five_of_68(landmarks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 MEAN_FACE_68: npt.NDArray[np.float64] = np.array(
 '''
-MIRROR = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
+MIRROR = [
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    27,
+    28,
+    29,
+    30,
+    35,
+    34,
+    33,
+    32,
+    31,
+    45,
+    44,
+    43,
+    42,
+    47,
+    46,
+    39,
+    38,
+    37,
+    36,
+    41,
+    40,
+]
 MIRROR += [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
 
 

@@ -2,9 +2,10 @@
 
     python scripts/measure_template.py [--data ../shared/data] [--limit N]
 
-Every validation image of the official aligned layout is detected whole. Where it shows several faces, the one nearest the layout's middle
-counts (found in two rounds: the median over all finds, then the nearest find of each image). The layout is the median of each coordinate,
-which forgives the few images whose alignment, or whose detection, is wrong. Also measured: where the points lie in the detector's boxes.
+Every validation image of the official aligned layout is detected whole. Where it shows several faces, the one nearest
+the layout's middle counts (found in two rounds: the median over all finds, then the nearest find of each image). The
+layout is the median of each coordinate, which forgives the few images whose alignment, or whose detection, is wrong.
+Also measured: where the points lie in the detector's boxes.
 Exit status 1 if the code's constants differ by more than 0.05 pixels (0.002 of a box).
 """
 
@@ -59,11 +60,20 @@ def main() -> int:
     chosen = nearest(points, middle)
     keypoints = np.stack([found[i] for found, i in zip(points, chosen, strict=True)]).astype(np.float64)
     box = np.stack([found[i] for found, i in zip(boxes, chosen, strict=True)]).astype(np.float64)
-    print(f"images {len(files)}, no face in {len(files) - len(seen)}, several faces in {sum(len(found) > 1 for found in seen)}")
+    print(
+        f"images {len(files)}, no face in {len(files) - len(seen)}, several faces in "
+        f"{sum(len(found) > 1 for found in seen)}"
+    )
     template = describe("template, crop pixels", keypoints)
     distance = np.linalg.norm(keypoints - template, axis=2).mean(1)
-    print(f"mean point distance to the median: median {np.median(distance):.2f}, 95 % {np.percentile(distance, 95):.2f} pixels")
-    layout = describe("points in the box, fraction of its sides", (keypoints - box[:, None, :2]) / (box[:, None, 2:] - box[:, None, :2]))
+    print(
+        f"mean point distance to the median: median {np.median(distance):.2f}, 95 % {np.percentile(distance, 95):.2f} "
+        "pixels"
+    )
+    layout = describe(
+        "points in the box, fraction of its sides",
+        (keypoints - box[:, None, :2]) / (box[:, None, 2:] - box[:, None, :2]),
+    )
     if options.save:
         np.savez(options.save, keypoints=keypoints, boxes=box)
     off = float(np.abs(template - TEMPLATE).max()), float(np.abs(layout - _LAYOUT_IN_BOX).max())

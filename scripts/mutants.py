@@ -1,15 +1,18 @@
 """Mutation testing of the rooms whose mistakes nobody would see: are their tests able to fail?
 
-    python scripts/mutants.py draw                 # docs/benchmarks/mutants.json: 150 of all mutants, by a committed seed
-    python scripts/mutants.py run TREE PHASE       # each mutant in TREE, a copy of this repository that nobody else uses
-    python scripts/mutants.py page                 # docs/benchmarks/mutants.md, from mutants.json and the judgements below
+    python scripts/mutants.py draw                 # docs/benchmarks/mutants.json: 150 of all mutants, by a committed
+    seed python scripts/mutants.py run TREE PHASE       # each mutant in TREE, a copy of this repository that nobody
+    else uses python scripts/mutants.py page                 # docs/benchmarks/mutants.md, from mutants.json and the
+    judgements below
 
-source -> syntax tree -> every mutant (one small change each) -> seeded draw -> copy of the tree -> its tests -> killed or not
+source -> syntax tree -> every mutant (one small change each) -> seeded draw -> copy of the tree -> its tests -> killed
+or not
 
-**Convention**: mutants change comparisons, arithmetic, constants (whole numbers by one, fractions halved and doubled, True and False), defaults
-of arguments, and/or/not, bounds of slices and ranges, return, continue and break. Left out: texts, annotations, decorators. The draw is from the
-whole list, before any test is written for one of them. `ROOMS` names the tests that know a module: the near ones run first, the wider ones for
-what those leave alive. Killed: a test failed, or ran out of time.
+**Convention**: mutants change comparisons, arithmetic, constants (whole numbers by one, fractions halved and doubled,
+True and False), defaults of arguments, and/or/not, bounds of slices and ranges, return, continue and break. Left out:
+texts, annotations, decorators. The draw is from the whole list, before any test is written for one of them. `ROOMS`
+names the tests that know a module: the near ones run first, the wider ones for what those leave alive. Killed: a test
+failed, or ran out of time.
 """
 
 from __future__ import annotations
@@ -39,19 +42,31 @@ class Tests:
     wider: tuple[str, ...] = ()
 
 
-_PROPERTY, _RESUME, _STREAM = "tests/property/test_metrics.py", "tests/runs/test_stream_resume.py", "tests/runs/test_stream.py"
-_RETINA, _SMALL, _QUEUE = "tests/detection/test_retinaface.py", "tests/detection/test_small_faces.py", "tests/serve/test_serve_queue.py"
+_PROPERTY, _RESUME, _STREAM = (
+    "tests/property/test_metrics.py",
+    "tests/runs/test_stream_resume.py",
+    "tests/runs/test_stream.py",
+)
+_RETINA, _SMALL, _QUEUE = (
+    "tests/detection/test_retinaface.py",
+    "tests/detection/test_small_faces.py",
+    "tests/serve/test_serve_queue.py",
+)
 _SCORECARD, _AUDIT = "tests/evaluation/test_scorecard.py", "tests/evaluation/test_compare_audit.py"
 _COUNTS, _CALIBRATION = "tests/metrics/test_counts.py", "tests/metrics/test_calibration.py"
 _SINKS = Tests(
     (
-        f"{_STREAM}::test_every_input", f"{_STREAM}::test_no_inputs", f"{_STREAM}::test_tables", f"{_STREAM}::test_two_runs",
-        f"{_STREAM}::test_undecodable", "tests/runs/test_drop_missing.py::test_gone", "tests/runs/test_drop_missing.py::test_a_resumed",
-        f"{_RESUME}::test_stop", f"{_RESUME}::test_resume", f"{_RESUME}::test_a_full_disk", f"{_RESUME}::test_an_input_given_twice",
+        f"{_STREAM}::test_every_input", f"{_STREAM}::test_no_inputs", f"{_STREAM}::test_tables",
+        f"{_STREAM}::test_two_runs",
+        f"{_STREAM}::test_undecodable", "tests/runs/test_drop_missing.py::test_gone",
+        "tests/runs/test_drop_missing.py::test_a_resumed",
+        f"{_RESUME}::test_stop", f"{_RESUME}::test_resume", f"{_RESUME}::test_a_full_disk",
+        f"{_RESUME}::test_an_input_given_twice",
         f"{_RESUME}::test_several", f"{_RESUME}::test_changed", f"{_RESUME}::test_shards", f"{_RESUME}::test_damaged",
     ),
     (
-        f"{_RESUME}::test_an_output_torn", "tests/runs/test_drop_missing.py", "tests/runs/test_faults.py::test_an_output_that_cannot",
+        f"{_RESUME}::test_an_output_torn", "tests/runs/test_drop_missing.py",
+        "tests/runs/test_faults.py::test_an_output_that_cannot",
         "tests/inputs/test_tables.py",
     ),
 )  # fmt: skip
@@ -59,28 +74,34 @@ _SINKS = Tests(
 ROOMS: dict[str, dict[str, Tests]] = {
     "decision": {
         "decision/consistency.py": Tests(
-            (f"{_PROPERTY}::test_consistent", f"{_PROPERTY}::test_the_decoder", "tests/evaluation/test_scorecard.py::test_precedence"),
+            (f"{_PROPERTY}::test_consistent", f"{_PROPERTY}::test_the_decoder",
+            "tests/evaluation/test_scorecard.py::test_precedence"),
             (_SCORECARD,),
         ),
         "decision/layer.py": Tests(
-            ("tests/decision", f"{_PROPERTY}::test_raising", f"{_CALIBRATION}"), (_SCORECARD, "tests/evaluation/test_intervals.py")
+            ("tests/decision", f"{_PROPERTY}::test_raising", f"{_CALIBRATION}"),
+            (_SCORECARD, "tests/evaluation/test_intervals.py")
         ),
         "decision/rates.py": Tests(("tests/decision/test_rates.py",)),
     },
     "metrics": {
         "metrics/bootstrap.py": Tests(
-            ("tests/metrics/test_bootstrap.py", "tests/metrics/test_two_level.py", "tests/metrics/test_cohorts.py"), (_AUDIT,)
+            ("tests/metrics/test_bootstrap.py", "tests/metrics/test_two_level.py", "tests/metrics/test_cohorts.py"),
+            (_AUDIT,)
         ),
         "metrics/calibration.py": Tests((_CALIBRATION, _PROPERTY), (_SCORECARD,)),
-        "metrics/cohorts.py": Tests(("tests/metrics/test_cohorts.py",), (_AUDIT, "tests/evaluation/test_audit_worst.py")),
+        "metrics/cohorts.py": Tests(("tests/metrics/test_cohorts.py",),
+        (_AUDIT, "tests/evaluation/test_audit_worst.py")),
         "metrics/counts.py": Tests((_COUNTS, _PROPERTY), (_SCORECARD,)),
         "metrics/ranking.py": Tests((_COUNTS, _PROPERTY), (_SCORECARD,)),
         "metrics/retrieval.py": Tests((_COUNTS,)),
-        "metrics/selective.py": Tests((_CALIBRATION, f"{_PROPERTY}::test_a_band", f"{_PROPERTY}::test_the_order"), (_SCORECARD,)),
+        "metrics/selective.py": Tests((_CALIBRATION, f"{_PROPERTY}::test_a_band", f"{_PROPERTY}::test_the_order"),
+        (_SCORECARD,)),
     },
     "resume": {
         "runs/resume.py": Tests(
-            ("tests/runs/test_drop_missing.py::test_what", f"{_RESUME}::test_resume", *(one for one in _SINKS.near if _RESUME in one)), _SINKS.wider
+            ("tests/runs/test_drop_missing.py::test_what", f"{_RESUME}::test_resume",
+            *(one for one in _SINKS.near if _RESUME in one)), _SINKS.wider
         ),
         "runs/run.py": Tests((f"{_STREAM}::test_max_failed", *_SINKS.near), _SINKS.wider),
         "outputs/sinks.py": _SINKS,
@@ -88,14 +109,17 @@ ROOMS: dict[str, dict[str, Tests]] = {
     },
     "detection": {
         "detection/candidates.py": Tests(
-            ("tests/detection/test_candidates.py", f"{_RETINA}::test_other_input", "tests/detection/test_yunet.py", f"{_RETINA}::test_the_portrait",
+            ("tests/detection/test_candidates.py", f"{_RETINA}::test_other_input", "tests/detection/test_yunet.py",
+            f"{_RETINA}::test_the_portrait",
              f"{_RETINA}::test_rescue_is", f"{_SMALL}::test_a_weak"),
             (_RETINA, "tests/detection/test_looks.py::test_a_face", _SMALL),
         ),
         "detection/eyes.py": Tests(("tests/detection/test_eyes.py",)),
-        "detection/looks.py": Tests((f"{_RETINA}::test_the_portrait", "tests/detection/test_looks.py", f"{_RETINA}::test_a_find"), (_RETINA,)),
+        "detection/looks.py": Tests((f"{_RETINA}::test_the_portrait", "tests/detection/test_looks.py",
+        f"{_RETINA}::test_a_find"), (_RETINA,)),
         "detection/retinaface.py": Tests(
-            (f"{_SMALL}::test_a_weak", f"{_SMALL}::test_a_crowd", f"{_RETINA}::test_the_portrait", f"{_RETINA}::test_rescue_is",
+            (f"{_SMALL}::test_a_weak", f"{_SMALL}::test_a_crowd", f"{_RETINA}::test_the_portrait",
+            f"{_RETINA}::test_rescue_is",
              f"{_RETINA}::test_a_portrait_pays", f"{_SMALL}::test_every_photo"),
             (_RETINA, _SMALL),
         ),
@@ -108,7 +132,8 @@ ROOMS: dict[str, dict[str, Tests]] = {
             (_QUEUE, "tests/serve/test_serve_limits.py::test_a_hung", "tests/serve/test_serve_limits.py::test_a_photo",
              "tests/serve/test_serve_limits.py::test_past", "tests/serve/test_serve_operation.py"),
         ),
-        "serve/workers.py": Tests((_QUEUE,), ("tests/serve/test_serve_limits.py::test_a_hung", "tests/serve/test_serve_operation.py")),
+        "serve/workers.py": Tests((_QUEUE,),
+        ("tests/serve/test_serve_limits.py::test_a_hung", "tests/serve/test_serve_operation.py")),
         "runs/stream.py": Tests((_STREAM,)),
         "runs/processes.py": Tests(("tests/runs/test_processes.py",)),
     },
@@ -117,10 +142,12 @@ ROOMS: dict[str, dict[str, Tests]] = {
 
 COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE), ast.LtE: (ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.LtE), ast.GtE: (ast.Gt, ast.Lt),
-    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,), ast.In: (ast.NotIn,), ast.NotIn: (ast.In,),
+    ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,), ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,), ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
 }  # fmt: skip
 ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
+    ast.Pow: ast.Mult,
     ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitAnd,
 }  # fmt: skip
 RANGES = ("range", "arange", "islice")
@@ -128,7 +155,8 @@ RANGES = ("range", "arange", "islice")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of one file. line, end: the statement's own lines, from 1; start, stop: the bytes that `after` takes the place of."""
+    """One change of one file. line, end: the statement's own lines, from 1; start, stop: the bytes that `after` takes
+    the place of."""
 
     room: str
     path: str
@@ -186,11 +214,14 @@ def mutants_of(source: str, room: str = "", path: str = "") -> list[Mutant]:
 def _bare(one: Mutant) -> Mutant:
     """Return the mutant without parentheses around a plain number or name, for the reader."""
     inner = one.after[1:-1]
-    return Mutant(**(asdict(one) | {"after": inner if inner.replace(".", "").replace("_", "").isalnum() else one.after}))
+    return Mutant(
+        **(asdict(one) | {"after": inner if inner.replace(".", "").replace("_", "").isalnum() else one.after})
+    )
 
 
 def _visited(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt]]:
-    """Yield every node that may be changed with its innermost statement: no annotation, decorator, text or part of one."""
+    """Yield every node that may be changed with its innermost statement: no annotation, decorator, text or part of
+    one."""
 
     def walk(node: ast.AST, statement: ast.stmt | None) -> Iterator[tuple[ast.AST, ast.stmt]]:
         if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
@@ -199,7 +230,9 @@ def _visited(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt]]:
         if statement is not None:
             yield node, statement
         for name, value in ast.iter_fields(node):
-            if name in ("annotation", "returns", "decorator_list", "bases", "keywords") and not isinstance(node, ast.Call):
+            if name in ("annotation", "returns", "decorator_list", "bases", "keywords") and not isinstance(
+                node, ast.Call
+            ):
                 continue
             for child in value if isinstance(value, list) else [value]:
                 if isinstance(child, ast.AST):
@@ -259,7 +292,8 @@ def _other_constants(value: Any) -> tuple[Any, ...]:
 
 
 def _conditions(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the node with its condition turned round, where the condition is no comparison and no and/or/not, which have their own."""
+    """Yield the node with its condition turned round, where the condition is no comparison and no and/or/not, which
+    have their own."""
     if isinstance(node, ast.IfExp) and not isinstance(node.test, (ast.Compare, ast.BoolOp, ast.UnaryOp)):
         yield "not", _with(node, test=ast.UnaryOp(ast.Not(), node.test))
     if isinstance(node, (ast.Call, ast.Name, ast.Attribute)) and getattr(node, "is_condition", False):
@@ -298,7 +332,11 @@ def _modules() -> list[tuple[str, str]]:
 
 def all_mutants(root: Path = ROOT) -> list[Mutant]:
     """Return every mutant of every room, in the rooms' order."""
-    return [mutant for room, path in _modules() for mutant in mutants_of((root / path).read_text(encoding="utf-8"), room, path)]
+    return [
+        mutant
+        for room, path in _modules()
+        for mutant in mutants_of((root / path).read_text(encoding="utf-8"), room, path)
+    ]
 
 
 def sources_hash(root: Path = ROOT) -> str:
@@ -313,14 +351,19 @@ def draw(root: Path = ROOT, count: int = COUNT, seed: int = SEED) -> dict[str, A
     """Return the document of a draw: how many mutants each room has, and those drawn, in the order of the list."""
     every = all_mutants(root)
     chosen = sorted(random.Random(seed).sample(range(len(every)), min(count, len(every))))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.strip()
     lines = {path: (root / path).read_text(encoding="utf-8").splitlines() for _, path in _modules()}
     return {
         "seed": seed,
         "commit": commit,
         "sources": sources_hash(root),
         "listed": {room: sum(one.room == room for one in every) for room in ROOMS},
-        "drawn": [{"number": place, **asdict(every[place]), "text": lines[every[place].path][every[place].line - 1].strip()} for place in chosen],
+        "drawn": [
+            {"number": place, **asdict(every[place]), "text": lines[every[place].path][every[place].line - 1].strip()}
+            for place in chosen
+        ],
     }
 
 
@@ -334,7 +377,12 @@ def main() -> None:
     running = commands.add_parser("run")
     running.add_argument("tree", type=Path)
     running.add_argument("phase", choices=("tests_before", "tests_after"))
-    running.add_argument("--part", choices=("near", "wider", "both"), default="both", help="near first and wider later, for what is alive")
+    running.add_argument(
+        "--part",
+        choices=("near", "wider", "both"),
+        default="both",
+        help="near first and wider later, for what is alive",
+    )
     running.add_argument("--rooms", nargs="*", default=list(ROOMS))
     running.add_argument("--only", type=int, nargs="*", default=[])
     running.add_argument("--tests", nargs="*", default=[], help="these instead of the room's own")

@@ -1,4 +1,5 @@
-"""The page docs/benchmarks/mutants.md, from mutants.json and what was judged of each survivor: written by `scripts/mutants.py page`."""
+"""The page docs/benchmarks/mutants.md, from mutants.json and what was judged of each survivor: written by
+`scripts/mutants.py page`."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ EQUIVALENT: dict[int, str] = {
     1577: "any number under 0 means that the file is not open.",
     1619: "any number under 0 means that the file is not open.",
     1722: "the count of whole records is only asked whether it is 0.",
-    1951: "the process was killed the line before; the number only bounds the wait for a process that the system cannot end.",
+    1951: (
+        "the process was killed the line before; the number only bounds the wait for a process that the system cannot "
+        "end."
+    ),
     2005: "the exit status of a process whose parent is gone: nobody is left to read it.",
     2043: "makes the chunks of a single cluster half as large; the draws do not depend on chunks, as a test says.",
     2740: "a factor of two above and under the line: gain and best gain are both doubled, exactly.",
@@ -70,7 +74,9 @@ def _rooms(document: dict[str, Any]) -> list[str]:
         drawn = [one for one in document["drawn"] if one["room"] == room]
         before, after = sum(_killed(one, "tests_before") for one in drawn), sum(map(_after, drawn))
         equivalent = sum(one["number"] in EQUIVALENT for one in drawn)
-        lines.append(f"| {room} | {listed:,} | {len(drawn)} | {before} | {after} | {equivalent} | {_share(after, len(drawn) - equivalent)} |")
+        lines.append(
+            f"| {room} | {listed:,} | {len(drawn)} | {before} | {after} | {equivalent} | {_share(after, len(drawn) - equivalent)} |"
+        )
     return [
         *lines, "",
         "Rooms: decision is `lineament/decision`, detection `lineament/detection`, resume `runs/resume`, `runs/run`, `outputs/sinks` and",

@@ -1,6 +1,7 @@
 """Try drawn mutants, one at a time: what `scripts/mutants.py run` does.
 
-tests collected once -> per mutant: file written, process forked, module changed in place -> tests -> the first that fails, or none
+tests collected once -> per mutant: file written, process forked, module changed in place -> tests -> the first that
+fails, or none
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ CPU_SECONDS, WALL_SECONDS = 60, 400
 
 
 def graft(module: ModuleType, source: bytes) -> None:
-    """Make a loaded module what `source` says, in place: its functions' code, their defaults, its constants, wherever they were imported to."""
+    """Make a loaded module what `source` says, in place: its functions' code, their defaults, its constants, wherever
+    they were imported to."""
     fresh = ModuleType(module.__name__)
     vars(fresh).update({name: vars(module)[name] for name in ("__file__", "__package__", "__spec__", "__loader__")})
     exec(compile(source, str(module.__file__), "exec"), vars(fresh))
@@ -46,7 +48,9 @@ def _graft_one(old: Any, new: Any) -> None:
     if isinstance(new, FunctionType):
         if hasattr(new, "__wrapped__"):  # contextmanager
             _graft_one(old.__wrapped__, new.__wrapped__)
-        old.__code__ = new.__code__  # ValueError where they hold different outer names: seen as "graft", to be tried by hand
+        old.__code__ = (
+            new.__code__
+        )  # ValueError where they hold different outer names: seen as "graft", to be tried by hand
         old.__defaults__, old.__kwdefaults__ = new.__defaults__, new.__kwdefaults__
     elif hasattr(new, "cache_clear"):
         _graft_one(old.__wrapped__, new.__wrapped__)
@@ -64,19 +68,29 @@ def _graft_one(old: Any, new: Any) -> None:
 
 
 class Loop:
-    """A pytest plugin in place of its loop: tests are collected once, then every mutant is tried in a fork of that process.
+    """A pytest plugin in place of its loop: tests are collected once, then every mutant is tried in a fork of that
+    process.
 
     The mutant stands in the tree's file too, for the processes that tests start.
     """
 
-    def __init__(self, tree: Path, todo: Sequence[dict[str, Any]], phase: str, part: str, extra: Sequence[str], save: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        tree: Path,
+        todo: Sequence[dict[str, Any]],
+        phase: str,
+        part: str,
+        extra: Sequence[str],
+        save: Callable[[], object],
+    ) -> None:
         self.tree, self.todo, self.phase, self.part, self.extra, self.save = tree, todo, phase, part, tuple(extra), save
         self.work = tree.parent / f"{tree.name}.mutants"
         self.work.mkdir(exist_ok=True)
         self.failed = ""
 
     def pytest_collection(self) -> None:
-        """Before any test is imported: a failure found by hypothesis is not made smaller, which takes far longer than finding it."""
+        """Before any test is imported: a failure found by hypothesis is not made smaller, which takes far longer than
+        finding it."""
         from hypothesis import Phase, settings
 
         found = settings.get_profile("ci")
@@ -86,7 +100,9 @@ class Loop:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self.failed:
             self.failed = report.nodeid
-            (self.work / "last-failure.txt").write_text(f"{report.nodeid}\n{report.longreprtext[-3000:]}", errors="replace")
+            (self.work / "last-failure.txt").write_text(
+                f"{report.nodeid}\n{report.longreprtext[-3000:]}", errors="replace"
+            )
 
     def pytest_runtestloop(self, session: Any) -> bool:
         checked = set[str]()
@@ -96,7 +112,9 @@ class Loop:
             wider = [] if self.extra else [test for test in _named(session, known.wider) if test not in set(near)]
             if one["path"] not in checked:  # that the tests pass at all, with the module put in place as mutants are
                 checked.add(one["path"])
-                self.check(session, one, (near if self.part != "wider" else []) + (wider if self.part != "near" else []))
+                self.check(
+                    session, one, (near if self.part != "wider" else []) + (wider if self.part != "near" else [])
+                )
             one[self.phase] = self.tried(session, one, near) if self.part != "wider" else one[self.phase]
             if not one[self.phase]["killed"] and wider and self.part != "near":
                 one[self.phase] = self.tried(session, one, wider) | {"near": len(near)}
@@ -136,7 +154,9 @@ class Loop:
 
 def _named(session: Any, beginnings: Sequence[str]) -> list[str]:
     """Return the collected tests whose names begin so, in the order of the beginnings."""
-    return list(dict.fromkeys(item.nodeid for one in beginnings for item in session.items if item.nodeid.startswith(one)))
+    return list(
+        dict.fromkeys(item.nodeid for one in beginnings for item in session.items if item.nodeid.startswith(one))
+    )
 
 
 def _run(session: Any, tests: Sequence[str], over: Callable[[], bool]) -> None:
@@ -150,7 +170,8 @@ def _run(session: Any, tests: Sequence[str], over: Callable[[], bool]) -> None:
 
 
 def _forked(work: Callable[[], str], cpu_seconds: int, wall_seconds: int) -> str:
-    """Return what `work` returns in a fork of this process; "time" where it ran out of it, "crash" where it ended otherwise."""
+    """Return what `work` returns in a fork of this process; "time" where it ran out of it, "crash" where it ended
+    otherwise."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
@@ -174,7 +195,13 @@ def _forked(work: Callable[[], str], cpu_seconds: int, wall_seconds: int) -> str
         os.waitpid(child, 0)
     with os.fdopen(ours, "rb") as pipe:
         told = pipe.read(4096).decode() if ended and not os.WIFSIGNALED(status) else ""
-    return told[1:] if told else "time" if not ended or os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL) else "crash"
+    return (
+        told[1:]
+        if told
+        else "time"
+        if not ended or os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
+        else "crash"
+    )
 
 
 def prepare(tree: Path) -> None:
@@ -183,12 +210,16 @@ def prepare(tree: Path) -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a mutant of the same size and second would be taken for its original
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and loading them takes longer than most tests
     sys.dont_write_bytecode = True
-    sys.path[:] = [str(tree), *(place for place in sys.path if Path(place or ".").resolve() not in (ROOT, ROOT / "scripts"))]
+    sys.path[:] = [
+        str(tree),
+        *(place for place in sys.path if Path(place or ".").resolve() not in (ROOT, ROOT / "scripts")),
+    ]
     os.chdir(tree)
 
 
 def run(tree: Path, phase: str, part: str, rooms: Sequence[str], only: Sequence[int], extra: Sequence[str]) -> None:
-    """Try drawn mutants in a copy of the tree; each result is written at once, and those that have one already are left out."""
+    """Try drawn mutants in a copy of the tree; each result is written at once, and those that have one already are left
+    out."""
     import pytest
 
     document = json.loads(RESULT.read_text())
@@ -207,5 +238,14 @@ def run(tree: Path, phase: str, part: str, rooms: Sequence[str], only: Sequence[
         import torch  # noqa: F401  what the tests' conftest does, once instead of in every fork
     gc.disable()  # it would touch, and so copy, the memory that forks share
     loop = Loop(tree, todo, phase, part, extra, lambda: RESULT.write_text(json.dumps(document, indent=1) + "\n"))
-    plain = ["-p", "no:faulthandler", "-p", "no:cacheprovider", "-p", "no:terminal", "-o", "addopts=--strict-markers -m 'not slow'"]
+    plain = [
+        "-p",
+        "no:faulthandler",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:terminal",
+        "-o",
+        "addopts=--strict-markers -m 'not slow'",
+    ]
     sys.exit(int(pytest.main([*files, *plain], [loop])))

@@ -1,10 +1,12 @@
-"""Rebuild the tables of docs/reproduce.md: what each paper's configuration costs on CelebA as distributed, in disk and in hours by class of card.
+"""Rebuild the tables of docs/reproduce.md: what each paper's configuration costs on CelebA as distributed, in disk and
+in hours by class of card.
 
     python scripts/paper_hours.py                # write them between the page's marks
     python scripts/paper_hours.py --check        # exit 1 if they are stale
 
-Multiply-adds of a training image are counted: torch's own counter sees one forward and one backward pass of the real network, without its
-weights (on the device `meta`, so in seconds and without a card). Hours are computed from them; nothing here was timed, and nothing was run on CUDA.
+Multiply-adds of a training image are counted: torch's own counter sees one forward and one backward pass of the real
+network, without its weights (on the device `meta`, so in seconds and without a card). Hours are computed from them;
+nothing here was timed, and nothing was run on CUDA.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class Cost:
     disk: dict[str, int]
 
     def hours(self, peak: float, share: float) -> float:
-        """Return hours on a card of `peak` 10^12 operations a second, of which `share` is had: a multiply-add is two operations."""
+        """Return hours on a card of `peak` 10^12 operations a second, of which `share` is had: a multiply-add is two
+        operations."""
         return 2 * self.training * self.images / (share * peak * 1e12) / 3600
 
 
@@ -74,9 +77,14 @@ def counted(network: nn.Module, x: torch.Tensor, *, backward: bool) -> int:
 
 def build(config: TrainConfig) -> nn.Module:
     """Return the network of a configuration without weights, on the device `meta`."""
-    model, options = config.model, {key: value for key, value in config.model.options.items() if key != "region_weights"}
+    model, options = (
+        config.model,
+        {key: value for key, value in config.model.options.items() if key != "region_weights"},
+    )
     backbone = create_backbone(model.backbone, None, model.frozen_stages, input_size=model.input_size)
-    return called(model.name, backbone, create_preprocess(model.backbone, model.input_size), CELEBA_40, MGMTN_GROUPS, **options).to("meta")
+    return called(
+        model.name, backbone, create_preprocess(model.backbone, model.input_size), CELEBA_40, MGMTN_GROUPS, **options
+    ).to("meta")
 
 
 def cost_of(name: str) -> Cost:
@@ -87,7 +95,9 @@ def cost_of(name: str) -> Cost:
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     weights = sum(tensor.numel() for tensor in network.state_dict().values())
     disk = part_sizes(config, TRAIN_IMAGES, len(CELEBA_40))
-    disk["checkpoint"] = 2 * 4 * weights + 4 * trained * (2 if settings.name == "adamw" else 1)  # weights, their mean, the optimiser's moments
+    disk["checkpoint"] = 2 * 4 * weights + 4 * trained * (
+        2 if settings.name == "adamw" else 1
+    )  # weights, their mean, the optimiser's moments
     disk["epochs"] = 2 * weights * (settings.epochs + 1)  # fp16, and the last once more
     images = (TRAIN_IMAGES - config.data.holdout) // settings.batch * settings.batch * settings.epochs
     return Cost(name, trained, counted(network, x, backward=False), counted(network, x, backward=True), images, disk)
@@ -113,10 +123,17 @@ def hours_table(costs: Iterable[Cost]) -> str:
     rows = []
     for cost in costs:
         spans = [" to ".join(f"{cost.hours(peak, share):.1f}" for share in UTILISATION) for peak in CARDS.values()]
-        work = [f"{cost.parameters / 1e6:.1f} M", f"{cost.forward / 1e9:.2f} G", f"{cost.training / 1e9:.2f} G", f"{cost.images:,}"]
+        work = [
+            f"{cost.parameters / 1e6:.1f} M",
+            f"{cost.forward / 1e9:.2f} G",
+            f"{cost.training / 1e9:.2f} G",
+            f"{cost.images:,}",
+        ]
         rows.append([f"`{cost.name}`", *work, *spans])
     peaks = [f"{card} ({peak:.0f})" for card, peak in CARDS.items()]
-    return table(["config", "trained parameters", "multiply-adds, forward", "and backward", "images in all", *peaks], rows)
+    return table(
+        ["config", "trained parameters", "multiply-adds, forward", "and backward", "images in all", *peaks], rows
+    )
 
 
 def disk_table(costs: Iterable[Cost]) -> str:
@@ -126,7 +143,18 @@ def disk_table(costs: Iterable[Cost]) -> str:
     for cost in costs:
         sizes = [size_text(cost.disk[kind]) if kind in cost.disk else "-" for kind in kinds]
         rows.append([f"`{cost.name}`", *sizes, size_text(sum(cost.disk.values()))])
-    return table(["config", "crop cache (shared)", "landmarks", "region network", "checkpoint", "weights of each epoch", "in all"], rows)
+    return table(
+        [
+            "config",
+            "crop cache (shared)",
+            "landmarks",
+            "region network",
+            "checkpoint",
+            "weights of each epoch",
+            "in all",
+        ],
+        rows,
+    )
 
 
 def filled(page: str) -> str:

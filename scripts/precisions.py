@@ -1,4 +1,5 @@
-"""What bf16 and int8 cost in accuracy, and whether int8 is shipped. `make refit` runs it; by hand it shows what refit would do.
+"""What bf16 and int8 cost in accuracy, and whether int8 is shipped. `make refit` runs it; by hand it shows what refit
+would do.
 
     default.onnx + training images -> default.int8.onnx -> official validation images -> accuracy of fp32, bf16 and int8
       -> int8 kept or not -> the card's `precisions`, a section of docs/benchmarks/decision.md
@@ -7,8 +8,9 @@
 
 By hand it prints, and writes the int8 file below runs/; --time also prints faces per second (quiet machine).
 
-The recipe (what stays in fp32) is chosen on training images that were not calibrated on, by how many labels change; the validation images only
-decide whether the result is kept: where it costs more than 0.1 point of mean accuracy in any runtime, it is not.
+The recipe (what stays in fp32) is chosen on training images that were not calibrated on, by how many labels change; the
+validation images only decide whether the result is kept: where it costs more than 0.1 point of mean accuracy in any
+runtime, it is not.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ GOOD_ENOUGH = 0.005
 """Labels on the choosing images that may change for a recipe to be taken; else the next one is tried."""
 
 
-def measure(model: Path, source: Source, data: Path, threads: int, out: Path, base: float | None = None) -> dict[str, Any]:
+def measure(
+    model: Path, source: Source, data: Path, threads: int, out: Path, base: float | None = None
+) -> dict[str, Any]:
     """Return mean accuracy and cost per precision and runtime, and whether int8 is kept; `out` is then the int8 file.
 
     base: the accuracy of fp32 in ONNX Runtime where it is known already.
@@ -73,14 +77,17 @@ def measure(model: Path, source: Source, data: Path, threads: int, out: Path, ba
 
 
 def choose(model: Path, faces: UInt8, out: Path, threads: int) -> tuple[str, dict[str, float]]:
-    """Write the int8 file by the first recipe that changes few labels of faces it was not calibrated on, else by the best one."""
+    """Write the int8 file by the first recipe that changes few labels of faces it was not calibrated on, else by the
+    best one."""
     split = len(faces) * CALIBRATED_ON // (CALIBRATED_ON + CHOSEN_ON)
     calibrate, others = faces[:split], _crops(faces[split:])
     expected = load_network(model, threads=threads)(others).logits >= 0
     tried: dict[str, float] = {}
     for keep in KEPT_IN_FP32:
         quantise(model, calibrate, out, keep=keep)
-        tried[keep] = float(np.mean((load_network(out, precision="int8", threads=threads)(others).logits >= 0) != expected))
+        tried[keep] = float(
+            np.mean((load_network(out, precision="int8", threads=threads)(others).logits >= 0) != expected)
+        )
         if tried[keep] <= GOOD_ENOUGH:
             return keep, tried
     best = min(tried, key=lambda keep: tried[keep])
@@ -90,7 +97,8 @@ def choose(model: Path, faces: UInt8, out: Path, threads: int) -> tuple[str, dic
 
 
 def embed(model: Path, int8: Path, measured: dict[str, Any]) -> None:
-    """Write what was measured into the card of the model and of the int8 file, with the decision layer they share; remove what is not kept."""
+    """Write what was measured into the card of the model and of the int8 file, with the decision layer they share;
+    remove what is not kept."""
     if not measured["int8"]["kept"]:
         int8.unlink(missing_ok=True)
     card = read_card(model).document
@@ -101,9 +109,16 @@ def embed(model: Path, int8: Path, measured: dict[str, Any]) -> None:
         return
     own = read_card(int8).document
     metrics = dict(card.get("metrics") or {})
-    metrics["official_val"] = {"images": (metrics.get("official_val") or {}).get("images"), "mean_accuracy": measured["int8"]["onnx"]}
-    shared = {key: value for key, value in card.items() if key not in ("views", "speed")}  # measured of the fp32 file alone
-    with_card(int8, Card({**shared, "precision": own.get("precision"), "metrics": metrics, "precisions": measured}), int8)
+    metrics["official_val"] = {
+        "images": (metrics.get("official_val") or {}).get("images"),
+        "mean_accuracy": measured["int8"]["onnx"],
+    }
+    shared = {
+        key: value for key, value in card.items() if key not in ("views", "speed")
+    }  # measured of the fp32 file alone
+    with_card(
+        int8, Card({**shared, "precision": own.get("precision"), "metrics": metrics, "precisions": measured}), int8
+    )
     write_card_beside(int8, read_card(int8))
 
 
@@ -116,7 +131,11 @@ def section(measured: dict[str, Any], images: int) -> str:
         if runtime in ("onnx", "openvino")
     ]
     int8 = measured["int8"]
-    verdict = "It is shipped as `default.int8.onnx`" if int8["kept"] else f"It is not shipped ({int8.get('why', 'it costs more than that')})"
+    verdict = (
+        "It is shipped as `default.int8.onnx`"
+        if int8["kept"]
+        else f"It is not shipped ({int8.get('why', 'it costs more than that')})"
+    )
     lines = [
         "## What a precision costs",
         "",
@@ -133,7 +152,8 @@ def section(measured: dict[str, Any], images: int) -> str:
         tried = ", ".join(f"{KEPT_IN_FP32[keep]} in fp32: {100 * share:.2f} %" for keep, share in int8["tried"].items())
         lines += [
             "",
-            f"Calibrated on {CALIBRATED_ON} training images (post-training quantisation, bias correction). Labels that change on {CHOSEN_ON} other",
+            f"Calibrated on {CALIBRATED_ON} training images (post-training quantisation, bias correction). Labels "
+            f"that change on {CHOSEN_ON} other",
             f"training images: {tried}. File: {int8['bytes'] / 1e6:.1f} MB.",
         ]
     return "\n".join([*lines, ""])
@@ -159,7 +179,11 @@ def _accuracy(found: Predictions) -> float:
 def _with_costs(measured: dict[str, Any], base: float) -> dict[str, Any]:
     for precision in ("fp32", "bf16", "int8"):
         values = measured[precision]
-        values["cost"] = {runtime: base - value for runtime, value in values.items() if runtime in ("onnx", "openvino") and isinstance(value, float)}
+        values["cost"] = {
+            runtime: base - value
+            for runtime, value in values.items()
+            if runtime in ("onnx", "openvino") and isinstance(value, float)
+        }
     return measured
 
 
@@ -183,7 +207,8 @@ def _points(value: float | None) -> str:
 
 
 def faces_per_second(network: Network, faces: UInt8, runs: int = 7) -> dict[str, float]:
-    """Return the median, least and most faces per second of the attribute network alone over `runs` passes, all threads at work."""
+    """Return the median, least and most faces per second of the attribute network alone over `runs` passes, all threads
+    at work."""
     crops, rates = _crops(faces), []
     network(crops)
     for _ in range(runs):
@@ -196,15 +221,29 @@ def faces_per_second(network: Network, faces: UInt8, runs: int = 7) -> dict[str,
 def time_all(model: Path, int8: Path, data: Path, threads: int) -> None:
     """Print faces per second of each precision and runtime on real faces."""
     faces = _faces(data)
-    for precision, runtime in (("fp32", "onnx"), ("fp32", "openvino"), ("bf16", "openvino"), ("int8", "onnx"), ("int8", "openvino")):
+    for precision, runtime in (
+        ("fp32", "onnx"),
+        ("fp32", "openvino"),
+        ("bf16", "openvino"),
+        ("int8", "onnx"),
+        ("int8", "openvino"),
+    ):
         file = int8 if precision == "int8" else model
         if file.is_file():
-            print(precision, runtime, f"{threads} threads", faces_per_second(load_network(file, runtime, precision, threads), faces), flush=True)
+            print(
+                precision,
+                runtime,
+                f"{threads} threads",
+                faces_per_second(load_network(file, runtime, precision, threads), faces),
+                flush=True,
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data"))
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data")
+    )
     parser.add_argument("--model", type=Path, default=ROOT / "lineament" / "weights" / "default.onnx")
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--time", action="store_true", help="also print faces per second")

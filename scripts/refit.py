@@ -3,8 +3,8 @@
     default.onnx + official validation images
       and train images that the network never saw, in three views
       -> predictions (runs/refit/*.parquet, not kept in git: they hold CelebA's labels)
-      -> accuracy against face size and blur -> decision layer with held-out evidence -> card inside default.onnx and default.card.json
-      -> int8 file where it costs little, accuracy of every precision in the card
+      -> accuracy against face size and blur -> decision layer with held-out evidence -> card inside default.onnx and
+      default.card.json -> int8 file where it costs little, accuracy of every precision in the card
       -> golden answers for `lineament doctor` -> docs/benchmarks/{decision,face-size}.{json,md}, rules.md and audit.md
       -> docs/benchmarks/refit.json (hashes)
     fast.onnx -> its own views, limits and decision layer -> its card, docs/benchmarks/fast.json
@@ -65,10 +65,12 @@ WEIGHTS = ROOT / "lineament" / "weights"
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 STAMP = BENCHMARKS / "refit.json"
 FILES = ("lineament/weights/default.onnx", "lineament/weights/default.card.json", "lineament/weights/golden.json",
-         "docs/benchmarks/decision.json", "docs/benchmarks/decision.md", "docs/benchmarks/face-size.json", "docs/benchmarks/face-size.md",
+         "docs/benchmarks/decision.json", "docs/benchmarks/decision.md", "docs/benchmarks/face-size.json",
+         "docs/benchmarks/face-size.md",
          "docs/benchmarks/rules.md", "docs/benchmarks/audit.md")  # fmt: skip
 IF_SHIPPED = ("lineament/weights/default.int8.onnx", "lineament/weights/default.int8.card.json",
-              "lineament/weights/fast.onnx", "lineament/weights/fast.card.json", "docs/benchmarks/fast.json")  # fmt: skip
+              "lineament/weights/fast.onnx", "lineament/weights/fast.card.json",
+              "docs/benchmarks/fast.json")  # fmt: skip
 
 
 def network_sha256(path: Path) -> str:
@@ -88,7 +90,10 @@ def text_sha256(path: Path) -> str:
 def stamp(model: Path) -> dict[str, Any]:
     """Return what the stored hashes must be."""
     shipped = [name for name in IF_SHIPPED if (ROOT / name).is_file()]
-    return {"network_sha256": network_sha256(model), "files": {name: text_sha256(ROOT / name) for name in (*FILES, *shipped)}}
+    return {
+        "network_sha256": network_sha256(model),
+        "files": {name: text_sha256(ROOT / name) for name in (*FILES, *shipped)},
+    }
 
 
 def write_stamp() -> None:
@@ -97,14 +102,16 @@ def write_stamp() -> None:
 
 
 def carried_over(train: Split, val: Split, folds: int) -> dict[str, Any]:
-    """Return the calibration that carries over, and the same fitted without the people of each fold of validation, for `Plan`."""
+    """Return the calibration that carries over, and the same fitted without the people of each fold of validation, for
+    `Plan`."""
     fold = folds_of(val.rows, folds)
     without = [fit_sizes(train, val.where(fold != part)) for part in range(folds)]
     return {"layer": fit_sizes(train, val), "layers_of_fold": without}
 
 
 def by_view(views: dict[str, Predictions], layers: Sequence[Decision]) -> dict[str, Any]:
-    """Return, per view of validation, accuracy and calibration error, raw and cross-fitted, and the share of faces found."""
+    """Return, per view of validation, accuracy and calibration error, raw and cross-fitted, and the share of faces
+    found."""
     document = {}
     for view, whole in views.items():
         found = whole.found()
@@ -113,8 +120,14 @@ def by_view(views: dict[str, Predictions], layers: Sequence[Decision]) -> dict[s
             inside = fold == part
             sizes = None if found.eye_distance is None else found.eye_distance[inside]
             probs[inside] = layer.probs(logit(found.raw[inside]), found.attributes, eye_distance=sizes)
-        errors = {key: per_attribute(ece_1d, p, found.targets, found.known) for key, p in (("ece", probs), ("ece_raw", found.raw))}
-        right = {key: count(p >= 0.5, found.targets, found.known).accuracy for key, p in (("accuracy", probs), ("accuracy_raw", found.raw))}
+        errors = {
+            key: per_attribute(ece_1d, p, found.targets, found.known)
+            for key, p in (("ece", probs), ("ece_raw", found.raw))
+        }
+        right = {
+            key: count(p >= 0.5, found.targets, found.known).accuracy
+            for key, p in (("accuracy", probs), ("accuracy_raw", found.raw))
+        }
         document[view] = {key: number(mean_of_known(values)) for key, values in {**errors, **right}.items()} | {
             "faces": len(found), "images": len(whole), "eye_distance": number(float(np.median(found.eye_distance))),
         }  # fmt: skip
@@ -122,7 +135,8 @@ def by_view(views: dict[str, Predictions], layers: Sequence[Decision]) -> dict[s
 
 
 def measured_before(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what was measured of this very network: face sizes and precisions. Exits where the files are another network's."""
+    """Return what was measured of this very network: face sizes and precisions. Exits where the files are another
+    network's."""
     document = json.loads((BENCHMARKS / "decision.json").read_text(encoding="utf-8"))
     if document["network_sha256"] != network_sha256(model):
         raise SystemExit("--only-decision: decision.json is of another network. Leave the option out.")
@@ -131,7 +145,8 @@ def measured_before(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Views:
-    """A network's answers in every view: those the layer is fitted on, those of validation by name, and of stored crops alone with their origin."""
+    """A network's answers in every view: those the layer is fitted on, those of validation by name, and of stored crops
+    alone with their origin."""
 
     train: Split
     val: Split
@@ -142,16 +157,28 @@ class Views:
 def score(data: Path, network: Network, model: Path, folder: Path, threads: int) -> Views:
     """Return a network's answers on unseen train images and validation, from `folder` where they are there."""
     train, val, views = splits(data, network, network_sha256(model), folder, threads)
-    return Views(train, val, views, replace(views["stored"], meta={"model": network.id.partition("@")[0], "data": "official/val"}))
+    return Views(
+        train,
+        val,
+        views,
+        replace(views["stored"], meta={"model": network.id.partition("@")[0], "data": "official/val"}),
+    )
 
 
-def fit(model: Path, data: Path, views: Views, sizes: dict[str, Any], goal: str) -> tuple[Fitted, dict[str, Any], dict[str, Any]]:
+def fit(
+    model: Path, data: Path, views: Views, sizes: dict[str, Any], goal: str
+) -> tuple[Fitted, dict[str, Any], dict[str, Any]]:
     """Fit a network's decision layer within its limits of size and blur and write it into its card.
 
-    Returns: what was fitted; the settings it was fitted with (limits, layers by fold); the document of where, how right and how sure.
+    Returns: what was fitted; the settings it was fitted with (limits, layers by fold); the document of where, how right
+    and how sure.
     """
     found, missing = views.stored, Official(data / "celeba" / "official", "val").table.missing
-    limits = {"min_eye_distance": sizes["min_eye_distance"], "min_sharpness": sizes["min_sharpness"], "limits_of_fold": sizes["limits_of_fold"]}
+    limits = {
+        "min_eye_distance": sizes["min_eye_distance"],
+        "min_sharpness": sizes["min_sharpness"],
+        "limits_of_fold": sizes["limits_of_fold"],
+    }
     settings = limits | carried_over(views.train, views.val, face_size.FOLDS)
     fitted = calibrate(found, Plan(goal=goal, folds=face_size.FOLDS, **settings))
     where = f"official/val@{found.fingerprint()} and {len(views.train.rows):,} views of unseen train images"
@@ -196,7 +223,9 @@ def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: boo
     layer = shipped.card.decision
     shipped_probs = layer.probs(logit(found.raw), found.attributes, eye_distance=found.eye_distance)
     calibrated = replace(found, probs=shipped_probs, meta={"decision": layer.to_dict()})
-    audit_page.PAGE.write_text(audit_page.page(shipped, audit_page.on_fairface(shipped, data, threads), calibrated, data), encoding="utf-8")
+    audit_page.PAGE.write_text(
+        audit_page.page(shipped, audit_page.on_fairface(shipped, data, threads), calibrated, data), encoding="utf-8"
+    )
     written = json.loads(model.with_suffix(".card.json").read_text(encoding="utf-8"))
     (ROOT / "docs" / "model-card.md").write_text(to_markdown(written), encoding="utf-8")
     write_stamp()
@@ -204,7 +233,8 @@ def refit(data: Path, goal: str, threads: int, faces: int, *, only_decision: boo
 
 
 def refit_fast(data: Path, goal: str, threads: int, faces: int) -> None:
-    """Fit the decision layer of `fast` as that of `default`: the same views, people, folds and rule, its own limits of size and blur."""
+    """Fit the decision layer of `fast` as that of `default`: the same views, people, folds and rule, its own limits of
+    size and blur."""
     model = WEIGHTS / "fast.onnx"
     network = load_network(str(model), threads=threads)
     print(f"{network.id}: the views of validation and of unseen train images", flush=True)
@@ -225,7 +255,8 @@ def headline(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def class_rates(data: Path) -> dict[str, float]:
-    """Return the share of yes per attribute in the train images of the shared folder; empty where they are not there."""
+    """Return the share of yes per attribute in the train images of the shared folder; empty where they are not
+    there."""
     shards = data / "celeba" / "train-parquet"
     if not shards.is_dir():
         return {}
@@ -235,9 +266,11 @@ def class_rates(data: Path) -> dict[str, float]:
 
 
 def goals(found: Predictions, limits: dict[str, Any], rates: dict[str, float]) -> dict[str, Any]:
-    """Return what held-out labels are worth at the raw sigmoid's 0.5 (`keep`) and at 0.5 of the calibrated probability (`half`).
+    """Return what held-out labels are worth at the raw sigmoid's 0.5 (`keep`) and at 0.5 of the calibrated probability
+    (`half`).
 
-    `accuracy_train_rates`: the same TPR and TNR at the class rates of the train split, a stand-in for other data (label shift).
+    `accuracy_train_rates`: the same TPR and TNR at the class rates of the train split, a stand-in for other data (label
+    shift).
     """
     named = [found.attributes.index(name) for name in rates]
     share = np.array(list(rates.values()))
@@ -257,7 +290,8 @@ def goals(found: Predictions, limits: dict[str, Any], rates: dict[str, float]) -
 
 
 def embed(model: Path, fitted: Fitted, where: str, scored: dict[str, Any], views: dict[str, Any]) -> None:
-    """Write the decision layer and the measured accuracy, also of labels as given in each view, into the card, inside the ONNX file and beside it."""
+    """Write the decision layer and the measured accuracy, also of labels as given in each view, into the card, inside
+    the ONNX file and beside it."""
     card = with_decision(read_card(model), fitted, where)
     given = {view: row["accuracy"] for view, row in views.items()}
     measured = {**dict(card.document.get("metrics") or {}), "official_val": headline(scored)}
@@ -276,11 +310,19 @@ def golden(model: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data"))
+    parser.add_argument(
+        "--data", type=Path, default=Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data")
+    )
     parser.add_argument("--goal", default="half", help="see lineament calibrate --goal")
     parser.add_argument("--threads", type=int, default=default_threads())
-    parser.add_argument("--faces", type=int, default=1200, help="for size and blur: how many validation images, drawn with a fixed seed")
-    parser.add_argument("--only-decision", action="store_true", help="the network is the same: keep what was measured of sizes and precisions")
+    parser.add_argument(
+        "--faces", type=int, default=1200, help="for size and blur: how many validation images, drawn with a fixed seed"
+    )
+    parser.add_argument(
+        "--only-decision",
+        action="store_true",
+        help="the network is the same: keep what was measured of sizes and precisions",
+    )
     parser.add_argument("--only", choices=("default", "fast"), help="one of the two networks")
     arguments = parser.parse_args()
     settings = (arguments.data, arguments.goal, arguments.threads, arguments.faces)

@@ -1,8 +1,11 @@
-"""The views of labelled images that the decision layer is fitted on: stored crops, detected faces, detected at half size with a cut frame.
+"""The views of labelled images that the decision layer is fitted on: stored crops, detected faces, detected at half
+size with a cut frame.
 
-    images of validation and of the train shards that the shipped network never saw -> three views -> runs/refit/*.parquet -> two splits
+    images of validation and of the train shards that the shipped network never saw -> three views ->
+    runs/refit/*.parquet -> two splits
 
-Scored once for a network: a file that names another network is made anew. Nothing of it is kept in git: it holds CelebA's labels.
+Scored once for a network: a file that names another network is made anew. Nothing of it is kept in git: it holds
+CelebA's labels.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from lineament.runtime.network import Network
 
 VIEWS = ("stored", "detect", "half")
 UNSEEN_SHARDS = (10, 11, 12, 13)
-"""Shards of train-parquet that came after the shipped network was trained (on shards 0 to 9). The first two are scored in every view."""
+"""Shards of train-parquet that came after the shipped network was trained (on shards 0 to 9). The first two are scored
+in every view."""
 CUT = 0.15
 """Most of a side that a frame cuts off, drawn evenly from 0."""
 
@@ -47,14 +51,21 @@ class HalfSize:
         side, cut = int(rng.integers(4)), float(rng.uniform(0, CUT))
         width, height = whole.size
         box = [0, 0, width, height]
-        box[(1, 3, 0, 2)[side]] = (int(cut * height), height - int(cut * height), int(cut * width), width - int(cut * width))[side]
+        box[(1, 3, 0, 2)[side]] = (
+            int(cut * height),
+            height - int(cut * height),
+            int(cut * width),
+            width - int(cut * width),
+        )[side]
         part = whole.crop((box[0], box[1], box[2], box[3]))
         out = io.BytesIO()
         part.resize((part.width // 2, part.height // 2), Image.Resampling.BILINEAR).save(out, "PNG", compress_level=1)
         return out.getvalue()
 
 
-def scored(name: str, view: str, source: Callable[[], Source], network: Network, sha256: str, folder: Path, threads: int) -> Predictions:
+def scored(
+    name: str, view: str, source: Callable[[], Source], network: Network, sha256: str, folder: Path, threads: int
+) -> Predictions:
     """Return predictions of one view, from `folder` where this network's are there already."""
     path = folder / f"{name}-{view}.parquet"
     if path.is_file() and (found := predictions.load(path)).meta.get("network_sha256") == sha256:
@@ -62,8 +73,12 @@ def scored(name: str, view: str, source: Callable[[], Source], network: Network,
     images = source()
     print(f"scoring {len(images.table)} images of {name}, {view}", flush=True)
     find: Any = None if view == "stored" else RetinaFace(threads=1).detect
-    outcome = predict(HalfSize(images) if view == "half" else images, network, network.card.attributes, find=find, threads=threads)
-    found = replace(outcome.predictions, meta={"network_sha256": sha256, "model": network.card.name, "data": f"{name}/{view}"})
+    outcome = predict(
+        HalfSize(images) if view == "half" else images, network, network.card.attributes, find=find, threads=threads
+    )
+    found = replace(
+        outcome.predictions, meta={"network_sha256": sha256, "model": network.card.name, "data": f"{name}/{view}"}
+    )
     predictions.save(found, path)
     return found
 
@@ -75,9 +90,17 @@ def unseen(shards: Path, most: int = len(UNSEEN_SHARDS)) -> Subset:
     return Subset(HubParquet(shards), np.concatenate(rows))
 
 
-def splits(data: Path, network: Network, sha256: str, folder: Path, threads: int) -> tuple[Split, Split, dict[str, Predictions]]:
+def splits(
+    data: Path, network: Network, sha256: str, folder: Path, threads: int
+) -> tuple[Split, Split, dict[str, Predictions]]:
     """Return train (images the network never saw) and validation, and validation's views by name."""
     shards = data / "celeba" / "train-parquet"
-    train = [scored("train", v, lambda v=v: unseen(shards, 4 if v == "stored" else 2), network, sha256, folder, threads) for v in VIEWS]
-    val = {v: scored("val", v, lambda: Official(data / "celeba" / "official", "val"), network, sha256, folder, threads) for v in VIEWS}
+    train = [
+        scored("train", v, lambda v=v: unseen(shards, 4 if v == "stored" else 2), network, sha256, folder, threads)
+        for v in VIEWS
+    ]
+    val = {
+        v: scored("val", v, lambda: Official(data / "celeba" / "official", "val"), network, sha256, folder, threads)
+        for v in VIEWS
+    }
     return Split.of("train", train), Split.of("val", list(val.values())), val

@@ -1,4 +1,5 @@
-"""Answer the bundled portrait in every runtime and precision installed here; write the answers and how far they lie apart.
+"""Answer the bundled portrait in every runtime and precision installed here; write the answers and how far they lie
+apart.
 
 python scripts/same_answer.py        # docs/same-answer.json, and the table in docs/same-answer.md
 """
@@ -26,7 +27,9 @@ BEGIN, END = "<!-- table: scripts/same_answer.py -->", "<!-- end -->"
 def answer(runtime: str, precision: str) -> dict[str, Any]:
     """Return the portrait's record, twice over the same where the runtime is repeatable."""
     model = load(runtime=runtime, precision=None if precision == "fp32" else precision, profile="all", threads=1)
-    first, second = (model.analyze(np.asarray(portrait()), channels="RGB", source_name="astronaut").to_dict() for _ in range(2))
+    first, second = (
+        model.analyze(np.asarray(portrait()), channels="RGB", source_name="astronaut").to_dict() for _ in range(2)
+    )
     return {"record": first, "repeats": first == second}
 
 
@@ -35,7 +38,10 @@ def distance(a: dict[str, Any], b: dict[str, Any]) -> tuple[float, float, int]:
     one, other = a["faces"][0], b["faces"][0]
     probs = [abs(one["attributes"][name]["prob"] - other["attributes"][name]["prob"]) for name in one["attributes"]]
     labels = sum(one["attributes"][name]["label"] != other["attributes"][name]["label"] for name in one["attributes"])
-    pixels = np.abs(np.array(one["box_xyxy"]) - other["box_xyxy"]).max(), np.abs(np.array(one["keypoints"]) - other["keypoints"]).max()
+    pixels = (
+        np.abs(np.array(one["box_xyxy"]) - other["box_xyxy"]).max(),
+        np.abs(np.array(one["keypoints"]) - other["keypoints"]).max(),
+    )
     return max(probs), float(max(pixels)), labels
 
 
@@ -61,7 +67,8 @@ def main() -> None:
     text = PAGE.read_text("utf-8")
     head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
     table = [
-        "| runtime, precision | largest difference in probability | in pixels | labels that differ | twice the same to the byte |",
+        "| runtime, precision | largest difference in probability | in pixels | labels that differ | twice the same "
+        "to the byte |",
         "|---|---:|---:|---:|---|",
     ]
     named = f"On {document['machine']}, ONNX Runtime {versions['onnxruntime']}, OpenVINO {versions['openvino']}"

@@ -2,8 +2,8 @@
 
     python scripts/sbom.py [--extras serve,search] [--out dist/lineament.cdx.json]
 
-Names and versions are those of constraints.txt, licences those that the installed packages declare. The same commit gives the same bytes
-(no random serial number, the time is SOURCE_DATE_EPOCH's or left out).
+Names and versions are those of constraints.txt, licences those that the installed packages declare. The same commit
+gives the same bytes (no random serial number, the time is SOURCE_DATE_EPOCH's or left out).
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def pins() -> dict[str, str]:
     """Return canonical name -> pinned version."""
     lines = (line.partition(";")[0].strip() for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines())
-    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines) if version}
+    return {
+        canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines) if version
+    }
 
 
 def needed(extras: list[str]) -> dict[str, set[str]]:
@@ -52,7 +54,9 @@ def needed(extras: list[str]) -> dict[str, set[str]]:
             continue
         inner = (Requirement(text) for text in texts)
         extra_marks = [{"extra": extra} for extra in ("", *wanted.extras)]
-        todo += [(name, one) for one in inner if one.marker is None or any(one.marker.evaluate(mark) for mark in extra_marks)]
+        todo += [
+            (name, one) for one in inner if one.marker is None or any(one.marker.evaluate(mark) for mark in extra_marks)
+        ]
     return found
 
 
@@ -72,7 +76,9 @@ def _licence(name: str) -> dict[str, Any] | None:
         return None
     if about.get("License-Expression"):
         return {"expression": about["License-Expression"]}
-    classified = [text.rpartition("::")[2].strip() for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
+    classified = [
+        text.rpartition("::")[2].strip() for text in about.get_all("Classifier") or [] if text.startswith("License ::")
+    ]
     short = (about.get("License") or "").strip().splitlines()
     text = classified[0] if classified else short[0] if short else None
     return {"license": {"name": text}} if text else None
@@ -83,7 +89,8 @@ def weights() -> Iterator[dict[str, Any]]:
     for path in sorted((ROOT / "lineament" / "weights").glob("*.onnx")):
         digest = sha256(path.read_bytes()).hexdigest()
         yield {
-            "type": "machine-learning-model", "bom-ref": f"weights:{path.name}", "name": path.name, "version": digest[:8],
+            "type": "machine-learning-model", "bom-ref": f"weights:{path.name}", "name": path.name,
+            "version": digest[:8],
             "hashes": [{"alg": "SHA-256", "content": digest}],
         }  # fmt: skip
 
@@ -104,12 +111,26 @@ def document(extras: list[str]) -> dict[str, Any]:
     models = list(weights())
     graph["lineament"] |= {model["bom-ref"] for model in models}
     refs |= {model["bom-ref"]: model["bom-ref"] for model in models}
-    inside = {refs[name]: sorted(refs[other] for other in others if other in refs) for name, others in sorted(graph.items()) if name in refs}
+    inside = {
+        refs[name]: sorted(refs[other] for other in others if other in refs)
+        for name, others in sorted(graph.items())
+        if name in refs
+    }
     depends = [{"ref": ref, "dependsOn": others} for ref, others in inside.items()]
-    found: dict[str, Any] = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "metadata": {"component": own}}
+    found: dict[str, Any] = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": own},
+    }
     if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
-        found["metadata"]["timestamp"] = datetime.fromtimestamp(int(epoch), timezone.utc).isoformat().replace("+00:00", "Z")
-    found |= {"components": [*(component(name, number) for name, number in versions.items()), *models], "dependencies": depends}
+        found["metadata"]["timestamp"] = (
+            datetime.fromtimestamp(int(epoch), timezone.utc).isoformat().replace("+00:00", "Z")
+        )
+    found |= {
+        "components": [*(component(name, number) for name, number in versions.items()), *models],
+        "dependencies": depends,
+    }
     return {**found, "serialNumber": f"urn:uuid:{uuid5(NAMESPACE_URL, json.dumps(found, sort_keys=True))}"}
 
 

@@ -13,11 +13,19 @@ from PIL import Image
 from lineament.config import load_settings
 from lineament.data.regions import GROUPS
 from lineament.training.prepare.region_data import PLAIN, sample, unpack
-from lineament.training.prepare.region_network import WEIGHTS_NAME, RegionConfig, load_faces, load_region_network, predict, score
+from lineament.training.prepare.region_network import (
+    WEIGHTS_NAME,
+    RegionConfig,
+    load_faces,
+    load_region_network,
+    predict,
+    score,
+)
 
 
 def sheet(network, faces, path):
-    """Write a contact sheet: photo, truth and prediction per group, one row per face. It shows data set images: keep it out of git."""
+    """Write a contact sheet: photo, truth and prediction per group, one row per face. It shows data set images: keep it
+    out of git."""
     rows = []
     for face in faces:
         image, labels, known = sample(face, np.random.default_rng(0), PLAIN, reduce=1)

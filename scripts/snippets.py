@@ -3,11 +3,12 @@
     .venv/bin/python scripts/snippets.py            # run all, rewrite the outputs that changed (part of `make refit`)
     .venv/bin/python scripts/snippets.py --check    # run all, exit 1 where something fails or an output is stale
 
-Convention. Every ```python and ```console block runs, in the order of its file, in a fresh folder that holds photo.jpg (the
-bundled portrait), photos/one.jpg and photos/two.jpg. The Python blocks of one file share their names. In a console block, `$ `
-starts a command (lineament or python, no shell), what follows is its standard output, and a line `...` stands for any lines.
-`<!-- not run: REASON -->` on the line before a block leaves it out. Numbers may differ in the last digits between processors, so
-they are compared to a tolerance.
+Convention. Every ```python and ```console block runs, in the order of its file, in a fresh folder that holds photo.jpg
+(the bundled portrait), photos/one.jpg and photos/two.jpg. The Python blocks of one file share their names. In a console
+block, `$ ` starts a command (lineament or python, no shell), what follows is its standard output, and a line `...`
+stands for any lines.
+`<!-- not run: REASON -->` on the line before a block leaves it out. Numbers may differ in the last digits between
+processors, so they are compared to a tolerance.
 """
 
 from __future__ import annotations
@@ -84,19 +85,30 @@ def run_command(arguments: list[str], folder: Path) -> subprocess.CompletedProce
     if front is None:
         raise ValueError(f"a console snippet may run lineament or python, not {arguments[0]!r}")
     return subprocess.run(
-        [*front, *arguments[1:]], cwd=folder, env=environment(), capture_output=True, text=True, encoding="utf-8", check=False, timeout=300
+        [*front, *arguments[1:]],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
     )
 
 
 def same(expected: str, output: str) -> bool:
-    """Return whether `output` is what the page shows: words equal, numbers near, spaces and model hashes free, `...` anything."""
+    """Return whether `output` is what the page shows: words equal, numbers near, spaces and model hashes free, `...`
+    anything."""
     wanted = [part.split() for part in re.split(r"^\.\.\.$", _MODEL.sub("@", expected), flags=re.MULTILINE)]
     words = _MODEL.sub("@", output).split()
     at = 0
     for index, part in enumerate(wanted):
         first_only = index == 0
         starts = [at] if first_only else range(at, len(words) - len(part) + 1)
-        start = next((s for s in starts if all(map(_alike, part, words[s : s + len(part)])) and len(words) >= s + len(part)), None)
+        start = next(
+            (s for s in starts if all(map(_alike, part, words[s : s + len(part)])) and len(words) >= s + len(part)),
+            None,
+        )
         if start is None:
             return False
         at = start + len(part)
@@ -120,7 +132,14 @@ def play(page: Path) -> tuple[str, list[str]]:
         script = "\n".join(block.body for block in found if block.kind == "python")
         if script:
             done = subprocess.run(
-                [sys.executable, "-"], input=script, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=300
+                [sys.executable, "-"],
+                input=script,
+                cwd=folder,
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=300,
             )
             if done.returncode:
                 faults.append(f"python snippets: {done.stderr.strip()[-800:]}")
@@ -129,9 +148,13 @@ def play(page: Path) -> tuple[str, list[str]]:
             for arguments, expected in block.commands():
                 answer = run_command(arguments, folder)
                 if answer.returncode not in (0, 3):
-                    faults.append(f"$ {shlex.join(arguments)}: exit status {answer.returncode}: {answer.stderr.strip()[-400:]}")
+                    faults.append(
+                        f"$ {shlex.join(arguments)}: exit status {answer.returncode}: {answer.stderr.strip()[-400:]}"
+                    )
                 elif not same(expected, answer.stdout):
-                    faults.append(f"$ {shlex.join(arguments)}: the page shows\n{expected}\nthe command prints\n{answer.stdout}")
+                    faults.append(
+                        f"$ {shlex.join(arguments)}: the page shows\n{expected}\nthe command prints\n{answer.stdout}"
+                    )
                     body = _replaced(body, expected, arguments, answer.stdout)
             fresh.append((block, body))
     for block, body in reversed(fresh):

@@ -1,11 +1,12 @@
-"""Rebuild docs/benchmarks/systems.md, ablations.md, convergence.md and systems.json from what is committed in results/: no image and no torch
-needed, only the label lists of the official release ($LINEAMENT_DATA/celeba/official), which are not ours to commit.
+"""Rebuild docs/benchmarks/systems.md, ablations.md, convergence.md and systems.json from what is committed in results/:
+no image and no torch needed, only the label lists of the official release ($LINEAMENT_DATA/celeba/official), which are
+not ours to commit.
 
     python scripts/systems.py                # write them
     python scripts/systems.py --check        # exit 1 if one is stale
 
-Every row is computed from a run's committed predictions, log and card. What configs promise and results/ does not hold yet is listed as
-"not run".
+Every row is computed from a run's committed predictions, log and card. What configs promise and results/ does not hold
+yet is listed as "not run".
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from lineament.runtime.registry import weights_folder
 from lineament.schema import CELEBA_40, MGMTN_GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("LINEAMENT_DATA", str(ROOT.parent / "shared" / "data"))  # beside a checkout; configs name no folder
+os.environ.setdefault(
+    "LINEAMENT_DATA", str(ROOT.parent / "shared" / "data")
+)  # beside a checkout; configs name no folder
 ABLATION_SEEDS = (0, 1, 2)
 SYSTEM_SEEDS = {BASELINE: (0, 1), "branched": (0, 1)}
 """Seeds of the table where they are more than seed 0: the baseline's and the best system's."""
@@ -60,9 +63,11 @@ def group_losses(record: Record) -> tuple[np.ndarray[Any, Any], dict[str, np.nda
 
 
 def epoch_of_gain(losses: Sequence[float], epochs: Sequence[float] | None = None, share: float = SHARE) -> float | None:
-    """Return the epoch (between windows by straight lines) at which `share` of the final gain over the first window is reached.
+    """Return the epoch (between windows by straight lines) at which `share` of the final gain over the first window is
+    reached.
 
-    Args: epochs at which the windows ended, by default 1, 2, 3 ... None where the loss never fell, or there are fewer than two windows.
+    Args: epochs at which the windows ended, by default 1, 2, 3 ... None where the loss never fell, or there are fewer
+    than two windows.
     """
     values = np.asarray(losses, np.float64)
     if len(values) < 2 or values[-1] >= values[0]:
@@ -107,14 +112,23 @@ def against(record: Record, base: Record, draws: int) -> dict[str, Any]:
 
 
 def adaptive(record: Record) -> dict[str, Any]:
-    """Return a run's mean and balanced accuracy at 0.5 and at DMM-CNN's adaptive thresholds, each half scored with those of the other's people."""
+    """Return a run's mean and balanced accuracy at 0.5 and at DMM-CNN's adaptive thresholds, each half scored with
+    those of the other's people."""
     found, half = record.predictions, folds_of(record.predictions, 2)
     others = ([part[half != k] for part in (found.raw, found.targets, found.known)] for k in (0, 1))
     thresholds = np.stack([dmm_adaptive(*other) for other in others])
-    scores: dict[str, Any] = {"name": record.name, "seed": record.seed, "least": float(thresholds.min()), "most": float(thresholds.max())}
+    scores: dict[str, Any] = {
+        "name": record.name,
+        "seed": record.seed,
+        "least": float(thresholds.min()),
+        "most": float(thresholds.max()),
+    }
     for word, yes in (("fixed", found.raw >= 0.5), ("adaptive", found.raw >= thresholds[half])):
         counted = count(yes, found.targets, found.known)
-        scores[word] = {"mean_accuracy": float(mean_of_known(counted.accuracy)), "balanced_accuracy": float(mean_of_known(counted.balanced_accuracy))}
+        scores[word] = {
+            "mean_accuracy": float(mean_of_known(counted.accuracy)),
+            "balanced_accuracy": float(mean_of_known(counted.balanced_accuracy)),
+        }
     return scores
 
 
@@ -153,16 +167,24 @@ def plain(record: Record) -> bool:
 
 
 def partner(record: Record, records: Iterable[Record]) -> Record | None:
-    """Return the plain baseline to compare with, scored on the same labels: of the same start if there is one, else the best known by name;
+    """Return the plain baseline to compare with, scored on the same labels: of the same start if there is one, else the
+    best known by name;
     of the same seed if there is one, else the lowest."""
     fit = [one for one in records if plain(one) and one.about["labels"] == record.about["labels"]]
-    return min(fit, key=lambda one: (start_of(one) != start_of(record), one.name != BASELINE, one.seed != record.seed, one.seed), default=None)
+    return min(
+        fit,
+        key=lambda one: (start_of(one) != start_of(record), one.name != BASELINE, one.seed != record.seed, one.seed),
+        default=None,
+    )
 
 
 def expected(configs: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, str | None]]:
     """Return name -> config of the systems and of the ablations, and system -> what it starts from."""
     loaded = {path: load_config(path) for path in sorted(configs.glob("*.yaml")) if not path.stem.startswith("regions")}
-    systems, starts = {one.name: path for path, one in loaded.items()}, {one.name: one.model.start for one in loaded.values()}
+    systems, starts = (
+        {one.name: path for path, one in loaded.items()},
+        {one.name: one.model.start for one in loaded.values()},
+    )
     return systems, {load_config(path).name: path for path in sorted((configs / "ablations").glob("*.yaml"))}, starts
 
 
@@ -201,12 +223,16 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
         "starts": starts,
         "weights": weights_of(results / "systems"),
         "masks": mask_scores(results / "regions" / "scores.json"),
-        "configs": {name: path.relative_to(configs.parent.parent).as_posix() for name, path in {**systems, **ablations, **again}.items()},
+        "configs": {
+            name: path.relative_to(configs.parent.parent).as_posix()
+            for name, path in {**systems, **ablations, **again}.items()
+        },
     }
 
 
 def honest_table(records: Sequence[Record], draws: int) -> dict[str, Any] | None:
-    """Return the rows of the comparison at equal images, steps and starts, over all seeds there are; None before its baseline has one.
+    """Return the rows of the comparison at equal images, steps and starts, over all seeds there are; None before its
+    baseline has one.
 
     A verdict needs more than one training on both sides: an interval of people alone leaves the training's chance out.
     """
@@ -217,13 +243,21 @@ def honest_table(records: Sequence[Record], draws: int) -> dict[str, Any] | None
     if base not in runs:
         return None
     found = seed_table({name: [one.predictions for one in runs[name]] for name in sorted(runs)}, base, draws=draws)
-    return {"rows": [_table_row(row, found, runs[row.name]) for row in found.rows], "images": found.images, "draws": found.draws}
+    return {
+        "rows": [_table_row(row, found, runs[row.name]) for row in found.rows],
+        "images": found.images,
+        "draws": found.draws,
+    }
 
 
 def _table_row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[str, Any]:
     base = found.rows[0]
     judged = min(row.seeds, base.seeds) > 1 and row is not base
-    against = dict.fromkeys(("difference", "low", "high")) if row is base else {"difference": row.difference, "low": row.low, "high": row.high}
+    against = (
+        dict.fromkeys(("difference", "low", "high"))
+        if row is base
+        else {"difference": row.difference, "low": row.low, "high": row.high}
+    )
     moved = zip(found.attributes, row.differences, row.starred, strict=True)
     return {
         "name": row.name,
@@ -240,10 +274,19 @@ def _table_row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[s
 
 
 def weights_of(systems: Path) -> dict[str, str]:
-    """Return the name under which weights are loaded -> the run that trained them; names kept under another (`SAME_AS`) too."""
-    cards = {path.parent.name: path for path in sorted(systems.glob("*/model.card.json")) if path.with_name("model.onnx").is_file()}
+    """Return the name under which weights are loaded -> the run that trained them; names kept under another (`SAME_AS`)
+    too."""
+    cards = {
+        path.parent.name: path
+        for path in sorted(systems.glob("*/model.card.json"))
+        if path.with_name("model.onnx").is_file()
+    }
     cards |= {name: cards.get(same, weights_folder() / f"{same}.card.json") for name, same in SAME_AS.items()}
-    return {name: json.loads(path.read_text("utf-8"))["training"]["config"]["name"] for name, path in cards.items() if path.is_file()}
+    return {
+        name: json.loads(path.read_text("utf-8"))["training"]["config"]["name"]
+        for name, path in cards.items()
+        if path.is_file()
+    }
 
 
 def mask_scores(path: Path) -> dict[str, Any] | None:
@@ -261,13 +304,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--configs", type=Path, default=ROOT / "lineament" / "configs" / "cpu")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the pages and of systems.json")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the pages and of systems.json"
+    )
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args(arguments)
     document = build(given.results, given.configs, given.draws)
     files = {"systems.json": json.dumps(document, indent=1) + "\n", **pages(document)}
-    stale = [name for name, text in files.items() if not (given.out / name).is_file() or (given.out / name).read_text("utf-8") != text]
+    stale = [
+        name
+        for name, text in files.items()
+        if not (given.out / name).is_file() or (given.out / name).read_text("utf-8") != text
+    ]
     if given.check:
         if stale:
             print(f"stale: {', '.join(stale)}. Run python scripts/systems.py", file=sys.stderr)

@@ -1,4 +1,5 @@
-"""Rewrite the generated table of THIRD_PARTY.md: every weight file and picture in this repository, its origin and its SHA-256.
+"""Rewrite the generated table of THIRD_PARTY.md: every weight file and picture in this repository, its origin and its
+SHA-256.
 
     .venv/bin/python scripts/third_party.py            # rewrite the table (part of `make refit`)
     .venv/bin/python scripts/third_party.py --check    # exit 1 if it is stale
@@ -58,7 +59,11 @@ def anchor(section: str) -> str:
 
 def table(root: Path = ROOT) -> str:
     """Return the generated block, markers included."""
-    lines = ["| file | bytes | origin | licence | SHA-256 |", "|---|---:|---|---|---|", *(row(path, root) for path in files(root))]
+    lines = [
+        "| file | bytes | origin | licence | SHA-256 |",
+        "|---|---:|---|---|---|",
+        *(row(path, root) for path in files(root)),
+    ]
     return "\n".join([BEGIN, *lines, END])
 
 

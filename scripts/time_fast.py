@@ -1,8 +1,10 @@
-"""Faces a second of `fast` against `default` in both runtimes, taking turns on one thread: into the card of `fast`. Quiet machine only.
+"""Faces a second of `fast` against `default` in both runtimes, taking turns on one thread: into the card of `fast`.
+Quiet machine only.
 
     python scripts/time_fast.py [--rounds 9] [--faces 32]
 
-The median of the rounds' ratios is what `lineament models` shows; its range stands beside it. Afterwards the stamp of scripts/refit.py is renewed.
+The median of the rounds' ratios is what `lineament models` shows; its range stands beside it. Afterwards the stamp of
+scripts/refit.py is renewed.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from lineament.types import Crops
 
 
 def ratios(runtime: str, rounds: int, crops: Crops) -> dict[str, Any]:
-    """Return faces per second of both networks and how many times `default`'s that of `fast` is, median and range over rounds."""
+    """Return faces per second of both networks and how many times `default`'s that of `fast` is, median and range over
+    rounds."""
     networks = [load_network(name, runtime, threads=1) for name in ("default", "fast")]
     rates = np.empty((rounds, 2))
     for network in networks:

@@ -1,8 +1,10 @@
-"""Time every committed system side by side, one face, one thread, ONNX Runtime: what `ms per face` of the systems page is. Quiet machine only.
+"""Time every committed system side by side, one face, one thread, ONNX Runtime: what `ms per face` of the systems page
+is. Quiet machine only.
 
     python scripts/time_systems.py [--rounds 5]
 
-The systems take turns, so that a processor that slows down slows all of them. The figures go to the run in results/runs that trained the weights.
+The systems take turns, so that a processor that slows down slows all of them. The figures go to the run in results/runs
+that trained the weights.
 """
 
 from __future__ import annotations
@@ -22,8 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args(arguments)
-    cards = {path.parent.name: json.loads(path.read_text("utf-8")) for path in sorted((given.results / "systems").glob("*/model.card.json"))}
-    trained = {name: card["training"]["config"] for name, card in cards.items()}  # `mgmtn` may hold the weights of another run
+    cards = {
+        path.parent.name: json.loads(path.read_text("utf-8"))
+        for path in sorted((given.results / "systems").glob("*/model.card.json"))
+    }
+    trained = {
+        name: card["training"]["config"] for name, card in cards.items()
+    }  # `mgmtn` may hold the weights of another run
     runs = {name: given.results / "runs" / f"{config['name']}-s{config['seed']}" for name, config in trained.items()}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name, run in runs.items() if (run / "run.json").is_file()}
     for _ in range(given.rounds):

@@ -1,4 +1,5 @@
-"""Shared by the tests of the pipeline and the commands: a folder of photos, a detector that needs no weights, a loaded toy model."""
+"""Shared by the tests of the pipeline and the commands: a folder of photos, a detector that needs no weights, a loaded
+toy model."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from lineament.types import Faces
 
 @dataclass(frozen=True)
 class MarkedFaces:
-    """Finds a face wherever a 4x4 block of pure magenta stands: the block's corner says where, its grid cell nothing. Exact, weightless."""
+    """Finds a face wherever a 4x4 block of pure magenta stands: the block's corner says where, its grid cell nothing.
+    Exact, weightless."""
 
     id: str = "marked"
 
@@ -64,4 +66,6 @@ def fill(folder: Path, count: int) -> list[Path]:
 
 
 def toy(path: Path, *, threads: int = 1, runtime: str = "onnx", **settings: Any) -> Model:
-    return Model(load_network(path, runtime, threads=threads), MarkedFaces(), make_settings(Settings(), settings), threads)
+    return Model(
+        load_network(path, runtime, threads=threads), MarkedFaces(), make_settings(Settings(), settings), threads
+    )

@@ -21,7 +21,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep every numeric library to one thread, in this process and in those that tests start: tests share a machine."""
+    """Keep every numeric library to one thread, in this process and in those that tests start: tests share a
+    machine."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("NO_COLOR", "1")
@@ -39,7 +40,8 @@ def _one_torch_thread() -> None:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Return the shared data folder (environment LINEAMENT_DATA, else ../shared/data beside the project); skip where it is absent."""
+    """Return the shared data folder (environment LINEAMENT_DATA, else ../shared/data beside the project); skip where it
+    is absent."""
     path = Path(os.environ.get("LINEAMENT_DATA") or ROOT.parent / "shared" / "data")
     if not (path / "celeba").is_dir():
         pytest.skip(f"needs the shared data folder: {path} is not there (set LINEAMENT_DATA)")
@@ -57,11 +59,14 @@ def default_weights() -> Path:
 
 @pytest.fixture(scope="session")
 def astronaut() -> npt.NDArray[np.uint8]:
-    """Return NASA's portrait of Eileen Collins (512,512,3) uint8 RGB, public domain: the bundled file, or scikit-image's copy of it."""
+    """Return NASA's portrait of Eileen Collins (512,512,3) uint8 RGB, public domain: the bundled file, or
+    scikit-image's copy of it."""
     from PIL import Image
 
     for path in sorted(WEIGHTS.glob("astronaut.*")):
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))
-    data: Any = pytest.importorskip("skimage.data", reason="the astronaut portrait comes from the package or from scikit-image")
+    data: Any = pytest.importorskip(
+        "skimage.data", reason="the astronaut portrait comes from the package or from scikit-image"
+    )
     return np.asarray(data.astronaut(), np.uint8)

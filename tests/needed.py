@@ -1,4 +1,5 @@
-"""Programs that some tests need: skipped with the reason where one is missing, a failure where the check has installed them (`.ci/run`)."""
+"""Programs that some tests need: skipped with the reason where one is missing, a failure where the check has installed
+them (`.ci/run`)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def needed(program: str, *others: str) -> str:
 
 
 QUIET_BROWSER = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
 )  # fmt: skip
 """What a browser is started with: nothing of its own goes out (`docs/offline.md`)."""
 

@@ -85,7 +85,12 @@ bad("truncated", "jpeg_cut_in_its_header", "jpg", lambda: _jpeg()[:100])
 bad("truncated", "jpeg_of_two_bytes", "jpg", lambda: b"\xff\xd8")
 bad("truncated", "jpeg_without_end_marker", "jpg", lambda: _jpeg()[:-2])
 bad("truncated", "jpeg_cut_and_closed", "jpg", lambda: _cut(_jpeg(), 0.6) + b"\xff\xd9")
-bad("truncated", "jpeg_cut_and_closed_with_restarts", "jpg", lambda: _cut(_jpeg(restart_marker_blocks=4), 0.6) + b"\xff\xd9")
+bad(
+    "truncated",
+    "jpeg_cut_and_closed_with_restarts",
+    "jpg",
+    lambda: _cut(_jpeg(restart_marker_blocks=4), 0.6) + b"\xff\xd9",
+)
 bad("truncated", "jpeg_grey_cut_and_closed", "jpg", lambda: _cut(encode(_image("L")), 0.7) + b"\xff\xd9")
 bad("truncated", "jpeg_cmyk_cut_and_closed", "jpg", lambda: _cut(encode(_image("CMYK")), 0.7) + b"\xff\xd9")
 bad("truncated", "jpeg_filled_up_with_zeros", "jpg", lambda: _cut(_jpeg()) + bytes(200_000))
@@ -96,7 +101,12 @@ bad("truncated", "jpeg_progressive_first_scan_only", "jpg", lambda: _without_sca
 bad("empty", "jpeg_of_zero_height", "jpg", lambda: _frame_patched(5, b"\x00\x00"))
 bad("too_large", "jpeg_of_4_gigapixels", "jpg", lambda: _frame_patched(5, b"\xff\xdc\xff\xdc"))
 bad("unreadable", "jpeg_of_500_scans", "jpg", _many_scans)
-bad("unreadable", "jpeg_of_100000_comments", "jpg", lambda: (lambda data: data[:2] + b"\xff\xfe\x00\x02" * 100_000 + data[2:])(_jpeg()))
+bad(
+    "unreadable",
+    "jpeg_of_100000_comments",
+    "jpg",
+    lambda: (lambda data: data[:2] + b"\xff\xfe\x00\x02" * 100_000 + data[2:])(_jpeg()),
+)
 bad("unreadable", "jpeg_without_a_picture", "jpg", lambda: b"\xff\xd8\xff\xd9" + b" " * 20)
 bad("unreadable", "jpeg_of_no_colours", "jpg", lambda: _frame_patched(9, b"\x00"))
 bad("unsupported", "jpeg_of_12_bits", "jpg", lambda: _frame_patched(4, b"\x0c"))
@@ -124,12 +134,22 @@ bad("truncated", "png_signature_only", "png", lambda: parts.PNG)
 bad("truncated", "png_of_half_its_rows", "png", lambda: parts.png(160, 200, zlib.compress(parts.rows(photo()[:100]))))
 bad("truncated", "png_with_cut_stream", "png", lambda: parts.png(160, 200, _cut(zlib.compress(parts.rows(photo())))))
 bad("truncated", "png_without_last_pass", "png", lambda: parts.interlaced_png(photo(), keep=6))
-bad("unreadable", "png_with_a_flipped_bit", "png", lambda: (lambda data: parts.patch(data, 5000, bytes([data[5000] ^ 4])))(encode(None, "PNG")))
+bad(
+    "unreadable",
+    "png_with_a_flipped_bit",
+    "png",
+    lambda: (lambda data: parts.patch(data, 5000, bytes([data[5000] ^ 4])))(encode(None, "PNG")),
+)
 bad("unreadable", "png_without_header", "png", lambda: parts.PNG + chunk(b"IDAT", b"xx") + chunk(b"IEND"))
 bad("unreadable", "png_of_300000_chunks", "png", lambda: png_with(chunk(b"tEXt", b"a\x00b") * 300_000))
 bad("empty", "png_of_zero_width", "png", lambda: parts.png(0, 10, b""))
 bad("too_large", "png_of_900_megapixels", "png", lambda: parts.png(30_000, 30_000, b""))
-bad("too_large", "png_bomb_of_zeros", "png", lambda: parts.png(10_000, 10_000, zlib.compress(bytes(10_000 * 10_001), 1), colour=0))
+bad(
+    "too_large",
+    "png_bomb_of_zeros",
+    "png",
+    lambda: parts.png(10_000, 10_000, zlib.compress(bytes(10_000 * 10_001), 1), colour=0),
+)
 
 # GIF
 ok("gif", "gif", lambda: encode(_image("P"), "GIF"))
@@ -150,7 +170,12 @@ ok("webp_transparent", "webp", lambda: encode(_with_alpha(), "WEBP", lossless=Tr
 ok("webp_lying_on_its_side", "webp", lambda: encode(None, "WEBP", exif=parts.exif(5)), (200, 160))
 ok("webp_of_50000_frames", "webp", lambda: parts.webp_frames(50_000), (16, 16))
 bad("truncated", "webp_cut_in_half", "webp", lambda: _cut(encode(None, "WEBP")))
-bad("truncated", "webp_filled_up_with_zeros", "webp", lambda: _cut(encode(None, "WEBP")) + bytes(len(encode(None, "WEBP")) // 2 + 1))
+bad(
+    "truncated",
+    "webp_filled_up_with_zeros",
+    "webp",
+    lambda: _cut(encode(None, "WEBP")) + bytes(len(encode(None, "WEBP")) // 2 + 1),
+)
 bad("too_large", "webp_of_268_megapixels", "webp", lambda: _huge_webp())
 
 # TIFF
@@ -187,14 +212,27 @@ ok("bmp_run_length", "bmp", lambda: parts.run_length_bmp(40, 30, b"\x28\x77\x00\
 bad("truncated", "bmp_cut_in_half", "bmp", lambda: _cut(encode(None, "BMP")))
 bad("truncated", "bmp_run_length_cut", "bmp", lambda: parts.run_length_bmp(40, 30, b"\x28\x77\x00\x00" * 12))
 bad("empty", "bmp_of_zero_height", "bmp", lambda: parts.patch(encode(None, "BMP"), 22, bytes(4)))
-bad("too_large", "bmp_of_4_gigapixels", "bmp", lambda: parts.patch(encode(None, "BMP"), 18, struct.pack("<ii", 65535, 65535)))
+bad(
+    "too_large",
+    "bmp_of_4_gigapixels",
+    "bmp",
+    lambda: parts.patch(encode(None, "BMP"), 18, struct.pack("<ii", 65535, 65535)),
+)
 bad("too_large", "bmp_run_length_bomb", "bmp", lambda: parts.run_length_bmp(7000, 7000, b"\x01\x00" * 1000))
 ok("avif", "avif", lambda: encode(None, "AVIF"))
 bad("truncated", "avif_cut_in_half", "avif", lambda: _cut(encode(None, "AVIF")))
 
 
 def _huge_webp() -> bytes:
-    body = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (16382).to_bytes(3, "little") * 2 + b"VP8 " + struct.pack("<I", 10) + bytes(10)
+    body = (
+        b"VP8X"
+        + struct.pack("<I", 10)
+        + bytes(4)
+        + (16382).to_bytes(3, "little") * 2
+        + b"VP8 "
+        + struct.pack("<I", 10)
+        + bytes(10)
+    )
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
@@ -218,11 +256,15 @@ bad("empty", "zero_bytes", "jpg", lambda: b"")
 
 # Pictures and films of formats that are not decoded
 for _kind, _data in {
-    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "pdf": b"%PDF-1.7\n", "photoshop": b"8BPS\x00\x01" + bytes(40),
-    "svg": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "jpeg_2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(40),
-    "jpeg_xl": b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(40), "icon": b"\x00\x00\x01\x00\x01\x00" + bytes(40), "ppm": b"P6\n2 2\n255\n" + bytes(12),
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "pdf": b"%PDF-1.7\n",
+    "photoshop": b"8BPS\x00\x01" + bytes(40),
+    "svg": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "jpeg_2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(40),
+    "jpeg_xl": b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(40), "icon": b"\x00\x00\x01\x00\x01\x00" + bytes(40),
+    "ppm": b"P6\n2 2\n255\n" + bytes(12),
     "openexr": b"\x76\x2f\x31\x01" + bytes(40), "canon_raw": b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(40),
-    "video_mp4": b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42" + bytes(40), "video_webm": b"\x1a\x45\xdf\xa3" + bytes(40),
+    "video_mp4": b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42" + bytes(40),
+    "video_webm": b"\x1a\x45\xdf\xa3" + bytes(40),
     "heic_header": b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic",
 }.items():  # fmt: skip
     bad("unsupported", _kind, "jpg", lambda data=_data: data)

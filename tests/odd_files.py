@@ -1,4 +1,5 @@
-"""Odd and hostile photo files, made from code and one public-domain portrait: the table that tests and `benchmarks/bad_input.py` share.
+"""Odd and hostile photo files, made from code and one public-domain portrait: the table that tests and
+`benchmarks/bad_input.py` share.
 
 Each kind says what `load_image` must answer: "ok" with the size of the whole picture, or the code of one error.
 """
@@ -21,7 +22,8 @@ PATHS: dict[str, tuple[str, Callable[[Path], str]]] = {}
 
 @dataclass(frozen=True)
 class Odd:
-    """One kind of file. make(folder) creates it and returns its path; expected: "ok" or an error code; size: (width, height) if ok."""
+    """One kind of file. make(folder) creates it and returns its path; expected: "ok" or an error code; size: (width,
+    height) if ok."""
 
     kind: str
     make: Callable[[Path], str]
@@ -198,12 +200,17 @@ def _expected(kind: str, expected: str) -> str:
 
 def table() -> tuple[Odd, ...]:
     """Return every kind this platform can make, in a fixed order."""
-    files = [Odd(kind, _writer(kind, make, suffix), _expected(kind, code), size) for kind, (code, size, suffix, make) in BYTES.items()]
+    files = [
+        Odd(kind, _writer(kind, make, suffix), _expected(kind, code), size)
+        for kind, (code, size, suffix, make) in BYTES.items()
+    ]
     paths = [Odd(kind, make, code, WHOLE if code == "ok" else None) for kind, (code, make) in PATHS.items()]
     if os.name == "nt":
         paths = [odd for odd in paths if odd.kind in ("no_such_file", "folder_named_jpg", "jpeg_named_png")]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        paths = [odd for odd in paths if odd.expected != "permission"]  # the administrator may read everything; tested with another user
+        paths = [
+            odd for odd in paths if odd.expected != "permission"
+        ]  # the administrator may read everything; tested with another user
     if not Path("/proc/version").exists():
         paths = [odd for odd in paths if odd.kind != "kernel_file_of_zero_length"]
     return (*files, *paths)

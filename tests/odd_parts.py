@@ -44,7 +44,9 @@ def chunk(name: bytes, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def png(width: int, height: int, packed: bytes, *extra: bytes, bits: int = 8, colour: int = 2, interlaced: int = 0) -> bytes:
+def png(
+    width: int, height: int, packed: bytes, *extra: bytes, bits: int = 8, colour: int = 2, interlaced: int = 0
+) -> bytes:
     """Return a PNG of already compressed rows; `extra` chunks stand before them."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced))
     return PNG + header + b"".join(extra) + chunk(b"IDAT", packed) + chunk(b"IEND")
@@ -74,9 +76,11 @@ def tiff(tags: dict[int, tuple[int, int, int]], tail: bytes = b"", following: in
 
 
 def grey_tiff(width: int, height: int, following: int = 0, **changed: tuple[int, int, int]) -> bytes:
-    """Return an uncompressed grey TIFF in one strip. changed: t258=(3, 1, 16) sets tag 258; the strip lies at offset 200."""
+    """Return an uncompressed grey TIFF in one strip. changed: t258=(3, 1, 16) sets tag 258; the strip lies at offset
+    200."""
     tags = {
-        256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 200), 277: (3, 1, 1),
+        256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 200),
+        277: (3, 1, 1),
         278: (4, 1, height), 279: (4, 1, width * height),
     }  # fmt: skip
     tags.update({int(name[1:]): value for name, value in changed.items()})
@@ -95,11 +99,14 @@ def gif(screen: tuple[int, int], frame: tuple[int, int], count: int = 1, *, code
 
 
 def sub_blocks(data: bytes) -> bytes:
-    return b"".join(bytes([len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255)) + b"\x00"
+    return (
+        b"".join(bytes([len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255)) + b"\x00"
+    )
 
 
 def lzw(count: int) -> bytes:
-    """Return LZW codes of 2-bit pixels, `count` times colour 1, never compressed: a clear code before every second pixel."""
+    """Return LZW codes of 2-bit pixels, `count` times colour 1, never compressed: a clear code before every second
+    pixel."""
     codes = [code for at in range(count) for code in ((4, 1) if at % 2 == 0 else (1,))] + [5]
     value = sum(code << 3 * at for at, code in enumerate(codes))
     return value.to_bytes(-(-3 * len(codes) // 8), "little")

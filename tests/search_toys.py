@@ -1,4 +1,5 @@
-"""A network that answers from a photo's bytes alone, for the tests of the index: no weights, no decoding, every call counted."""
+"""A network that answers from a photo's bytes alone, for the tests of the index: no weights, no decoding, every call
+counted."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from lineament.types import Answer, FaceReport, Quality, Report
 
 def toy_card(attributes: tuple[str, ...] = CELEBA_40, thresholds: dict[str, float] | None = None) -> Card:
     document = {
-        "card_version": CARD_VERSION, "name": "toy", "architecture": "none", "attributes": list(attributes), "input": dict(INPUT_CONTRACT),
+        "card_version": CARD_VERSION, "name": "toy", "architecture": "none", "attributes": list(attributes),
+        "input": dict(INPUT_CONTRACT),
         "decision": {"thresholds": thresholds or {}}, "data": "none", "licence": "none", "intended_use": "tests",
     }  # fmt: skip
     return Card.from_json(json.dumps(document), origin="toy")
@@ -31,7 +33,8 @@ def face(probs: np.ndarray, attributes: tuple[str, ...] = CELEBA_40, size: float
 
 
 class ToyModel:
-    """As many faces as the hash of the bytes says (0..2), with probabilities drawn from it; files that start with b"BAD" are unreadable."""
+    """As many faces as the hash of the bytes says (0..2), with probabilities drawn from it; files that start with
+    b"BAD" are unreadable."""
 
     def __init__(self, model_id: str = "toy@00000000", attributes: tuple[str, ...] = CELEBA_40) -> None:
         self.id, self.card, self.attributes, self.calls = model_id, toy_card(attributes), attributes, [0]

@@ -18,7 +18,8 @@ ANSWERED: dict[Any, Any] = {}
 
 
 def go(model: Model, inputs: list[Path], sinks: list[Sink], *, fresh: bool = False, **options: Any) -> Summary:
-    """Run over inputs; a photo that was answered before, unchanged, is not computed again unless `fresh`: these tests are about the rest."""
+    """Run over inputs; a photo that was answered before, unchanged, is not computed again unless `fresh`: these tests
+    are about the rest."""
     tools = model.tools(model.settings)
     identity = model.identity(model.settings) | options.pop("identity", {})
 

@@ -1,4 +1,5 @@
-"""A tiny network with a valid card, obeying the input contract: what every test of the pipeline and the commands runs on."""
+"""A tiny network with a valid card, obeying the input contract: what every test of the pipeline and the commands runs
+on."""
 
 from __future__ import annotations
 
@@ -28,8 +29,16 @@ def toy_card(attributes: tuple[str, ...] = CELEBA_40, *, name: str = "toy", deci
     )
 
 
-def write_toy_model(path: Path, attributes: tuple[str, ...] = CELEBA_40, *, seed: int = 0, card: Card | None = None, with_card: bool = True) -> Path:
-    """Write crops uint8 [N,3,218,178] -> logits float32 [N,A]: cast, scale, average pool, one linear layer of seeded weights."""
+def write_toy_model(
+    path: Path,
+    attributes: tuple[str, ...] = CELEBA_40,
+    *,
+    seed: int = 0,
+    card: Card | None = None,
+    with_card: bool = True,
+) -> Path:
+    """Write crops uint8 [N,3,218,178] -> logits float32 [N,A]: cast, scale, average pool, one linear layer of seeded
+    weights."""
     rng = np.random.default_rng(seed)
     cells = 3 * 4 * 3
     weight = rng.normal(0, 1.5, (cells, len(attributes))).astype(np.float32)
@@ -47,7 +56,10 @@ def write_toy_model(path: Path, attributes: tuple[str, ...] = CELEBA_40, *, seed
         nodes,
         "toy",
         [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", 3, 218, 178])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name, size in (("logits", len(attributes)), ("features", cells))],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
+            for name, size in (("logits", len(attributes)), ("features", cells))
+        ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

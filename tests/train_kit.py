@@ -32,7 +32,8 @@ def optimiser(tmp_path: Path, **changes: object) -> dict[str, object]:
 
 
 def finished(config: TrainConfig, out: Path, stop_after: int | None = None):
-    """Train to the end, return the weights; with `stop_after`, throw the process state away after that step, keeping what the checkpoint holds."""
+    """Train to the end, return the weights; with `stop_after`, throw the process state away after that step, keeping
+    what the checkpoint holds."""
     from lineament.models.checkpoint import load_tensors
     from lineament.training.trainer import Trainer
 

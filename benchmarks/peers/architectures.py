@@ -1,10 +1,11 @@
 """The peers' published architectures with random weights, in torch: what they cost, not what they answer.
 
-Sources (descriptions only): ViT-B/16 (Dosovitskiy et al., ICLR 2021; facer's attribute model, FaRL, CVPR 2022, is one at 224 pixels);
-VGG-Face (Parkhi et al., BMVC 2015): VGG16 with two layers of 4096, which deepface puts under its age, gender and race models; SCRFD-10GF
-(Guo et al., ICLR 2022): basic blocks (3,4,2,3) of 56, 88, 88, 224 channels, a path aggregation pyramid of 56, heads of three 3x3 convolutions
-of 80; MobileNet 0.25 at 96 pixels (insightface's genderage); RetinaFace-MobileNet0.25 (facer's default detector) as
-`scripts/convert_retinaface.py` writes it.
+Sources (descriptions only): ViT-B/16 (Dosovitskiy et al., ICLR 2021; facer's attribute model, FaRL, CVPR 2022, is one
+at 224 pixels);
+VGG-Face (Parkhi et al., BMVC 2015): VGG16 with two layers of 4096, which deepface puts under its age, gender and race
+models; SCRFD-10GF (Guo et al., ICLR 2022): basic blocks (3,4,2,3) of 56, 88, 88, 224 channels, a path aggregation
+pyramid of 56, heads of three 3x3 convolutions of 80; MobileNet 0.25 at 96 pixels (insightface's genderage);
+RetinaFace-MobileNet0.25 (facer's default detector) as `scripts/convert_retinaface.py` writes it.
 """
 
 from __future__ import annotations
@@ -37,10 +38,19 @@ def vgg_face(outputs: int) -> nn.Module:
 def emotion() -> nn.Module:
     """Return a small plain network on 48x48 grey, seven outputs, of the size of deepface's."""
     convolutions = nn.Sequential(
-        nn.Conv2d(1, 64, 5), nn.ReLU(), nn.MaxPool2d(5, 2), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.AvgPool2d(3, 2),
+        nn.Conv2d(1, 64, 5), nn.ReLU(), nn.MaxPool2d(5, 2), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3),
+        nn.ReLU(), nn.AvgPool2d(3, 2),
         nn.Conv2d(64, 128, 3), nn.ReLU(), nn.Conv2d(128, 128, 3), nn.ReLU(), nn.AvgPool2d(3, 2),
     )  # fmt: skip
-    return nn.Sequential(convolutions, nn.Flatten(), nn.Linear(128, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 7)).eval()
+    return nn.Sequential(
+        convolutions,
+        nn.Flatten(),
+        nn.Linear(128, 1024),
+        nn.ReLU(),
+        nn.Linear(1024, 1024),
+        nn.ReLU(),
+        nn.Linear(1024, 7),
+    ).eval()
 
 
 def retinaface() -> nn.Module:
@@ -54,7 +64,11 @@ class _Basic(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.one, self.two = nn.Conv2d(inputs, outputs, 3, stride, 1), nn.Conv2d(outputs, outputs, 3, 1, 1)
-        self.skip = nn.Sequential(nn.AvgPool2d(2, 2), nn.Conv2d(inputs, outputs, 1)) if stride == 2 else nn.Conv2d(inputs, outputs, 1)
+        self.skip = (
+            nn.Sequential(nn.AvgPool2d(2, 2), nn.Conv2d(inputs, outputs, 1))
+            if stride == 2
+            else nn.Conv2d(inputs, outputs, 1)
+        )
         if stride == 1 and inputs == outputs:
             self.skip = nn.Identity()
 
@@ -68,7 +82,13 @@ class Scrfd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 28, 3, 2, 1), nn.ReLU(), nn.Conv2d(28, 28, 3, 1, 1), nn.ReLU(), nn.Conv2d(28, 56, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)
+            nn.Conv2d(3, 28, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(28, 28, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(28, 56, 3, 1, 1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
         )
         widths, blocks, inputs = (56, 88, 88, 224), (3, 4, 2, 3), 56
         self.stages = nn.ModuleList()
@@ -81,7 +101,10 @@ class Scrfd(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(56, 56, 3, 2, 1) for _ in range(2))
         self.after = nn.ModuleList(nn.Conv2d(56, 56, 3, 1, 1) for _ in range(2))
         self.head = nn.ModuleList(
-            nn.Sequential(*(part for k in range(3) for part in (nn.Conv2d(56 if k == 0 else 80, 80, 3, 1, 1), nn.ReLU()))) for _ in range(3)
+            nn.Sequential(
+                *(part for k in range(3) for part in (nn.Conv2d(56 if k == 0 else 80, 80, 3, 1, 1), nn.ReLU()))
+            )
+            for _ in range(3)
         )
         self.out = nn.ModuleList(nn.Conv2d(80, 2 * (1 + 4 + 10), 3, 1, 1) for _ in range(3))
 
@@ -102,16 +125,24 @@ def gender_age() -> nn.Module:
     """Return MobileNet 0.25 with three outputs (for 96x96 pixels)."""
     layers, inputs = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU()], 8
     for width, stride in ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5, (256, 2), (256, 1)):
-        layers += [nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs), nn.ReLU(), nn.Conv2d(inputs, width, 1), nn.ReLU()]
+        layers += [
+            nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs),
+            nn.ReLU(),
+            nn.Conv2d(inputs, width, 1),
+            nn.ReLU(),
+        ]
         inputs = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 3)).eval()
 
 
 BUILDERS: dict[str, tuple[Any, tuple[int, ...]]] = {
-    "vit": (vit, (1, 3, 224, 224)), "vgg": (lambda: vgg_face(101), (1, 3, 224, 224)), "emotion": (emotion, (1, 1, 48, 48)),
-    "scrfd": (lambda: Scrfd().eval(), (1, 3, 640, 640)), "genderage": (gender_age, (1, 3, 96, 96)), "retinaface": (retinaface, (1, 512, 512, 3)),
+    "vit": (vit, (1, 3, 224, 224)), "vgg": (lambda: vgg_face(101), (1, 3, 224, 224)),
+    "emotion": (emotion, (1, 1, 48, 48)),
+    "scrfd": (lambda: Scrfd().eval(), (1, 3, 640, 640)), "genderage": (gender_age, (1, 3, 96, 96)),
+    "retinaface": (retinaface, (1, 512, 512, 3)),
 }  # fmt: skip
-"""Name -> (what builds it, the input it takes). For photos of 500 pixels; facer's detector takes a photo at its own size."""
+"""Name -> (what builds it, the input it takes). For photos of 500 pixels; facer's detector takes a photo at its own
+size."""
 
 
 def macs(network: nn.Module, shape: tuple[int, ...]) -> int:

@@ -1,4 +1,5 @@
-"""One peer in a process of its own: `peer.py NAME RUNTIME PHOTOS SECONDS [FOLDER]`. Says "first" after the first photo, then a line of JSON.
+"""One peer in a process of its own: `peer.py NAME RUNTIME PHOTOS SECONDS [FOLDER]`. Says "first" after the first photo,
+then a line of JSON.
 
 Only the standard library is imported here; the rest belongs to the peer, so that its cold start is its own.
 """
@@ -28,7 +29,8 @@ def lineament(runtime: str, folder: str) -> Answer:
 
 
 def dlib(runtime: str, folder: str) -> Answer:
-    """dlib as face_recognition calls it: HOG with one upsampling, or the convolutional detector; real weights, faces only."""
+    """dlib as face_recognition calls it: HOG with one upsampling, or the convolutional detector; real weights, faces
+    only."""
     import dlib as package
     import numpy as np
     from PIL import Image
@@ -43,7 +45,8 @@ def dlib(runtime: str, folder: str) -> Answer:
 
 
 def deepface(runtime: str, folder: str) -> Answer:
-    """The package itself with its default detector (OpenCV's cascade) and its four attribute models, whose weights stay random."""
+    """The package itself with its default detector (OpenCV's cascade) and its four attribute models, whose weights stay
+    random."""
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "DEEPFACE_HOME": folder}
     from deepface.commons import weight_utils
 
@@ -56,7 +59,8 @@ def deepface(runtime: str, folder: str) -> Answer:
 
 
 def stand_in(parts: list[tuple[str, int]]) -> Callable[[str, str], Answer]:
-    """Return the peer that decodes a photo, brings it to each network's input and runs it, `times` each: one photo at a time, all threads."""
+    """Return the peer that decodes a photo, brings it to each network's input and runs it, `times` each: one photo at a
+    time, all threads."""
 
     def build(runtime: str, folder: str) -> Answer:
         import numpy as np
@@ -72,7 +76,12 @@ def stand_in(parts: list[tuple[str, int]]) -> Callable[[str, str], Answer]:
                         x = np.zeros(shape, np.uint8)
                         x[0, : picture.height, : picture.width] = np.asarray(picture)[: shape[1], : shape[2]]
                     else:
-                        small = np.asarray(picture.resize(shape[:1:-1]).convert("L" if shape[1] == 1 else "RGB"), np.float32) / 255
+                        small = (
+                            np.asarray(
+                                picture.resize(shape[:1:-1]).convert("L" if shape[1] == 1 else "RGB"), np.float32
+                            )
+                            / 255
+                        )
                         x = np.ascontiguousarray(small.reshape(*shape[2:], shape[1]).transpose(2, 0, 1)[None])
                     for _ in range(times):
                         run(x)
@@ -110,14 +119,17 @@ def _runner(name: str, runtime: str, folder: str) -> Callable[[Any], Any]:
 
     precision = {"openvino fp32": "f32", "openvino bf16": "bf16"}[runtime]
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"})
+    compiled = core.compile_model(
+        core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    )
     request = compiled.create_infer_request()
     return lambda x: request.infer([x])
 
 
 PEERS: dict[str, Callable[[str, str], Answer]] = {
     "lineament": lineament, "dlib": dlib, "deepface": deepface, "facer": stand_in([("retinaface", 1), ("vit", 1)]),
-    "deepface models": stand_in([("vgg", 3), ("emotion", 1)]), "insightface": stand_in([("scrfd", 1), ("genderage", 1)]),
+    "deepface models": stand_in([("vgg", 3), ("emotion", 1)]),
+    "insightface": stand_in([("scrfd", 1), ("genderage", 1)]),
 }  # fmt: skip
 
 
@@ -144,7 +156,16 @@ def main() -> None:
             count = sum(1 for _ in model.stream(paths))
             rates.append(count / (time.perf_counter() - start))
     packages = {}
-    for package in ("tensorflow-cpu", "deepface", "opencv-python", "torch", "timm", "onnxruntime", "openvino", "dlib-bin"):
+    for package in (
+        "tensorflow-cpu",
+        "deepface",
+        "opencv-python",
+        "torch",
+        "timm",
+        "onnxruntime",
+        "openvino",
+        "dlib-bin",
+    ):
         try:
             packages[package] = version(package)
         except PackageNotFoundError:

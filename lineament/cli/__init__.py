@@ -1,7 +1,8 @@
 """The command line: one module per command, loaded only when that command runs, so that help and short runs stay fast.
 
-To add a command: add a line to `COMMANDS` and a module `lineament/cli/<command>.py` (dashes become underscores) with one typed function
-`command(...)`; its parameters are Typer options, the shared ones come from `lineament.cli.options`, its docstring is the help text.
+To add a command: add a line to `COMMANDS` and a module `lineament/cli/<command>.py` (dashes become underscores) with
+one typed function `command(...)`; its parameters are Typer options, the shared ones come from `lineament.cli.options`,
+its docstring is the help text.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ COMMANDS: dict[str, str] = {
     "doctor": "Check versions, providers, weights and answers of this installation.",
     "schema": "Print the JSON Schema of a record.",
     "configs": "List the training configurations that can be named with --config.",
-    "prepare": "Make what a training configuration reads: crops, landmarks, masks, a region network, a teacher's answers.",
+    "prepare": (
+        "Make what a training configuration reads: crops, landmarks, masks, a region network, a teacher's answers."
+    ),
     "train": "Train a network from a configuration file.",
     "export": "Export a training run to one ONNX file with its card.",
     "teach": "Teach an own attribute from a few sorted photos.",
@@ -49,14 +52,19 @@ EXIT_INTERRUPTED = 130
 
 
 class LazyGroup(TyperGroup):
-    """A group that imports a command's module when the command runs, and turns `LineamentError` into one line and exit status 2."""
+    """A group that imports a command's module when the command runs, and turns `LineamentError` into one line and exit
+    status 2."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a stand-in with name and help only: enough for `--help` and completion, and free."""
-        return TyperCommand(name=cmd_name, help=COMMANDS[cmd_name], rich_markup_mode="rich") if cmd_name in COMMANDS else None
+        return (
+            TyperCommand(name=cmd_name, help=COMMANDS[cmd_name], rich_markup_mode="rich")
+            if cmd_name in COMMANDS
+            else None
+        )
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
         """Return the real command for the first argument, importing its module."""
@@ -73,13 +81,15 @@ class LazyGroup(TyperGroup):
             sys.stdout = None
             raise typer.Exit(0) from error
         except OSError as error:
-            typer.echo(f"lineament: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+            typer.echo(
+                f"lineament: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True
+            )
             raise typer.Exit(1) from error
 
 
 class OneCommand(TyperCommand):
-    """A command that refuses an address where it takes a local file (`s3://bucket/x` would become a folder called `s3:`), and whose errors name
-    options as they are typed."""
+    """A command that refuses an address where it takes a local file (`s3://bucket/x` would become a folder called
+    `s3:`), and whose errors name options as they are typed."""
 
     def invoke(self, ctx: Any) -> Any:
         self._refuse_addresses(ctx)
@@ -92,7 +102,8 @@ class OneCommand(TyperCommand):
             raise
 
     def _as_typed(self, message: str) -> str:
-        """Return the message of a setting out of bounds (`small_faces must be ...`) with its option (`--small-faces`) in place of the setting."""
+        """Return the message of a setting out of bounds (`small_faces must be ...`) with its option (`--small-faces`)
+        in place of the setting."""
         word, must, rest = message.partition(" must be ")
         options = {param.name: max(param.opts, key=len) for param in self.params if param.param_type_name == "option"}
         return f"{options.get(word, word)}{must}{rest}"
@@ -101,7 +112,10 @@ class OneCommand(TyperCommand):
         for value in ctx.params.values():
             for one in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(one, Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:(/|$)", str(one)) and not one.exists():
-                    raise UsageError(f"{one} is an address, and this takes a local file or folder. Name one, and copy it there or from there.")
+                    raise UsageError(
+                        f"{one} is an address, and this takes a local file or folder. Name one, and copy it there or "
+                        "from there."
+                    )
 
 
 def _load(name: str) -> Any:
@@ -126,12 +140,15 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _root(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version.")) -> None:
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
+) -> None:
     """Photos in; for every face 40 named answers with probabilities that mean what they say."""
 
 
 def speak_as_it_can() -> None:
-    """Have a terminal that cannot encode a name show its escapes (`\\u043c`), in place of ending the run. JSON and CSV are UTF-8 as ever."""
+    """Have a terminal that cannot encode a name show its escapes (`\\u043c`), in place of ending the run. JSON and CSV
+    are UTF-8 as ever."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -21,6 +21,7 @@ from lineament.errors import UsageError
 if TYPE_CHECKING:
     from lineament.api import Model
     from lineament.inputs.expand import Reading
+    from lineament.inputs.given_faces import GivenFaces
     from lineament.inputs.tables import TableColumns
     from lineament.outputs.sinks import Sink
     from lineament.pipeline.analyze import Settings
@@ -30,17 +31,26 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", help="Photos, folders, patterns, @LIST files, archives, videos, camera:0; - is stdin."),
+    typer.Argument(
+        metavar="INPUT...", help="Photos, folders, patterns, @LIST files, archives, videos, camera:0; - is stdin."
+    ),
 ]
 Output = Annotated[str | None, typer.Option(metavar="FILE")]
 
 
 def command(
     inputs: Inputs,
-    json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="A JSON array of records; - is stdout.")] = None,
-    jsonl: Annotated[str | None, typer.Option("--jsonl", metavar="FILE", help="One record per line; - is stdout.")] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="A JSON array of records; - is stdout.")
+    ] = None,
+    jsonl: Annotated[
+        str | None, typer.Option("--jsonl", metavar="FILE", help="One record per line; - is stdout.")
+    ] = None,
     csv: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="One row per face; - is stdout.")] = None,
-    parquet: Annotated[str | None, typer.Option("--parquet", metavar="FILE", help="The columns of --csv (needs lineament's extra parquet).")] = None,
+    parquet: Annotated[
+        str | None,
+        typer.Option("--parquet", metavar="FILE", help="The columns of --csv (needs lineament's extra parquet)."),
+    ] = None,
     draw: Annotated[Path | None, typer.Option("--draw", metavar="DIR", help="Annotated photos.")] = None,
     crops: Annotated[Path | None, typer.Option("--crops", metavar="DIR", help="Aligned faces, 178x218 PNG.")] = None,
     model: options.Model = "default",
@@ -49,39 +59,69 @@ def command(
     threads: options.Threads = None,
     profile: options.Profile = "default",
     attributes: Annotated[
-        str | None, typer.Option("--attributes", metavar="LIST", help='Only these, comma separated; "a, b" quotes a comma.')
+        str | None,
+        typer.Option("--attributes", metavar="LIST", help='Only these, comma separated; "a, b" quotes a comma.'),
     ] = None,
     abstain: options.Abstain = False,
-    consistent: Annotated[bool, typer.Option("--consistent", help="Labels that can be true together; changed ones name the rule.")] = False,
-    keep: Annotated[str, typer.Option("--keep", metavar="all|largest|N", help="Which faces of a photo to answer.")] = "all",
-    faces: Annotated[str, typer.Option("--faces", metavar="detect|aligned", help="aligned: the inputs are crops in CelebA's layout.")] = "detect",
+    consistent: Annotated[
+        bool, typer.Option("--consistent", help="Labels that can be true together; changed ones name the rule.")
+    ] = False,
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="all|largest|N", help="Which faces of a photo to answer.")
+    ] = "all",
+    faces: Annotated[
+        str, typer.Option("--faces", metavar="detect|aligned", help="aligned: the inputs are crops in CelebA's layout.")
+    ] = "detect",
     small_faces: options.SmallFaces = "auto",
-    boxes: Annotated[Path | None, typer.Option("--boxes", metavar="FILE", help="Faces found elsewhere: CSV, JSONL or Parquet.")] = None,
+    boxes: Annotated[
+        Path | None, typer.Option("--boxes", metavar="FILE", help="Faces found elsewhere: CSV, JSONL or Parquet.")
+    ] = None,
     rates: options.Rates = None,
     id_column: options.IdColumn = None,
     keep_columns: options.KeepColumns = None,
     path_column: options.PathColumn = None,
     with_: options.With = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what the output files hold already.")] = False,
-    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="With --resume: take out the records of inputs that are gone.")] = False,
-    shard: Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the inputs.")] = None,
-    max_failed: Annotated[str, typer.Option("--max-failed", metavar="N|P%", help="More failed inputs than this: exit status 3.")] = "0",
-    max_pixels: Annotated[int, typer.Option("--max-pixels", min=1, help="Larger photos are refused before decoding.")] = 64_000_000,
-    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for reading one photo.")] = None,
-    every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Of a video, a frame is taken this often.")] = 1.0,
-    tracks: Annotated[Path | None, typer.Option("--tracks", metavar="FILE", help="JSON: faces followed through videos, and what changed.")] = None,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="With --resume: take out the records of inputs that are gone.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the inputs.")
+    ] = None,
+    max_failed: Annotated[
+        str, typer.Option("--max-failed", metavar="N|P%", help="More failed inputs than this: exit status 3.")
+    ] = "0",
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Larger photos are refused before decoding.")
+    ] = 64_000_000,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for reading one photo.")
+    ] = None,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", help="Of a video, a frame is taken this often.")
+    ] = 1.0,
+    tracks: Annotated[
+        Path | None,
+        typer.Option("--tracks", metavar="FILE", help="JSON: faces followed through videos, and what changed."),
+    ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", metavar="local|ray", help="ray: a cluster's machines (needs lineament's extra scale).")
+        str,
+        typer.Option(
+            "--engine", metavar="local|ray", help="ray: a cluster's machines (needs lineament's extra scale)."
+        ),
     ] = "local",
     processes: Annotated[
-        int, typer.Option("--processes", metavar="N", min=1, help="Answer photos in N processes of --threads (1 if not given) each.")
+        int,
+        typer.Option(
+            "--processes", metavar="N", min=1, help="Answer photos in N processes of --threads (1 if not given) each."
+        ),
     ] = 1,
     quiet: options.Quiet = False,
 ) -> None:
     """Answer the attributes of every face in photos, folders or lists.
 
-    Without an output option the answers are a table on stdout. Exit status: 0 done, 2 wrong usage, 3 more inputs failed than --max-failed,
-    130 interrupted (go on with --resume).
+    Without an output option the answers are a table on stdout. Exit status: 0 done, 2 wrong usage, 3 more inputs failed
+    than --max-failed, 130 interrupted (go on with --resume).
     """
     from lineament.api import load, make_settings
     from lineament.cli.output import write_json
@@ -92,11 +132,10 @@ def command(
     from lineament.runs.run import in_threads, parse_max_failed, record
 
     _check(engine, processes, every)
-    too_many = parse_max_failed(max_failed)
-    part = None if shard is None else parse_shard(shard)
+    too_many, part = parse_max_failed(max_failed), None if shard is None else parse_shard(shard)
     asked = {
-        "profile": profile, "attributes": parse_list(attributes), "abstain": abstain, "consistent": consistent, "keep": parse_keep(keep),
-        "faces": faces, "max_pixels": max_pixels, "small_faces": small_faces,
+        "profile": profile, "attributes": parse_list(attributes), "abstain": abstain, "consistent": consistent,
+        "keep": parse_keep(keep), "faces": faces, "max_pixels": max_pixels, "small_faces": small_faces,
     }  # fmt: skip
     settings = make_settings(Settings(), asked)
     if model == "default" and not with_:  # its names are known before it is loaded; others have their own
@@ -108,10 +147,13 @@ def command(
     given = given_faces(boxes, faces)
     if engine == "ray":
         _connect(tracks)
-    loaded = load(model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say, rates=rates, with_=with_ or ())
-    identity = loaded.identity(settings) | ({} if given is None else {"boxes": given.fingerprint}) | ({} if every == 1.0 else {"every": every})
-    identity |= table.identity()
-    reading = Reading(every, frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None), table=table)
+    loaded = load(
+        model, runtime=runtime, precision=precision, threads=threads, notify=None if quiet else _say, rates=rates,
+        with_=with_ or (),
+    )  # fmt: skip
+    identity = loaded.identity(settings) | _identity(given, every) | table.identity()
+    own = frozenset(os.path.realpath(folder) for folder in (draw, crops) if folder is not None)
+    reading = Reading(every, own, table=table)
     with ExitStack() as cleanup:
         cleanup.callback(places.put)
         sinks = make_sinks(places.local(resume=resume), loaded, settings, table)
@@ -121,22 +163,22 @@ def command(
         used = None if given is None else BoxesUsed(given)
         told = _both(_both(seen, followed), used)
         recipe = WorkerSetup(
-            model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout, rates, tuple(with_ or ())
-        )
+            model, loaded.network.runtime, precision, threads or 1, settings, identity, boxes, draw, crops, timeout,
+            rates, tuple(with_ or ()),
+        )  # fmt: skip
         if engine == "ray":
             answers = _spread(inputs, reading, recipe, stop)
         elif processes > 1 and not _single(inputs):
             answers = _beside(inputs, reading, recipe, processes, stop)
         else:
             work = make_work(loaded, settings, given, draw, crops, timeout, cleanup)
-            answers = in_threads(items(inputs, reading), work, workers=1 if live or _single(inputs) else loaded.threads, stop=stop)
+            workers = 1 if live or _single(inputs) else loaded.threads
+            answers = in_threads(items(inputs, reading), work, workers=workers, stop=stop)
         summary = record(answers, sinks, identity, resume=resume, shard=part, stop=stop, seen=told, missing=missing)
     _drop_pictures(missing, draw, crops)
     if followed is not None and tracks is not None:
         write_json(followed.to_dict(), tracks)
-    _account(summary, inputs, quiet, bool(sinks))
-    if used is not None and (warning := used.warning()) is not None:
-        _say(warning)
+    _account(summary, inputs, quiet, bool(sinks), used)
     if summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if too_many(summary.failures, summary.inputs):
@@ -148,18 +190,28 @@ def _check(engine: str, processes: int, every: float) -> None:
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine must be local or ray, not {engine!r}.")
     if engine == "ray" and processes > 1:
-        raise UsageError("--processes is for one machine; --engine ray has one worker per processor of its cluster already.")
+        raise UsageError(
+            "--processes is for one machine; --engine ray has one worker per processor of its cluster already."
+        )
     if not every > 0:
         raise UsageError(f"--every must be more than 0 seconds, got {every:g}.")
 
 
+def _identity(given: GivenFaces | None, every: float) -> dict[str, Any]:
+    """Return what of the faces' origin and the frames' spacing a resumed run must have in common with the first."""
+    return ({} if given is None else {"boxes": given.fingerprint}) | ({} if every == 1.0 else {"every": every})
+
+
 def _live(inputs: list[str], again: bool) -> bool:
-    """Return whether a camera is among the inputs. Raises: UsageError where they would have to be read more than once."""
+    """Return whether a camera is among the inputs. Raises: UsageError where they would have to be read more than
+    once."""
     from lineament.inputs.expand import is_camera
 
     live = any(is_camera(text) for text in inputs)
     if live and again:
-        raise UsageError("A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray nor --processes.")
+        raise UsageError(
+            "A camera's frames come once: it goes with neither --resume nor --shard nor --engine ray nor --processes."
+        )
     return live
 
 
@@ -175,7 +227,9 @@ def _missing(drop: bool, resume: bool) -> MissingInputs | None:
     if not drop:
         return None
     if not resume:
-        raise UsageError("--drop-missing goes with --resume: without it an output is begun anew, and holds what is there now.")
+        raise UsageError(
+            "--drop-missing goes with --resume: without it an output is begun anew, and holds what is there now."
+        )
     from lineament.runs.resume import MissingInputs
 
     return MissingInputs()
@@ -224,7 +278,9 @@ def _followed(tracks: Path | None, model: Model, resume: bool) -> Any:
     return Tracks(model.card.decision.thresholds)
 
 
-def _both(first: Callable[[Report], None] | None, second: Callable[[Report], None] | None) -> Callable[[Report], None] | None:
+def _both(
+    first: Callable[[Report], None] | None, second: Callable[[Report], None] | None
+) -> Callable[[Report], None] | None:
     if first is None or second is None:
         return first or second
 
@@ -278,7 +334,8 @@ def _parquet_sink(path: str, attributes: tuple[str, ...], settings: Settings, ke
 
 @contextmanager
 def _stop_on_signal() -> Iterator[Event]:
-    """Yield an event that the first Ctrl-C (or SIGTERM) sets. Records are written whole, so nothing is lost at a second one either."""
+    """Yield an event that the first Ctrl-C (or SIGTERM) sets. Records are written whole, so nothing is lost at a second
+    one either."""
     stop = Event()
 
     def ask() -> None:
@@ -316,14 +373,15 @@ def _say(text: str) -> None:
 
 
 def _what_else(inputs: list[str]) -> list[str]:
-    """Return why folders without a photo have none, where they hold what only looks like one: camera raw files, videos."""
+    """Return why folders without a photo have none, where they hold what only looks like one: camera raw files,
+    videos."""
     from lineament.inputs.other_files import other_files
 
     return other_files(inputs)
 
 
-def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool) -> None:
-    """Say on stderr what became of the inputs; when quiet, only what failed."""
+def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool, used: BoxesUsed | None = None) -> None:
+    """Say on stderr what became of the inputs, and of the boxes given with them; when quiet, only what failed."""
     from lineament.files import escaped
 
     lines = summary.lines()
@@ -335,3 +393,5 @@ def _account(summary: Summary, inputs: list[str], quiet: bool, has_files: bool) 
         lines = []
     for line in lines:
         _say(escaped(line))
+    if used is not None and (warning := used.warning()) is not None:
+        _say(warning)

@@ -11,26 +11,46 @@ from lineament.cli import options
 
 
 def command(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Prediction file, or records of `analyze`.")],
-    by: Annotated[str, typer.Option("--by", metavar="COL[,COL]", help="Columns that make the cohorts; several are crossed.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Prediction file, or records of `analyze`.")
+    ],
+    by: Annotated[
+        str, typer.Option("--by", metavar="COL[,COL]", help="Columns that make the cohorts; several are crossed.")
+    ],
     cohorts: Annotated[
-        Path | None, typer.Option("--cohorts", metavar="FILE", help="Table joined on `file`; without it, --by names labelled attributes.")
+        Path | None,
+        typer.Option(
+            "--cohorts", metavar="FILE", help="Table joined on `file`; without it, --by names labelled attributes."
+        ),
     ] = None,
     fail_if: Annotated[
-        list[str] | None, typer.Option("--fail-if", metavar="'GAP > X'", help="Exit with 3 if a gap breaks this, e.g. 'tpr_gap > 0.1'. Repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--fail-if", metavar="'GAP > X'", help="Exit with 3 if a gap breaks this, e.g. 'tpr_gap > 0.1'. Repeatable."
+        ),
     ] = None,
-    labels: Annotated[str, typer.Option("--labels", metavar="shipped|raw", help="The card's thresholds, or the raw sigmoid at 0.5.")] = "shipped",
-    least: Annotated[int, typer.Option("--least", min=1, help="Fewest images of a class for a rate to be judged.")] = 20,
+    labels: Annotated[
+        str, typer.Option("--labels", metavar="shipped|raw", help="The card's thresholds, or the raw sigmoid at 0.5.")
+    ] = "shipped",
+    least: Annotated[
+        int, typer.Option("--least", min=1, help="Fewest images of a class for a rate to be judged.")
+    ] = 20,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
     rate: Annotated[
-        str | None, typer.Option("--rate", metavar="NAME", help="Rate to lead with: tpr, fpr, accuracy, answer_rate. Default: tpr, or answer_rate.")
+        str | None,
+        typer.Option(
+            "--rate",
+            metavar="NAME",
+            help="Rate to lead with: tpr, fpr, accuracy, answer_rate. Default: tpr, or answer_rate.",
+        ),
     ] = None,
     with_: options.With = None,
     json_file: options.JsonFile = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say for whom it is worst: answer rates, error rates and detector misses of cohorts, with intervals corrected for their number.
+    """Say for whom it is worst: answer rates, error rates and detector misses of cohorts, with intervals corrected for
+    their number.
 
     Records that `analyze` wrote are audited as they are: they hold answers and no labels, so answer rates are compared.
     """

@@ -11,14 +11,30 @@ from lineament.cli import options
 
 
 def command(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Labelled predictions of a model that was not trained on these labels.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for suspects.csv, summary.json and sheet.png.")],
-    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder or Parquet shards of the images, for the sheet.")] = None,
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS", help="Labelled predictions of a model that was not trained on these labels."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for suspects.csv, summary.json and sheet.png.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Folder or Parquet shards of the images, for the sheet."),
+    ] = None,
     most: Annotated[int, typer.Option("--most", min=1, help="How many to list.")] = 100,
-    method: Annotated[str, typer.Option("--method", metavar="confident|cleanlab", help="Ours, or cleanlab's (extra [audit]).")] = "confident",
+    method: Annotated[
+        str, typer.Option("--method", metavar="confident|cleanlab", help="Ours, or cleanlab's (extra [audit]).")
+    ] = "confident",
     features: Annotated[
         Path | None,
-        typer.Option("--features", metavar="FILE.npy", help="Cached features, one row per prediction: train folds on them for out-of-fold answers."),
+        typer.Option(
+            "--features",
+            metavar="FILE.npy",
+            help="Cached features, one row per prediction: train folds on them for out-of-fold answers.",
+        ),
     ] = None,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Folds for --features, split by identity.")] = 5,
     quiet: options.Quiet = False,
@@ -57,7 +73,11 @@ def command(
     if images is not None:
         _sheet(table, images, out / "sheet.png")
     if not quiet:
-        typer.echo(f"{len(worst)} most suspicious labels in {out}. Look before changing any: a model can be wrong with confidence.", err=True)
+        typer.echo(
+            f"{len(worst)} most suspicious labels in {out}. Look before changing any: a model can be wrong with "
+            "confidence.",
+            err=True,
+        )
 
 
 def _sheet(table: dict[str, list[Any]], images: Path, where: Path) -> None:
@@ -69,8 +89,17 @@ def _sheet(table: dict[str, list[Any]], images: Path, where: Path) -> None:
 
         shards = HubParquet(images)
         rows = {file: row for row, file in enumerate(shards.table.files)}
-        pictures = {file: shards.read_bytes(rows[file]) for file in sorted(pictures, key=lambda name: rows.get(name, -1)) if file in rows}
+        pictures = {
+            file: shards.read_bytes(rows[file])
+            for file in sorted(pictures, key=lambda name: rows.get(name, -1))
+            if file in rows
+        }
     cells = zip(table["file"], table["attribute"], table["label"], table["prob"], strict=True)
-    tiles = [Tile(pictures.get(str(file), b""), f"{name}\nlabel {label}, prob {prob:.2f}") for file, name, label, prob in cells]
+    tiles = [
+        Tile(pictures.get(str(file), b""), f"{name}\nlabel {label}, prob {prob:.2f}")
+        for file, name, label, prob in cells
+    ]
     facts = ["Look before changing any: a model can be wrong with confidence."]
-    contact_sheet(tiles, title=f"The {len(tiles)} most suspicious labels", facts=facts, size=(112, 137), columns=10).save(where)
+    contact_sheet(
+        tiles, title=f"The {len(tiles)} most suspicious labels", facts=facts, size=(112, 137), columns=10
+    ).save(where)

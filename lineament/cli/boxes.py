@@ -1,4 +1,5 @@
-"""Whether a --boxes table names the photos of a run at all: a table of other spellings would make every photo `no_face`, silently."""
+"""Whether a --boxes table names the photos of a run at all: a table of other spellings would make every photo
+`no_face`, silently."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ class BoxesUsed:
         if named is None:
             return f"Warning: --boxes {self._given.path} names no face."
         return (
-            f"Warning: --boxes {self._given.path} names none of these photos, so none has a face: it has, for example, {named!r}, "
+            f"Warning: --boxes {self._given.path} names none of these photos, so none has a face: it has, for example, "
+            f"{named!r}, "
             f"the run {self._example!r}. `source` must be spelled as the run spells it."
         )

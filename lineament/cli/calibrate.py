@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 def command(
     predictions: Annotated[
-        Path, typer.Option("--predictions", metavar="FILE", help="The model's labelled predictions on data it was not trained on.")
+        Path,
+        typer.Option(
+            "--predictions", metavar="FILE", help="The model's labelled predictions on data it was not trained on."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file to write, with the decision layer in its card.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The ONNX file to write, with the decision layer in its card.")
+    ],
     model: options.Model = "default",
     method: Annotated[
         str,
@@ -33,22 +38,41 @@ def command(
         typer.Option(
             "--goal",
             metavar="half|keep|accuracy|balanced_accuracy|f1|precision>=P|dmm",
-            help="half: 0.5 of the calibrated probability. keep: labels as the raw sigmoid at 0.5. Others: fitted, where held-out accuracy gains.",
+            help=(
+                "half: 0.5 of the calibrated probability. keep: labels as the raw sigmoid at 0.5. Others: fitted, "
+                "where held-out accuracy gains."
+            ),
         ),
     ] = "half",
-    force: Annotated[bool, typer.Option("--force", help="Take fitted thresholds even where held-out accuracy does not gain.")] = False,
-    bands: Annotated[str, typer.Option("--bands", metavar="coverage|conformal|none", help="What --abstain leaves unanswered.")] = "coverage",
-    share: Annotated[float, typer.Option("--share", help="Share answered per attribute (coverage), or share missed at most (conformal).")] = 0.9,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take fitted thresholds even where held-out accuracy does not gain.")
+    ] = False,
+    bands: Annotated[
+        str, typer.Option("--bands", metavar="coverage|conformal|none", help="What --abstain leaves unanswered.")
+    ] = "coverage",
+    share: Annotated[
+        float,
+        typer.Option("--share", help="Share answered per attribute (coverage), or share missed at most (conformal)."),
+    ] = 0.9,
     min_eye_distance: Annotated[
-        float | None, typer.Option("--min-eye-distance", min=0.0, help="Pixels between the eyes under which --abstain gives no answer.")
+        float | None,
+        typer.Option(
+            "--min-eye-distance", min=0.0, help="Pixels between the eyes under which --abstain gives no answer."
+        ),
     ] = None,
     min_sharpness: Annotated[
-        float | None, typer.Option("--min-sharpness", min=0.0, max=1.0, help="Sharpness under which --abstain gives no answer.")
+        float | None,
+        typer.Option("--min-sharpness", min=0.0, max=1.0, help="Sharpness under which --abstain gives no answer."),
     ] = None,
     limits: Annotated[
-        Path | None, typer.Option("--limits", metavar="FILE", help="Both, per attribute: the JSON that benchmarks/face_size.py measured.")
+        Path | None,
+        typer.Option(
+            "--limits", metavar="FILE", help="Both, per attribute: the JSON that benchmarks/face_size.py measured."
+        ),
     ] = None,
-    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds of the held-out evidence, split by identity.")] = 5,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="Folds of the held-out evidence, split by identity.")
+    ] = 5,
     json_file: options.JsonFile = None,
     with_: options.With = None,
     quiet: options.Quiet = False,
@@ -68,14 +92,19 @@ def command(
     from lineament.runtime.registry import resolve_model
 
     if limits is not None and (min_eye_distance is not None or min_sharpness is not None):
-        raise UsageError("--limits holds both limits already. Leave --min-eye-distance and --min-sharpness out, or --limits.")
+        raise UsageError(
+            "--limits holds both limits already. Leave --min-eye-distance and --min-sharpness out, or --limits."
+        )
     path = resolve_model(model).path
     found, card = load(predictions), read_card(path)
     said = str(found.meta.get("model") or card.name).partition("@")[0]
     own = _own(found, with_ or [], out)
     found = found.choose([name for name in found.attributes if name not in own])
     if said != card.name:
-        raise UsageError(f"{predictions} holds predictions of {said}, not of {card.name}. Run `lineament evaluate --model {model}` for them.")
+        raise UsageError(
+            f"{predictions} holds predictions of {said}, not of {card.name}. Run `lineament evaluate --model {model}` "
+            "for them."
+        )
     if odd := sorted(set(found.attributes) ^ set(card.attributes)):
         raise UsageError(
             f"{predictions} and {card.name} differ in {', '.join(odd[:5])}{' ...' if len(odd) > 5 else ''}. "
@@ -97,7 +126,8 @@ def command(
 
 
 def _own(found: Predictions, files: list[Path], out: Path) -> dict[str, tuple[Path, OwnAttribute]]:
-    """Return own attributes fitted again, by name, and where each is to be written. Raises: UsageError where that is the file given."""
+    """Return own attributes fitted again, by name, and where each is to be written. Raises: UsageError where that is
+    the file given."""
     if not files:
         return {}
     from lineament.errors import UsageError

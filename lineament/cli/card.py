@@ -10,13 +10,19 @@ import typer
 
 def command(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME|FILE] [OUT]", help="Shipped model name or ONNX file (default: default); where to write.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|FILE] [OUT]", help="Shipped model name or ONNX file (default: default); where to write."
+        ),
     ] = None,
     md: Annotated[bool, typer.Option("--md", help="Markdown; the default.")] = False,
     html: Annotated[bool, typer.Option("--html", help="A page that is complete in itself.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write to this file; - or nothing is stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write to this file; - or nothing is stdout.")
+    ] = None,
 ) -> None:
-    """Show a model's card as a person reads it, generated from the file: details, use, factors, measures, data, ethics, caveats."""
+    """Show a model's card as a person reads it, generated from the file: details, use, factors, measures, data, ethics,
+    caveats."""
     from lineament.errors import UsageError
     from lineament.report.model_card import card_page, to_markdown
     from lineament.runtime.onnx_file import read_card
@@ -25,7 +31,9 @@ def command(
     if md and html:
         raise UsageError("Give --md or --html, not both.")
     given = list(names or [])
-    if given and given[-1].lower().endswith((".md", ".html", ".htm")):  # `card --html card.html`: that is where to write
+    if given and given[-1].lower().endswith(
+        (".md", ".html", ".htm")
+    ):  # `card --html card.html`: that is where to write
         written = Path(given.pop())
         if out is not None:
             raise UsageError("Where to write stands twice. Give --out, or the file at the end.")

@@ -13,12 +13,20 @@ from lineament.cli import options
 def command(
     a: Annotated[Path, typer.Argument(metavar="A", help="Prediction file of the model in use.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Prediction file of the model that may replace it.")],
-    labels: Annotated[str, typer.Option("--labels", metavar="shipped|raw", help="The card's thresholds, or the raw sigmoid at 0.5.")] = "shipped",
-    common: Annotated[bool, typer.Option("--common", help="Compare on the images both files hold, where they differ.")] = False,
+    labels: Annotated[
+        str, typer.Option("--labels", metavar="shipped|raw", help="The card's thresholds, or the raw sigmoid at 0.5.")
+    ] = "shipped",
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare on the images both files hold, where they differ.")
+    ] = False,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
-    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images, for the sheet.")] = None,
-    sheet: Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="Write the largest flips as a contact sheet (PNG).")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images, for the sheet.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE", help="Write the largest flips as a contact sheet (PNG).")
+    ] = None,
     json_file: options.JsonFile = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page.")] = None,
     quiet: options.Quiet = False,

@@ -10,11 +10,29 @@ import typer
 if TYPE_CHECKING:
     from lineament.config import TrainConfig
 
-Config = Annotated[str, typer.Option("--config", metavar="FILE|NAME", help="A configuration (YAML), or the name of a packaged one; see `configs`.")]
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The training images, as downloaded; in place of the configuration's.")]
-Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:N, in place of the configuration's.")]
-Values = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value, as in optimiser.lr=1e-3; repeat.")]
-Download = Annotated[bool, typer.Option("--allow-download", help="Fetch pretrained trunk weights that are not on this machine. Off: no network.")]
+Config = Annotated[
+    str,
+    typer.Option(
+        "--config", metavar="FILE|NAME", help="A configuration (YAML), or the name of a packaged one; see `configs`."
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="The training images, as downloaded; in place of the configuration's."),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:N, in place of the configuration's.")
+]
+Values = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value, as in optimiser.lr=1e-3; repeat."),
+]
+Download = Annotated[
+    bool,
+    typer.Option(
+        "--allow-download", help="Fetch pretrained trunk weights that are not on this machine. Off: no network."
+    ),
+]
 
 
 def chosen(config: str, *, data: Path | None, device: str | None, values: list[str] | None) -> TrainConfig:

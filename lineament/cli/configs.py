@@ -11,10 +11,13 @@ from lineament.cli import options
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this one's file, to copy and change.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Print this one's file, to copy and change.")
+    ] = None,
     json_file: options.JsonFile = None,
 ) -> None:
-    """List the training configurations inside the package: name, network, layout of its data, what it costs, what was measured."""
+    """List the training configurations inside the package: name, network, layout of its data, what it costs, what was
+    measured."""
     from rich.table import Table
 
     from lineament.cli.output import show, write_json
@@ -41,7 +44,8 @@ def _row(name: str, path: Path) -> dict[str, Any]:
     record = read_mapping(path)
     model, data, claim = (record.get(section, {}) for section in ("model", "data", "claim"))
     return {
-        "name": name, "file": str(path), "network": model.get("name", "region network" if "scale" in record else "baseline"),
+        "name": name, "file": str(path), "network": model.get("name",
+        "region network" if "scale" in record else "baseline"),
         "backbone": model.get("backbone", "-"), "layout": data.get("layout", "-"), "source": claim.get("source", ""),
         "cost": claim.get("cost", ""), "expected": claim.get("expected", ""), "command": claim.get("command", ""),
     }  # fmt: skip

@@ -18,18 +18,30 @@ if TYPE_CHECKING:
 
 def command(
     data: Annotated[Path, typer.Argument(help="Folder, zip, Parquet shards, table or prediction file.")],
-    layout: Annotated[str, typer.Option("--layout", metavar="official|parquet|lfwa|table|predictions", help="How DATA is stored.")] = "official",
-    split: Annotated[str, typer.Option("--split", metavar="train|val|test|all|reserved", help="Which part to score.")] = "all",
+    layout: Annotated[
+        str, typer.Option("--layout", metavar="official|parquet|lfwa|table|predictions", help="How DATA is stored.")
+    ] = "official",
+    split: Annotated[
+        str, typer.Option("--split", metavar="train|val|test|all|reserved", help="Which part to score.")
+    ] = "all",
     align: Annotated[
         str | None,
         typer.Option(
-            "--align", metavar="stored|detect", help="Stored: the image is the crop (default for official, parquet). Detect: find the face."
+            "--align",
+            metavar="stored|detect",
+            help="Stored: the image is the crop (default for official, parquet). Detect: find the face.",
         ),
     ] = None,
-    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images, where it is not beside DATA.")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images, where it is not beside DATA.")
+    ] = None,
     small_faces: options.SmallFaces = "auto",
-    predictions: Annotated[Path | None, typer.Option("--predictions", metavar="FILE", help="Write the prediction file (.parquet or .csv).")] = None,
-    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Take a table without attribute columns, for its predictions.")] = False,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", metavar="FILE", help="Write the prediction file (.parquet or .csv).")
+    ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Take a table without attribute columns, for its predictions.")
+    ] = False,
     rates: options.Rates = None,
     json_file: options.JsonFile = None,
     model: options.Model = "default",
@@ -67,7 +79,9 @@ def command(
 
             network.card = network.card.under_rates(read_rates(rates, network.card.attributes))
         beside = None if images is None else str(images)
-        source = open_source(str(data), layout, split, attributes=network.card.attributes, labels=not unlabelled, images=beside)
+        source = open_source(
+            str(data), layout, split, attributes=network.card.attributes, labels=not unlabelled, images=beside
+        )
         how = align or ("detect" if layout in ("table", "lfwa") else "stored")
         found, about = _from_model(source, network, how, threads, quiet, small_faces)
         about |= {"data": f"{layout}/{split}@{found.fingerprint()}"}
@@ -106,7 +120,8 @@ def _from_file(path: Path, split: str) -> tuple[Predictions, dict[str, Any]]:
 
 
 def _moved(found: Predictions, rates: Path) -> Predictions:
-    """Return predictions whose probabilities were moved to other class rates. Raises: UsageError where the file holds no decision layer."""
+    """Return predictions whose probabilities were moved to other class rates. Raises: UsageError where the file holds
+    no decision layer."""
     from lineament.decision.rates import read_rates, under_rates
     from lineament.errors import UsageError
     from lineament.evaluation.scorecard import decision_in
@@ -114,7 +129,10 @@ def _moved(found: Predictions, rates: Path) -> Predictions:
 
     decision = decision_in(found.meta)
     if decision is None:
-        raise UsageError("The prediction file holds no decision layer, so --rates has nothing to move from. Write it with `lineament evaluate`.")
+        raise UsageError(
+            "The prediction file holds no decision layer, so --rates has nothing to move from. Write it with "
+            "`lineament evaluate`."
+        )
     layer = under_rates(decision, read_rates(rates, found.attributes))
     return replace(
         found,
@@ -123,7 +141,9 @@ def _moved(found: Predictions, rates: Path) -> Predictions:
     )
 
 
-def _from_model(source: Source, network: Network, how: str, threads: int | None, quiet: bool, small_faces: str) -> tuple[Predictions, dict[str, Any]]:
+def _from_model(
+    source: Source, network: Network, how: str, threads: int | None, quiet: bool, small_faces: str
+) -> tuple[Predictions, dict[str, Any]]:
     from lineament.cli.output import progress
     from lineament.evaluation.evaluate import predict
     from lineament.runtime.threads import default_threads
@@ -135,13 +155,27 @@ def _from_model(source: Source, network: Network, how: str, threads: int | None,
         find = RetinaFace(threads=1, small_faces=small_faces).detect
     card = network.card
     with progress("Scoring", len(source.table), quiet) as advance:
-        outcome = predict(source, network, card.attributes, card.decision, find=find, threads=threads or default_threads(), progress=advance)
+        outcome = predict(
+            source,
+            network,
+            card.attributes,
+            card.decision,
+            find=find,
+            threads=threads or default_threads(),
+            progress=advance,
+        )
     searched = {"small_faces": small_faces} if how == "detect" else {}
     about = {
         "model": network.id,
         "missing": source.table.missing + len(outcome.unreadable),
         "unreadable": list(outcome.unreadable),
-        "protocol": {"align": how, **searched, "resized_crops": outcome.resized, "runtime": network.runtime, "precision": network.precision},
+        "protocol": {
+            "align": how,
+            **searched,
+            "resized_crops": outcome.resized,
+            "runtime": network.runtime,
+            "precision": network.precision,
+        },
         "fitted_on": card.document.get("fitted_on"),
     }
     return replace(outcome.predictions, meta={"decision": card.decision.to_dict()}), about

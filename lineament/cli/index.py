@@ -19,36 +19,58 @@ if TYPE_CHECKING:
 
 
 def command(
-    db: Annotated[Path, typer.Option("--db", metavar="FILE", help="The index, a DuckDB file; made if it is not there.")],
+    db: Annotated[
+        Path, typer.Option("--db", metavar="FILE", help="The index, a DuckDB file; made if it is not there.")
+    ],
     folder: Annotated[
-        str | None, typer.Argument(metavar="FOLDER|PARQUET|ARCHIVE", help="A folder of photos, to any depth; or a table or an archive of photos.")
+        str | None,
+        typer.Argument(
+            metavar="FOLDER|PARQUET|ARCHIVE",
+            help="A folder of photos, to any depth; or a table or an archive of photos.",
+        ),
     ] = None,
     records: Annotated[
-        Path | None, typer.Option("--from", metavar="RECORDS", help="Take in what analyze wrote (JSONL, JSON, Parquet); nothing is answered again.")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RECORDS",
+            help="Take in what analyze wrote (JSONL, JSON, Parquet); nothing is answered again.",
+        ),
     ] = None,
     id_column: options.IdColumn = None,
     keep_columns: options.KeepColumns = None,
     path_column: options.PathColumn = None,
-    processes: Annotated[int, typer.Option("--processes", metavar="N", min=1, help="Answer photos in N processes of --threads (1) each.")] = 1,
+    processes: Annotated[
+        int, typer.Option("--processes", metavar="N", min=1, help="Answer photos in N processes of --threads (1) each.")
+    ] = 1,
     model: options.Model = "default",
     runtime: options.Runtime = "onnx",
     precision: options.Precision = None,
     threads: options.Threads = None,
     with_: options.With = None,
     small_faces: options.SmallFaces = "auto",
-    verify: Annotated[bool, typer.Option("--verify", help="Compare bytes, not only size and time, to find what changed.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare bytes, not only size and time, to find what changed.")
+    ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try photos again that gave no answer.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Allow forgetting every photo, when the folder holds none of them any more.")] = False,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Start over if the index was made with another model.")] = False,
-    max_failed: Annotated[str, typer.Option("--max-failed", metavar="N|P%", help="More failed photos than this: exit status 3.")] = "0",
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Allow forgetting every photo, when the folder holds none of them any more.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Start over if the index was made with another model.")
+    ] = False,
+    max_failed: Annotated[
+        str, typer.Option("--max-failed", metavar="N|P%", help="More failed photos than this: exit status 3.")
+    ] = "0",
     quiet: options.Quiet = False,
 ) -> None:
     """Build a searchable index of the faces in a folder, or bring one up to date.
 
-    Photos that did not change are skipped, changed and deleted ones are noticed; an interrupted run loses nothing and is continued by the
-    same command. The index holds the probabilities of all attributes, boxes, keypoints and file hashes. It holds no picture and nothing
-    that could tell who a person is, so an own attribute (--with) is answered from the photos, which --rebuild reads again. Exit status: 0 done,
-    2 wrong usage, 3 more photos failed than --max-failed, 130 interrupted.
+    Photos that did not change are skipped, changed and deleted ones are noticed; an interrupted run loses nothing and
+    is continued by the same command. The index holds the probabilities of all attributes, boxes, keypoints and file
+    hashes. It holds no picture and nothing that could tell who a person is, so an own attribute (--with) is answered
+    from the photos, which --rebuild reads again. Exit status: 0 done, 2 wrong usage, 3 more photos failed than
+    --max-failed, 130 interrupted.
     """
     from lineament.api import load
     from lineament.cli.analyze import table_columns
@@ -72,13 +94,18 @@ def command(
     try:
         with _progress(quiet) as seen:
             if records is not None:
-                summary = build_from_records(records, db, loaded.id, loaded.card, rebuild=rebuild, threads=threads, progress=seen)
+                summary = build_from_records(
+                    records, db, loaded.id, loaded.card, rebuild=rebuild, threads=threads, progress=seen
+                )
             elif single:
                 photos = items([str(folder)], Reading(table=table))
-                summary = build_from_items(str(folder), photos, db, loaded, answers=answers, rebuild=rebuild, threads=threads, progress=seen)
+                summary = build_from_items(
+                    str(folder), photos, db, loaded, answers=answers, rebuild=rebuild, threads=threads, progress=seen
+                )
             else:
                 summary = build_index(
-                    str(folder), db, loaded, verify=verify, retry_failed=retry_failed, prune=prune, rebuild=rebuild, threads=threads, progress=seen,
+                    str(folder), db, loaded, verify=verify, retry_failed=retry_failed, prune=prune, rebuild=rebuild,
+                    threads=threads, progress=seen,
                     answers=answers,
                 )  # fmt: skip
     except KeyboardInterrupt:
@@ -100,8 +127,13 @@ def check_source(name: str, table: TableColumns) -> None:
     from lineament.inputs.item import CONTAINER_SUFFIXES
     from lineament.inputs.tables import is_table
 
-    if not is_uri(name) and not (Path(name).is_file() and (name.lower().endswith(CONTAINER_SUFFIXES) or is_table(name, table))):
-        raise UsageError(f"{name} is not a folder, and no table or archive of photos. `lineament index` takes one of these, or --from RECORDS.")
+    if not is_uri(name) and not (
+        Path(name).is_file() and (name.lower().endswith(CONTAINER_SUFFIXES) or is_table(name, table))
+    ):
+        raise UsageError(
+            f"{name} is not a folder, and no table or archive of photos. `lineament index` takes one of these, or "
+            "--from RECORDS."
+        )
     check_inputs([name], table)
 
 
@@ -111,9 +143,12 @@ def summary_lines(summary: IndexSummary) -> list[str]:
 
     lines = [
         f"{summary.added} added, {summary.changed} changed, {summary.unchanged} unchanged, {summary.removed} removed; "
-        f"{summary.known} of them known by their bytes. {summary.faces} faces, {summary.failed} photos without an answer."
+        f"{summary.known} of them known by their bytes. {summary.faces} faces, {summary.failed} photos without an "
+        "answer."
     ]
-    return lines + [f"Could not list {visible(name)}: its photos are kept as they were." for name in summary.unreadable_folders]
+    return lines + [
+        f"Could not list {visible(name)}: its photos are kept as they were." for name in summary.unreadable_folders
+    ]
 
 
 @contextmanager

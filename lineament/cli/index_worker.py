@@ -1,4 +1,5 @@
-"""What a worker process of `lineament index --processes` does: answer a photo, and read what bursts need of its pixels."""
+"""What a worker process of `lineament index --processes` does: answer a photo, and read what bursts need of its
+pixels."""
 
 from __future__ import annotations
 
@@ -36,7 +37,14 @@ class IndexWorkerSetup:
         from lineament.runs.stream import report_of
         from lineament.search.build import Looker
 
-        model = load(self.model, runtime=self.runtime, precision=self.precision, threads=self.threads, profile="all", **dict(self.settings))
+        model = load(
+            self.model,
+            runtime=self.runtime,
+            precision=self.precision,
+            threads=self.threads,
+            profile="all",
+            **dict(self.settings),
+        )
         tools, look = model.tools(model.settings), Looker(EyeLids().ratios)
 
         def work(item: Item) -> Report:
@@ -47,7 +55,9 @@ class IndexWorkerSetup:
         return work
 
 
-def in_processes(setup: IndexWorkerSetup, count: int) -> Callable[[Iterable[Item]], Iterator[tuple[Report, PhotoFindings]]]:
+def in_processes(
+    setup: IndexWorkerSetup, count: int
+) -> Callable[[Iterable[Item]], Iterator[tuple[Report, PhotoFindings]]]:
     """Return the engine that answers photos in `count` processes, in their order."""
     from lineament.runs.processes import Processes
     from lineament.runs.resume import Wanted

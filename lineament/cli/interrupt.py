@@ -13,8 +13,8 @@ from lineament.cli import EXIT_INTERRUPTED
 
 @contextmanager
 def on_signal(ask: Callable[[], None]) -> Iterator[None]:
-    """Call `ask` at the first Ctrl-C (or SIGTERM) within: what is begun is finished and written. A second one ends the process at once, even
-    where something hangs."""
+    """Call `ask` at the first Ctrl-C (or SIGTERM) within: what is begun is finished and written. A second one ends the
+    process at once, even where something hangs."""
     asked = False
 
     def handle(number: int, frame: Any) -> None:

@@ -11,10 +11,12 @@ from lineament.errors import ModelFileError
 
 
 def command(json_file: options.JsonFile = None) -> None:
-    """List the models that can be named with --model: where each came from, file, size, architecture, measured accuracy, licence in short.
+    """List the models that can be named with --model: where each came from, file, size, architecture, measured
+    accuracy, licence in short.
 
-    Accuracy is of labels as given on CelebA's official validation images (people left out of the fit): stored crops, faces detected, and detected
-    at half size with a cut frame. Speed is faces per second of the network, as a multiple of `default`'s in the same run: the card says where.
+    Accuracy is of labels as given on CelebA's official validation images (people left out of the fit): stored crops,
+    faces detected, and detected at half size with a cut frame. Speed is faces per second of the network, as a multiple
+    of `default`'s in the same run: the card says where.
     """
     from rich.table import Table
 
@@ -34,7 +36,19 @@ def command(json_file: options.JsonFile = None) -> None:
         typer.echo("No model is shipped in this installation. Give --model the path of an ONNX file.", err=True)
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "id", "precision", "MB", "accuracy", "detected", "half size", "speed", "architecture", "from", "licence"):
+    for column in (
+        "name",
+        "id",
+        "precision",
+        "MB",
+        "accuracy",
+        "detected",
+        "half size",
+        "speed",
+        "architecture",
+        "from",
+        "licence",
+    ):
         number = column in ("MB", "accuracy", "detected", "half size", "speed")
         table.add_column(column, justify="right" if number else "left", no_wrap=column in ("name", "id"))
     for row in rows:
@@ -63,7 +77,7 @@ def _percent(share: float | None) -> str:
 def short_licence(sentence: str) -> str:
     """Return what a licence comes down to; the whole sentence is in `--json` and in the card.
 
-    >>> short_licence("for research only; CelebA is non-commercial research data, and weights derived from it inherit the doubt")
+    >>> short_licence("for research only; CelebA is non-commercial research data")
     'research only'
     """
     return sentence.partition(";")[0].removeprefix("for ").strip()
@@ -76,9 +90,11 @@ def _row(entry: Any) -> dict[str, Any]:
     card = read_card(entry.path)
     measured = (card.document.get("metrics") or {}).get("official_val", {})
     return {
-        "name": entry.name, "id": model_id(card), "precision": entry.precision, "bytes": entry.path.stat().st_size, "file": str(entry.path),
+        "name": entry.name, "id": model_id(card), "precision": entry.precision, "bytes": entry.path.stat().st_size,
+        "file": str(entry.path),
         "origin": entry.origin,
         "sha256": card.file_sha256, "architecture": card.document["architecture"], "licence": card.document["licence"],
-        "attributes": len(card.attributes), "mean_accuracy": measured.get("mean_accuracy"), "views": card.document.get("views") or {},
+        "attributes": len(card.attributes), "mean_accuracy": measured.get("mean_accuracy"),
+        "views": card.document.get("views") or {},
         "speed": card.document.get("speed") or {}, "intended_use": card.document["intended_use"],
     }  # fmt: skip

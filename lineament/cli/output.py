@@ -36,7 +36,8 @@ def show(table: Any, lines: Sequence[str], *, to_stderr: bool, quiet: bool) -> N
 
 @contextmanager
 def progress(what: str, total: int | None, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar on stderr while the body runs; yields what to call after each step. Nothing is shown when quiet or not on a terminal."""
+    """Show a bar on stderr while the body runs; yields what to call after each step. Nothing is shown when quiet or not
+    on a terminal."""
     from rich.progress import Progress
 
     console = Console(stderr=True)

@@ -27,11 +27,17 @@ def command(
     values: Values = None,
     allow_download: Download = False,
     features: Annotated[
-        Path | None, typer.Option("--features", metavar="DIR", help="Also write the trunk's features of the images, for audit-labels --features.")
+        Path | None,
+        typer.Option(
+            "--features",
+            metavar="DIR",
+            help="Also write the trunk's features of the images, for audit-labels --features.",
+        ),
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make what a configuration reads beside its images: decoded crops, landmarks, a region network, masks, a teacher's answers.
+    """Make what a configuration reads beside its images: decoded crops, landmarks, a region network, masks, a teacher's
+    answers.
 
     `train` does the same before its first step. Killed, the same command goes on where it was.
     """
@@ -60,7 +66,8 @@ def command(
 
 
 def _features(settings: TrainConfig, folder: Path, tell: Teller) -> list[Path]:
-    """Write the trunk's features, and beside them a prediction file with the labels of the same rows; its probabilities are placeholders of 0.5."""
+    """Write the trunk's features, and beside them a prediction file with the labels of the same rows; its probabilities
+    are placeholders of 0.5."""
     import numpy as np
 
     from lineament.evaluation.evaluate import to_predictions
@@ -81,7 +88,8 @@ def _is_region_config(config: str) -> bool:
 
 
 def _region_network(config: str, data: Any, device: str, tell: Teller) -> list[Any]:
-    """Train the region network of `config` into runs/NAME; with --data on the images there. Raises: ConfigError where its images are not named."""
+    """Train the region network of `config` into runs/NAME; with --data on the images there. Raises: ConfigError where
+    its images are not named."""
     from lineament.config import DataConfig, TrainConfig, load_settings, with_data
     from lineament.training.dataset import load_images
     from lineament.training.prepare.region_network import WEIGHTS_NAME, RegionConfig, make_region_network
@@ -96,7 +104,11 @@ def _region_network(config: str, data: Any, device: str, tell: Teller) -> list[A
             raise ConfigError(f"{settings.name} learns from training images: say where they are with --data DIR.")
         images = with_data(TrainConfig(settings.name, data=DataConfig(layout="images", holdout=0)), data)
         crops = load_images(images, progress=tell.of("crops")).crops
-    return [make_region_network(settings, path, crops=crops, device=device, say=tell.say, progress=tell.of("region network"))]
+    return [
+        make_region_network(
+            settings, path, crops=crops, device=device, say=tell.say, progress=tell.of("region network")
+        )
+    ]
 
 
 def teller(*, quiet: bool) -> Teller:

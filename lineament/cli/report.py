@@ -17,20 +17,42 @@ DEFAULT_COHORTS = ("Male", "Young")
 
 def command(
     predictions: Annotated[
-        list[Path], typer.Argument(metavar="PREDICTIONS...", help="Prediction files, or records of `analyze`; the first is reported in full.")
+        list[Path],
+        typer.Argument(
+            metavar="PREDICTIONS...", help="Prediction files, or records of `analyze`; the first is reported in full."
+        ),
     ],
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="The page to write; - is stdout.")] = None,
-    pdf: Annotated[Path | None, typer.Option("--pdf", metavar="FILE", help="The same as PDF, printed by a headless Chromium.")] = None,
+    pdf: Annotated[
+        Path | None, typer.Option("--pdf", metavar="FILE", help="The same as PDF, printed by a headless Chromium.")
+    ] = None,
     paper: Annotated[str, typer.Option("--paper", metavar="a4|letter", help="Paper of the PDF.")] = "a4",
-    since: Annotated[Path | None, typer.Option("--since", metavar="FILE", help="Earlier predictions for the same photos: what changed.")] = None,
-    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images: shows confident errors.")] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option("--since", metavar="FILE", help="Earlier predictions for the same photos: what changed."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images: shows confident errors.")
+    ] = None,
     examples: Annotated[int, typer.Option("--examples", min=1, help="Thumbnails per attribute and kind of error.")] = 4,
     by: Annotated[
-        str | None, typer.Option("--by", metavar="COL[,COL]", help="Cohort columns; labelled attributes without --cohorts (default: Male,Young).")
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="COL[,COL]",
+            help="Cohort columns; labelled attributes without --cohorts (default: Male,Young).",
+        ),
     ] = None,
-    cohorts: Annotated[Path | None, typer.Option("--cohorts", metavar="FILE", help="Table of cohorts, joined on `file`.")] = None,
+    cohorts: Annotated[
+        Path | None, typer.Option("--cohorts", metavar="FILE", help="Table of cohorts, joined on `file`.")
+    ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME|FILE", help="Show this model's card and, with --images of aligned crops, where it looks.")
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|FILE",
+            help="Show this model's card and, with --images of aligned crops, where it looks.",
+        ),
     ] = None,
     with_: options.With = None,
     quiet: options.Quiet = False,
@@ -55,7 +77,18 @@ def command(
     if with_:
         card = (card or {}) | {"own": _own(files[0][1], with_)}
     before = None if since is None else (since.name, load_any(since))
-    text = report_page(files, Extras(str(cohorts) if cohorts else None, _columns(by, cohorts, files[0][1]), images, examples, looked, card, before))
+    text = report_page(
+        files,
+        Extras(
+            str(cohorts) if cohorts else None,
+            _columns(by, cohorts, files[0][1]),
+            images,
+            examples,
+            looked,
+            card,
+            before,
+        ),
+    )
     if pdf is not None:
         write_pdf(text, pdf, paper=paper)
         _say(f"Wrote {pdf} ({pdf.stat().st_size // 1024} KB).", quiet)
@@ -75,7 +108,8 @@ def _say(text: str, quiet: bool) -> None:
 
 
 def _columns(by: str | None, cohorts: Path | None, main: Predictions) -> list[str]:
-    """Return the cohort columns asked for; where nothing was asked for, CelebA's own two groups if they are labelled."""
+    """Return the cohort columns asked for; where nothing was asked for, CelebA's own two groups if they are
+    labelled."""
     from lineament.schema import parse_names
 
     if by is not None or cohorts is not None:
@@ -92,7 +126,9 @@ def _of_model(model: str, main: Predictions, images: Path | None) -> tuple[dict[
     from lineament.runtime.registry import load_network
 
     network = load_network(model)
-    looked = {} if images is None else looked_at(main, images, network, lambda path: stored_crop(load_image(path).pixels)[0])
+    looked = (
+        {} if images is None else looked_at(main, images, network, lambda path: stored_crop(load_image(path).pixels)[0])
+    )
     return dict(network.card.document), looked
 
 

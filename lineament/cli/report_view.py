@@ -36,7 +36,13 @@ def headline(report: Report) -> str:
 def face_table(report: Report) -> Table:
     """Return a table of a photo's faces: where, how large, and what was answered yes."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    for name, justify in (("face", "right"), ("box", "left"), ("found", "right"), ("eyes", "right"), ("yes (probability)", "left")):
+    for name, justify in (
+        ("face", "right"),
+        ("box", "left"),
+        ("found", "right"),
+        ("eyes", "right"),
+        ("yes (probability)", "left"),
+    ):
         table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=name != "yes (probability)")
     for index, face in enumerate(report.faces):
         box = ",".join(f"{v:.0f}" for v in face.box_xyxy)
@@ -47,7 +53,9 @@ def face_table(report: Report) -> Table:
 
 def answers_text(face: FaceReport) -> str:
     """Return the positive answers, most probable first, and how many could not be told."""
-    positive = sorted(((answer.prob, name) for name, answer in face.attributes.items() if answer.label == "yes"), reverse=True)
+    positive = sorted(
+        ((answer.prob, name) for name, answer in face.attributes.items() if answer.label == "yes"), reverse=True
+    )
     parts = [f"{name} {prob:.2f}" for prob, name in positive]
     unsure = [name for name, answer in face.attributes.items() if answer.label == "cannot_tell"]
     if unsure:

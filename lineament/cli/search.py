@@ -26,17 +26,31 @@ TABLE_ROWS = 1000
 
 def command(
     db: Annotated[Path, typer.Argument(metavar="DB", help="An index made by `lineament index`.")],
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="For example: 'smiling and eyeglasses and not wearing_hat'.")] = "",
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="For example: 'smiling and eyeglasses and not wearing_hat'.")
+    ] = "",
     json_file: options.JsonFile = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="One row per face.")] = None,
-    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="The columns of --csv (needs lineament's extra parquet).")] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="A gallery in one file that works offline.")] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option("--parquet", metavar="FILE", help="The columns of --csv (needs lineament's extra parquet)."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="A gallery in one file that works offline.")
+    ] = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="A contact sheet, PNG.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many faces, or bursts, to show.")] = 50,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="How many to pass over first: page 3 of 50 is --offset 100.")] = 0,
-    loose: Annotated[bool, typer.Option("--loose", help="Rank every face; only comparisons such as smiling > 0.8 leave faces out.")] = False,
+    offset: Annotated[
+        int, typer.Option("--offset", min=0, help="How many to pass over first: page 3 of 50 is --offset 100.")
+    ] = 0,
+    loose: Annotated[
+        bool, typer.Option("--loose", help="Rank every face; only comparisons such as smiling > 0.8 leave faces out.")
+    ] = False,
     like: Annotated[
-        Path | None, typer.Option("--like", metavar="PHOTO", help="Faces with attributes like this photo's; QUERY: 'but with mustache'.")
+        Path | None,
+        typer.Option(
+            "--like", metavar="PHOTO", help="Faces with attributes like this photo's; QUERY: 'but with mustache'."
+        ),
     ] = None,
     face: Annotated[int, typer.Option("--face", min=0, help="Which face of the --like photo; 0 is the largest.")] = 0,
     best_shot: Annotated[
@@ -44,7 +58,10 @@ def command(
         typer.Option("--best-shot", help="Bursts of one moment, the photo where everyone smiles with open eyes first."),
     ] = False,
     thresholds: Annotated[
-        Path | None, typer.Option("--thresholds", metavar="FILE", help="JSON: a card, or attribute to threshold. Nothing is computed again.")
+        Path | None,
+        typer.Option(
+            "--thresholds", metavar="FILE", help="JSON: a card, or attribute to threshold. Nothing is computed again."
+        ),
     ] = None,
     profile: options.Profile = "default",
     model: options.Model = "default",
@@ -56,9 +73,9 @@ def command(
 ) -> None:
     """Search an index by attributes, best match first.
 
-    A query joins attributes with and, or, not and parentheses: a bare name means "yes"; smiling > 0.8 compares the probability; smiling^2
-    weighs a term; `sort by smiling desc` orders. Case does not matter. Without a query every face matches. Nobody can be searched for by
-    who they are: the index holds nothing that could tell.
+    A query joins attributes with and, or, not and parentheses: a bare name means "yes"; smiling > 0.8 compares the
+    probability; smiling^2 weighs a term; `sort by smiling desc` orders. Case does not matter. Without a query every
+    face matches. Nobody can be searched for by who they are: the index holds nothing that could tell.
     """
     from lineament.search.hit_table import check_place, write_csv, write_parquet
     from lineament.search.index import Index
@@ -66,7 +83,9 @@ def command(
     if best_shot and (like is not None or loose):
         raise UsageError("--best-shot goes with neither --like nor --loose. Leave one out.")
     if like is not None and loose:
-        raise UsageError("--like ranks every face that has what QUERY asks for, so --loose has no meaning with it. Leave it out.")
+        raise UsageError(
+            "--like ranks every face that has what QUERY asks for, so --loose has no meaning with it. Leave it out."
+        )
     if best_shot and (csv is not None or parquet is not None):
         raise UsageError("--csv and --parquet hold faces; bursts of --best-shot go to --json, --html and --sheet.")
     for place in (json_file, csv, parquet, html, sheet):
@@ -101,23 +120,32 @@ def read_thresholds(path: Path) -> Mapping[str, float]:
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, AttributeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{path} holds no thresholds: it is JSON with attribute names and numbers, or a model card. ({error})") from error
+        raise UsageError(
+            f"{path} holds no thresholds: it is JSON with attribute names and numbers, or a model card. ({error})"
+        ) from error
     if not all(0 <= value <= 1 for value in values.values()):
         raise UsageError(f"{path}: thresholds are numbers from 0 to 1.")
     return values
 
 
-def _analyze(photo: Path, index: Index, model: str, runtime: str, precision: str | None, threads: int | None, own: list[Path]) -> tuple[Any, str]:
+def _analyze(
+    photo: Path, index: Index, model: str, runtime: str, precision: str | None, threads: int | None, own: list[Path]
+) -> tuple[Any, str]:
     from lineament.api import load
     from lineament.files import sha256_of
 
     loaded = load(model, runtime=runtime, precision=precision, threads=threads, profile="all", with_=own)
     if loaded.id != index.meta.model:
-        raise UsageError(f"The index was made with {index.meta.model}, --model is {loaded.id}. Name the same model, and the same --with files.")
+        raise UsageError(
+            f"The index was made with {index.meta.model}, --model is {loaded.id}. Name the same model, and the same "
+            "--with files."
+        )
     return loaded.analyze(photo), sha256_of(photo)
 
 
-def _write_found(found: Ranked, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool, *, any_file: bool) -> None:
+def _write_found(
+    found: Ranked, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool, *, any_file: bool
+) -> None:
     from lineament.search.gallery import hits_page
     from lineament.search.hit_table import write_json
     from lineament.search.thumbnails import hits_sheet, table
@@ -136,7 +164,8 @@ def _write_found(found: Ranked, json_file: Path | None, html: Path | None, sheet
             typer.echo(f"The first {TABLE_ROWS} are printed; the files have all {len(found)}.", err=True)
     if not quiet:
         typer.echo(
-            f"{head.matched} faces in {head.photos} photos match, {_shown(len(found), head.offset)}; {head.indexed_faces} faces indexed "
+            f"{head.matched} faces in {head.photos} photos match, {_shown(len(found), head.offset)}; "
+            f"{head.indexed_faces} faces indexed "
             f"by {head.model}.", err=True,
         )  # fmt: skip
 
@@ -146,7 +175,8 @@ def _shown(count: int, offset: int) -> str:
 
 
 def _write_bursts(
-    groups: Sequence[Sequence[RankedShot]], total: int, index: Index, json_file: Path | None, html: Path | None, sheet: Path | None, quiet: bool,
+    groups: Sequence[Sequence[RankedShot]], total: int, index: Index, json_file: Path | None, html: Path | None,
+    sheet: Path | None, quiet: bool,
     offset: int,
 ) -> None:  # fmt: skip
     from lineament.search.gallery import bursts_page

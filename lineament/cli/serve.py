@@ -24,23 +24,48 @@ def command(
     rates: options.Rates = None,
     with_: options.With = None,
     small_faces: options.SmallFaces = "auto",
-    host: Annotated[str, typer.Option(help="Address to listen on; only this machine reaches the default.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; only this machine reaches the default.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one and says which.")] = 8000,
-    api_key_file: Annotated[Path | None, typer.Option(metavar="FILE", help=f"File whose first line is the API key; or set {KEY_VARIABLE}.")] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help=f"File whose first line is the API key; or set {KEY_VARIABLE}.")
+    ] = None,
     allowed_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Host names to serve; repeat. Default: this machine's on loopback, else any.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Host names to serve; repeat. Default: this machine's on loopback, else any."
+        ),
     ] = None,
-    db: Annotated[Path | None, typer.Option("--db", metavar="FILE", help="An index made by `lineament index`, to search under /search.")] = None,
-    trusted_proxy: Annotated[str | None, typer.Option(metavar="IP", help="Believe X-Forwarded-For from this reverse proxy.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Most pixels in a photo; the same as --limit pixels=N.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds of work on one photo; the same as --limit photo_seconds=S.")] = None,
-    limit: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a limit by its name (docs/serve.md); repeat.")] = None,
+    db: Annotated[
+        Path | None,
+        typer.Option("--db", metavar="FILE", help="An index made by `lineament index`, to search under /search."),
+    ] = None,
+    trusted_proxy: Annotated[
+        str | None, typer.Option(metavar="IP", help="Believe X-Forwarded-For from this reverse proxy.")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Most pixels in a photo; the same as --limit pixels=N.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds of work on one photo; the same as --limit photo_seconds=S.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Set a limit by its name (docs/serve.md); repeat.")
+    ] = None,
     log_format: Annotated[
-        str | None, typer.Option(metavar="json|text", help="One line a request on stderr: time, route, status, ms, faces; no file names.")
+        str | None,
+        typer.Option(
+            metavar="json|text", help="One line a request on stderr: time, route, status, ms, faces; no file names."
+        ),
     ] = None,
-    metrics_port: Annotated[int | None, typer.Option(min=0, max=65535, help="Answer /metrics on this port too, without a key.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Answer /metrics on this port too, without a key.")
+    ] = None,
     open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics needs no API key.")] = False,
-    reload_model: Annotated[bool, typer.Option("--reload-model", help="Load the model anew on SIGHUP; no request is dropped.")] = False,
+    reload_model: Annotated[
+        bool, typer.Option("--reload-model", help="Load the model anew on SIGHUP; no request is dropped.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos handed to a worker at once.")] = 8,
     batch_wait_ms: Annotated[float, typer.Option(min=0, help="Milliseconds to wait for a batch to fill.")] = 0.0,
 ) -> None:
@@ -63,10 +88,14 @@ def command(
     key = read_key(api_key_file)
     local = is_loopback(host)
     if not local and key is None and not quiet:
-        typer.echo(f"lineament: anyone who can reach {host} can use this service; give it an API key with {KEY_VARIABLE}.", err=True)
+        typer.echo(
+            f"lineament: anyone who can reach {host} can use this service; give it an API key with {KEY_VARIABLE}.",
+            err=True,
+        )
     hosts = (*(allowed_host or ()), *(LOOPBACK_NAMES if local else ())) if local or allowed_host else ()
     app = create_app(
-        ModelSource(model, runtime, precision, limits.faces, rates, tuple(with_ or ())), limits=limits, workers=threads, api_key=key, hosts=hosts,
+        ModelSource(model, runtime, precision, limits.faces, rates, tuple(with_ or ())), limits=limits, workers=threads,
+        api_key=key, hosts=hosts,
         batching=Batching(batch_size, batch_wait_ms / 1000), db=db,
         log=None if log_format is None else request_log(log_format), open_metrics=open_metrics,
         small_faces=small_faces,
@@ -86,7 +115,9 @@ def read_limits(settings: list[str], known: Any) -> dict[str, Any]:
         try:
             found[name] = type(getattr(known, name))(value)
         except (AttributeError, ValueError, TypeError) as error:
-            raise UsageError(f"--limit wants NAME=VALUE with one of the names in docs/serve.md and a number, not {text!r}.") from error
+            raise UsageError(
+                f"--limit wants NAME=VALUE with one of the names in docs/serve.md and a number, not {text!r}."
+            ) from error
     return found
 
 

@@ -18,17 +18,34 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the attribute is called: letters of any script, digits, _ and -.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="What the attribute is called: letters of any script, digits, _ and -."),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write, for --with.")],
     yes: Annotated[Path | None, typer.Option("--yes", metavar="DIR", help="Photos that show it.")] = None,
     no: Annotated[Path | None, typer.Option("--no", metavar="DIR", help="Photos that do not.")] = None,
-    unsure: Annotated[Path | None, typer.Option("--unsure", metavar="DIR", help="Photos that are neither: they widen what --abstain leaves.")] = None,
-    table: Annotated[
-        Path | None, typer.Option("--table", metavar="FILE", help="In place of folders: CSV or Parquet with `file`, NAME (1 or 0), [`identity`].")
+    unsure: Annotated[
+        Path | None,
+        typer.Option("--unsure", metavar="DIR", help="Photos that are neither: they widen what --abstain leaves."),
     ] = None,
-    faces: Annotated[str, typer.Option("--faces", metavar="detect|aligned", help="aligned: the photos are crops in CelebA's layout.")] = "detect",
-    rate: Annotated[float, typer.Option("--rate", help="Share of yes among the photos that will be asked about.")] = 0.5,
-    sheet: Annotated[Path | None, typer.Option("--sheet", metavar="FILE", help="PNG of the photos whose label looks wrong.")] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table",
+            metavar="FILE",
+            help="In place of folders: CSV or Parquet with `file`, NAME (1 or 0), [`identity`].",
+        ),
+    ] = None,
+    faces: Annotated[
+        str, typer.Option("--faces", metavar="detect|aligned", help="aligned: the photos are crops in CelebA's layout.")
+    ] = "detect",
+    rate: Annotated[
+        float, typer.Option("--rate", help="Share of yes among the photos that will be asked about.")
+    ] = 0.5,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE", help="PNG of the photos whose label looks wrong.")
+    ] = None,
     json_file: options.JsonFile = None,
     model: options.Model = "default",
     runtime: options.Runtime = "onnx",
@@ -38,9 +55,10 @@ def command(
 ) -> None:
     """Teach an own attribute from about thirty photos of each kind, and say whether to believe it.
 
-    The largest face of each photo counts. What the network makes of a face stays in this process; the file holds one weight per feature, and no
-    picture or file name. It goes with this model only. This is no face recogniser: a side that is one person is refused. Exit status: 0 done,
-    2 wrong usage, 3 not learnable from these photos (nothing is written).
+    The largest face of each photo counts. What the network makes of a face stays in this process; the file holds one
+    weight per feature, and no picture or file name. It goes with this model only. This is no face recogniser: a side
+    that is one person is refused. Exit status: 0 done, 2 wrong usage, 3 not learnable from these photos (nothing is
+    written).
     """
     from lineament.cli.output import progress, write_json
     from lineament.runtime.registry import load_network
@@ -55,7 +73,11 @@ def command(
     check_name(name, network.card.attributes)
     used = drawn(listed)
     if len(used) < len(listed) and not quiet:
-        typer.echo(f"{len(listed)} photos are more than a linear head needs: {len(used)} of them are read, drawn by a hash of their names.", err=True)
+        typer.echo(
+            f"{len(listed)} photos are more than a linear head needs: {len(used)} of them are read, drawn by a hash "
+            "of their names.",
+            err=True,
+        )
     with progress("Reading", len(used), quiet) as advance:
         found = collect(used, network, _find(faces), threads=threads or default_threads(), seen=advance)
 
@@ -103,12 +125,17 @@ def write_sheet(taught: Taught, path: Path) -> None:
     """Write the contact sheet of the photos whose label looks wrong."""
     from lineament.visual.contact_sheet import Tile, contact_sheet
 
-    tiles = [Tile(Path(source), f"{side}, {chance:.0%} likely\n{Path(source).name[:18]}") for source, side, chance in taught.suspects]
+    tiles = [
+        Tile(Path(source), f"{side}, {chance:.0%} likely\n{Path(source).name[:18]}")
+        for source, side, chance in taught.suspects
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     counts = taught.report["counts"]["used"]
-    contact_sheet(tiles, title=f"{taught.own.name}: labels that look wrong", facts=[f"of {counts['yes']} yes and {counts['no']} no"]).save(
-        path, "PNG"
-    )
+    contact_sheet(
+        tiles,
+        title=f"{taught.own.name}: labels that look wrong",
+        facts=[f"of {counts['yes']} yes and {counts['no']} no"],
+    ).save(path, "PNG")
 
 
 def lines(taught: Taught) -> list[str]:
@@ -116,29 +143,51 @@ def lines(taught: Taught) -> list[str]:
     report = taught.report
     used, counts, scores, curve = report["counts"]["used"], report["counts"], report["scores"], report["learning_curve"]
     said = [
-        f"{taught.own.name}: {used['yes']} yes, {used['no']} no, {used['unsure']} unsure; {counts['different']} different people or moments."
-        + (f" {counts['without_face']} photos show no face, {counts['unreadable']} give no picture." if _left_out(counts) else ""),
-        "On photos it was not fitted on: " + ", ".join(f"{title} {_between(scores[key])}" for key, title in _TITLES.items()) + ".",
+        f"{taught.own.name}: {used['yes']} yes, {used['no']} no, {used['unsure']} unsure; {counts['different']} "
+        "different people or moments."
+        + (
+            f" {counts['without_face']} photos show no face, {counts['unreadable']} give no picture."
+            if _left_out(counts)
+            else ""
+        ),
+        "On photos it was not fitted on: "
+        + ", ".join(f"{title} {_between(scores[key])}" for key, title in _TITLES.items())
+        + ".",
     ]
     if not taught.learnable:
         reach = scores["auc"]["shuffled_labels_reach"]
-        said.append(f"Not learnable from these: shuffled labels are ranked up to {100 * reach:.0f} %. More photos, or clearer ones, may help.")
+        said.append(
+            f"Not learnable from these: shuffled labels are ranked up to {100 * reach:.0f} %. More photos, or clearer "
+            "ones, may help."
+        )
     elif curve["more_would_help"]:
-        said.append(f"Twice as many photos may bring about {100 * curve['gain_from_twice_as_many']:.0f} points of accuracy.")
+        said.append(
+            f"Twice as many photos may bring about {100 * curve['gain_from_twice_as_many']:.0f} points of accuracy."
+        )
     else:
         said.append("More photos of this kind would hardly help.")
     for warning in report["warnings"]:
-        said.append(f"Warning: yes and no differ by {warning['what']} too (that alone ranks {_between(warning | {'value': warning['auc']})}).")
+        said.append(
+            f"Warning: yes and no differ by {warning['what']} too (that alone ranks "
+            f"{_between(warning | {'value': warning['auc']})})."
+        )
     for one, other in report["contradictory"][:5]:
         said.append(f"Warning: nearly the same face is on both sides: {one} and {other}.")
-    said += [f"Looks mislabelled: {source} ({side}, {chance:.0%} likely)" for source, side, chance in taught.suspects[:5]]
+    said += [
+        f"Looks mislabelled: {source} ({side}, {chance:.0%} likely)" for source, side, chance in taught.suspects[:5]
+    ]
     needed = taught.own.card.get("needs")
     if needed:
         said.append(f"Labels change with the arithmetic: this file is for {', '.join(needed)} only.")
     return said + ([f"Note: {report['note']}"] if "note" in report else [])
 
 
-_TITLES = {"accuracy": "accuracy", "ap": "average precision", "auc": "ranking", "calibration_error": "calibration error"}
+_TITLES = {
+    "accuracy": "accuracy",
+    "ap": "average precision",
+    "auc": "ranking",
+    "calibration_error": "calibration error",
+}
 
 
 def _left_out(counts: dict[str, Any]) -> bool:

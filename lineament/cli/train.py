@@ -28,16 +28,25 @@ if TYPE_CHECKING:
 def command(
     config: Config,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/<name of the config>.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out; starts it if there is none.")] = False,
-    start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="Start from these weights: shipped name, run or file.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="In place of the configuration's seed.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run folder; by default runs/<name of the config>.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out; starts it if there is none.")
+    ] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Start from these weights: shipped name, run or file.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, metavar="N", help="In place of the configuration's seed.")
+    ] = None,
     device: Device = None,
     values: Values = None,
     allow_download: Download = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a network from a configuration file. Resumes after any interruption to the same loss curve with --resume."""
+    """Train a network from a configuration file. Resumes after any interruption to the same loss curve with
+    --resume."""
     try:
         from lineament.training.trainer import Preparing, Trainer
     except ImportError as error:
@@ -90,7 +99,10 @@ def _lines() -> Any:
         nonlocal last
         if time.monotonic() - last > _LINE_EVERY or at.step == at.total_steps:
             last, left = time.monotonic(), f"{at.seconds_left / 60:.1f} min left"
-            line = f"epoch {at.epoch + 1}  step {at.step}/{at.total_steps}  loss {at.loss:.4f}  {at.images_per_s:.0f} images/s  {left}"
+            line = (
+                f"epoch {at.epoch + 1}  step {at.step}/{at.total_steps}  loss {at.loss:.4f}  {at.images_per_s:.0f} "
+                f"images/s  {left}"
+            )
             typer.echo(line, err=True)
 
     return watch
@@ -103,12 +115,16 @@ def _bar() -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     with Progress(
-        TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4f}"),
-        TextColumn("{task.fields[speed]:.0f} images/s"), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+        TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[speed]:.0f} images/s"), TimeRemainingColumn(), console=Console(stderr=True),
+        transient=True,
     ) as bar:  # fmt: skip
         task = bar.add_task("train", total=None, epoch=1, loss=0.0, speed=0.0)
 
         def watch(at: Position) -> None:
-            bar.update(task, total=at.total_steps, completed=at.step, epoch=at.epoch + 1, loss=at.loss, speed=at.images_per_s)
+            bar.update(
+                task, total=at.total_steps, completed=at.step, epoch=at.epoch + 1, loss=at.loss, speed=at.images_per_s
+            )
 
         yield watch

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """All that a photo's record depends on beside the photo. Called (in a worker), it loads the model and returns what answers one item.
+    """All that a photo's record depends on beside the photo. Called (in a worker), it loads the model and returns what
+    answers one item.
 
     identity: what the run writes down for --resume; a worker whose installation would answer otherwise refuses.
     """
@@ -38,16 +39,34 @@ class WorkerSetup:
     own: tuple[Path, ...] = ()
 
     def __call__(self) -> Callable[[Item], Report]:
-        """Return the work. Raises: ModelFileError where this machine's model or version is another; what loading raises."""
+        """Return the work. Raises: ModelFileError where this machine's model or version is another; what loading
+        raises."""
         from lineament.api import load
 
-        model = load(self.model, runtime=self.runtime, precision=self.precision, threads=self.threads, rates=self.rates, with_=self.own)
+        model = load(
+            self.model,
+            runtime=self.runtime,
+            precision=self.precision,
+            threads=self.threads,
+            rates=self.rates,
+            with_=self.own,
+        )
         here = model.identity(self.settings)
         differing = sorted(key for key, value in here.items() if self.identity.get(key) != value)
         if differing:
             named = "; ".join(f"{key} {here[key]!r} in place of {self.identity.get(key)!r}" for key in differing)
-            raise ModelFileError(f"A worker would answer otherwise: {named}. Install the same version and model on every machine.")
-        return make_work(model, self.settings, given_faces(self.boxes, self.settings.faces), self.draw, self.crops, self.timeout, ExitStack())
+            raise ModelFileError(
+                f"A worker would answer otherwise: {named}. Install the same version and model on every machine."
+            )
+        return make_work(
+            model,
+            self.settings,
+            given_faces(self.boxes, self.settings.faces),
+            self.draw,
+            self.crops,
+            self.timeout,
+            ExitStack(),
+        )
 
 
 def given_faces(boxes: Path | None, faces: str) -> Any:
@@ -62,7 +81,13 @@ def given_faces(boxes: Path | None, faces: str) -> Any:
 
 
 def make_work(
-    model: Model, settings: Settings, given: Any, draw: Path | None, crops: Path | None, timeout: float | None, cleanup: ExitStack
+    model: Model,
+    settings: Settings,
+    given: Any,
+    draw: Path | None,
+    crops: Path | None,
+    timeout: float | None,
+    cleanup: ExitStack,
 ) -> Callable[[Item], Report]:
     """Return what is done with one item: answer it, then save its pictures."""
     from lineament.outputs.pictures import CropFolder, DrawFolder

@@ -65,9 +65,11 @@ def write_blocks(
     notes: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write an array of `shape` (N,...) to `target`; what an earlier call left behind is gone on with. Returns `notes` as `compute` left them.
+    """Write an array of `shape` (N,...) to `target`; what an earlier call left behind is gone on with. Returns `notes`
+    as `compute` left them.
 
-    Args: compute: (first, end) -> rows first..end of that shape; header: bytes before the rows; recipe: what decides the numbers, so that a part
+    Args: compute: (first, end) -> rows first..end of that shape; header: bytes before the rows; recipe: what decides
+    the numbers, so that a part
         made by another is begun anew; notes: JSON that `compute` adds to, kept with the rows it belongs to.
     Raises: DataError where the disk is full; what was written stays.
     """
@@ -93,7 +95,8 @@ def write_blocks(
             raise
         whole = size_text(len(header) + shape[0] * row_bytes)
         raise DataError(
-            f"The disk of {target.parent} is full: {target.name} needs {whole}. Free space and run the same again; what was done stays."
+            f"The disk of {target.parent} is full: {target.name} needs {whole}. Free space and run the same again; "
+            "what was done stays."
         ) from error
     part.replace(target)
     state.unlink(missing_ok=True)

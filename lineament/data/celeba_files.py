@@ -2,7 +2,8 @@
 
     root -> list name -> lines;   image name of the lists -> what reads its bytes
 
-Lists name `000001.jpg`; of the PNG release the image is `000001.png`. What macOS and file servers put beside files is passed over.
+Lists name `000001.jpg`; of the PNG release the image is `000001.png`. What macOS and file servers put beside files is
+passed over.
 """
 
 from __future__ import annotations
@@ -25,14 +26,25 @@ _IMAGES = ("img_align_celeba", "img_align_celeba_png")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _SEVEN = ".7z"
 _PASSED_OVER = ("__MACOSX", "@eaDir")
-_UNZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error)
+_UNZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    struct.error,
+)
 """What the standard library raises for damaged, encrypted and strangely packed members."""
 _CSV_VALUES = frozenset({"1", "-1", "0", "True", "False", "true", "false"})
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A list. header: attribute names, () for a list of pairs; rows: (line number, cells); values: what a label may be."""
+    """A list. header: attribute names, () for a list of pairs; rows: (line number, cells); values: what a label may
+    be."""
 
     name: str
     header: tuple[str, ...]
@@ -41,7 +53,8 @@ class Listed:
 
 
 class ReleaseFiles:
-    """The files of a release. Raises: DataError where there is none, or its images lie in an archive that is not read."""
+    """The files of a release. Raises: DataError where there is none, or its images lie in an archive that is not
+    read."""
 
     def __init__(self, root: Path, images: Path | None = None) -> None:
         self.root = root
@@ -69,7 +82,9 @@ class ReleaseFiles:
 
     def _read(self, file: str) -> bytes | None:
         if self._archive is not None:
-            member = next((info for name, info in self._members.items() if PurePosixPath(name).name.lower() == file.lower()), None)
+            member = next(
+                (info for name, info in self._members.items() if PurePosixPath(name).name.lower() == file.lower()), None
+            )
             return None if member is None else _unzipped(self._archive, member, DataError)
         path = self._found.get(file.lower())
         try:
@@ -82,7 +97,14 @@ class ReleaseFiles:
         if images is not None:
             return _of_folder(images) if images.is_dir() else _of_zip(_zip(images))
         if self._archive is not None:
-            inner = next((info for name, info in self._members.items() if PurePosixPath(name).name in (f"{one}.zip" for one in _IMAGES)), None)
+            inner = next(
+                (
+                    info
+                    for name, info in self._members.items()
+                    if PurePosixPath(name).name in (f"{one}.zip" for one in _IMAGES)
+                ),
+                None,
+            )
             return _of_zip(self._archive if inner is None else _inner(self._archive, inner))
         for name in _IMAGES:
             folder, packed = self._found.get(name), self._found.get(f"{name}.zip")
@@ -94,9 +116,13 @@ class ReleaseFiles:
         seven = self._packed()
         if seven is not None:
             where = f"a folder {_IMAGES[1] if 'png' in seven.name else _IMAGES[0]}"
-            raise DataError(f"{seven} is a 7z archive, which is not read. Unpack it (7z x '{seven}') so that {where} stands in {self.root}.")
+            raise DataError(
+                f"{seven} is a 7z archive, which is not read. Unpack it (7z x '{seven}') so that {where} stands in "
+                f"{self.root}."
+            )
         raise DataError(
-            f"Neither {_IMAGES[0]} nor {_IMAGES[0]}.zip is in {self.root}. CelebA's aligned images belong in one of them; "
+            f"Neither {_IMAGES[0]} nor {_IMAGES[0]}.zip is in {self.root}. CelebA's aligned images belong in one of "
+            "them; "
             "--images DIR names another folder."
         )
 
@@ -107,8 +133,8 @@ class ReleaseFiles:
 
 
 def _walk(root: Path, depth: int = 0) -> Iterator[tuple[str, Path]]:
-    """Yield lower-case name -> path of what lies up to `_DEPTH` folders down, the deepest first, so that the nearest counts. The folders of
-    images are named, not listed."""
+    """Yield lower-case name -> path of what lies up to `_DEPTH` folders down, the deepest first, so that the nearest
+    counts. The folders of images are named, not listed."""
     try:
         with os.scandir(root) as listing:
             entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
@@ -124,10 +150,18 @@ def _walk(root: Path, depth: int = 0) -> Iterator[tuple[str, Path]]:
 
 def _of_folder(folder: Path) -> dict[str, Callable[[], bytes]]:
     """Return the images of a folder, or of the one inside it that has its name (as the CSV copies unpack)."""
-    found = {entry.name: Path(entry.path).read_bytes for entry in os.scandir(folder) if entry.is_file() and _is_image(entry.name)}
+    found = {
+        entry.name: Path(entry.path).read_bytes
+        for entry in os.scandir(folder)
+        if entry.is_file() and _is_image(entry.name)
+    }
     if found:
         return found
-    inner = [Path(entry.path) for entry in sorted(os.scandir(folder), key=lambda one: one.name) if entry.is_dir() and not _is_hidden(entry.name)]
+    inner = [
+        Path(entry.path)
+        for entry in sorted(os.scandir(folder), key=lambda one: one.name)
+        if entry.is_dir() and not _is_hidden(entry.name)
+    ]
     return _of_folder(inner[0]) if len(inner) == 1 else {}
 
 
@@ -136,14 +170,22 @@ def _of_zip(archive: zipfile.ZipFile) -> dict[str, Callable[[], bytes]]:
     members = {name: info for name, info in _members(archive).items() if _is_image(PurePosixPath(name).name)}
     locked = sum(info.flag_bits & 1 for info in members.values())
     if locked:
-        raise DataError(f"{locked} images in {archive.filename} are encrypted. Unpack it with its password and give the folder.")
-    return {PurePosixPath(name).name: partial(_unzipped, archive, info, UnreadableError) for name, info in members.items()}
+        raise DataError(
+            f"{locked} images in {archive.filename} are encrypted. Unpack it with its password and give the folder."
+        )
+    return {
+        PurePosixPath(name).name: partial(_unzipped, archive, info, UnreadableError) for name, info in members.items()
+    }
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return name -> member, names with `/` whatever wrote the archive."""
     named = ((info.filename.replace("\\", "/"), info) for info in archive.infolist())
-    return {name: info for name, info in named if name and not name.endswith("/") and not any(_is_hidden(part) for part in name.split("/"))}
+    return {
+        name: info
+        for name, info in named
+        if name and not name.endswith("/") and not any(_is_hidden(part) for part in name.split("/"))
+    }
 
 
 def _zip(path: Path) -> zipfile.ZipFile:
@@ -154,30 +196,44 @@ def _zip(path: Path) -> zipfile.ZipFile:
 
 
 def _inner(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> zipfile.ZipFile:
-    """Return a zip inside a zip. Raises: DataError where it was compressed again: each image would unpack all before it."""
+    """Return a zip inside a zip. Raises: DataError where it was compressed again: each image would unpack all before
+    it."""
     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-        raise DataError(f"{member.filename} inside {archive.filename} is packed twice. Unpack the outer zip and give the folder.")
+        raise DataError(
+            f"{member.filename} inside {archive.filename} is packed twice. Unpack the outer zip and give the folder."
+        )
     try:
         return zipfile.ZipFile(archive.open(member))
     except _UNZIP as error:
-        raise DataError(f"{member.filename} inside {archive.filename} is damaged ({error}). Download it again.") from error
+        raise DataError(
+            f"{member.filename} inside {archive.filename} is damaged ({error}). Download it again."
+        ) from error
 
 
 def _unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kind: type[Exception]) -> bytes:
     if member.flag_bits & 1:
-        raise kind(f"{member.filename} in {archive.filename} is encrypted. Unpack it with its password and give the folder.")
+        raise kind(
+            f"{member.filename} in {archive.filename} is encrypted. Unpack it with its password and give the folder."
+        )
     try:
         return archive.read(member)
     except _UNZIP as error:
-        raise kind(f"{member.filename} in {archive.filename} is damaged or packed in a way that is not read ({error}).") from error
+        raise kind(
+            f"{member.filename} in {archive.filename} is damaged or packed in a way that is not read ({error})."
+        ) from error
 
 
 def _parsed(name: str, text: str, *, pairs: bool) -> Listed:
-    """Return a list's header and rows. The count in the first line of the authors' list may be missing. Raises: DataError."""
+    """Return a list's header and rows. The count in the first line of the authors' list may be missing. Raises:
+    DataError."""
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if name.endswith(".csv"):
         try:
-            rows = [(number, [cell.strip() for cell in cells]) for number, cells in enumerate(csv.reader(text.splitlines()), 1) if any(cells)]
+            rows = [
+                (number, [cell.strip() for cell in cells])
+                for number, cells in enumerate(csv.reader(text.splitlines()), 1)
+                if any(cells)
+            ]
         except csv.Error as error:
             raise DataError(f"{name} is not a CSV file ({error}).") from error
         header = rows[0][1][1:] if rows else []
@@ -191,7 +247,8 @@ def _parsed(name: str, text: str, *, pairs: bool) -> Listed:
 
 
 def _csv_values(rows: list[tuple[int, list[str]]]) -> frozenset[str]:
-    """Return what the labels of a CSV may be: 1 and 0, or 1 and -1, never all three, of which two would have to mean the same."""
+    """Return what the labels of a CSV may be: 1 and 0, or 1 and -1, never all three, of which two would have to mean
+    the same."""
     minus = any("-1" in cells[1:] for _, cells in rows)
     return _CSV_VALUES - ({"0"} if minus else {"-1"})
 

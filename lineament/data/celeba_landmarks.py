@@ -2,8 +2,9 @@
 
 COUNT / names of ten columns / FILE x y x y x y x y x y
 
-Source: Liu et al., ICCV 2015 (arXiv 1411.7766). The release's "left eye" lies left in the picture: it is the subject's right one. Its whole
-numbers are taken for pixels, whose centres lie half a pixel further (reconstructed: the release does not say).
+Source: Liu et al., ICCV 2015 (arXiv 1411.7766). The release's "left eye" lies left in the picture: it is the subject's
+right one. Its whole numbers are taken for pixels, whose centres lie half a pixel further (reconstructed: the release
+does not say).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _FOLDERS = ("", "Anno", "celeba", "celeba/Anno")
 
 
 def release_keypoints(root: str | os.PathLike[str], files: Sequence[str]) -> npt.NDArray[np.float32] | None:
-    """Return the points (N,5,2) of `files` in 0..1 of the crop, NaN for one that is not listed; None where the release has no such list.
+    """Return the points (N,5,2) of `files` in 0..1 of the crop, NaN for one that is not listed; None where the release
+    has no such list.
 
     Convention: the order of `Faces.keypoints`: subject's right eye, left eye, nose, right and left mouth corner.
     Raises: DataError naming a line that is malformed.
@@ -39,7 +41,10 @@ def release_keypoints(root: str | os.PathLike[str], files: Sequence[str]) -> npt
         if not cells or cells[0] not in row:
             continue
         try:
-            points[row[cells[0]]] = (np.array([float(cell) for cell in cells[1:]]).reshape(5, 2) + 0.5) / [CROP_SIZE[1], CROP_SIZE[0]]
+            points[row[cells[0]]] = (np.array([float(cell) for cell in cells[1:]]).reshape(5, 2) + 0.5) / [
+                CROP_SIZE[1],
+                CROP_SIZE[0],
+            ]
         except ValueError as error:
             raise DataError(f"{NAME} line {number}: expected a file name and ten numbers ({error}).") from error
     return points

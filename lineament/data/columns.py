@@ -1,4 +1,5 @@
-"""Tables as columns: CSV or Parquet read into numbers with their "given" mask, or text. A missing cell is never a number.
+"""Tables as columns: CSV or Parquet read into numbers with their "given" mask, or text. A missing cell is never a
+number.
 
 Large files are read in pieces, so 200,000 rows of 120 columns fit in a few hundred megabytes.
 """
@@ -36,7 +37,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """numbers: name -> Column; text: name -> N strings or None; order: all names as in the file; meta: what a Parquet writer added."""
+    """numbers: name -> Column; text: name -> N strings or None; order: all names as in the file; meta: what a Parquet
+    writer added."""
 
     rows: int
     order: tuple[str, ...]
@@ -70,9 +72,13 @@ def names(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def write(
-    path: str | os.PathLike[str], columns: Mapping[str, Any], meta: Mapping[str, Any] | None = None, kinds: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    columns: Mapping[str, Any],
+    meta: Mapping[str, Any] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> None:
-    """Write columns (name -> list with None for missing): Parquet where the name ends in .parquet, else CSV (which holds no `meta`).
+    """Write columns (name -> list with None for missing): Parquet where the name ends in .parquet, else CSV (which
+    holds no `meta`).
 
     kinds: name -> Arrow type name, for columns that would otherwise be guessed too wide.
     """
@@ -82,7 +88,9 @@ def write(
         with where.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
-            writer.writerows(["" if cell is None else cell for cell in row] for row in zip(*columns.values(), strict=True))
+            writer.writerows(
+                ["" if cell is None else cell for cell in row] for row in zip(*columns.values(), strict=True)
+            )
         return
     pa, pq = _arrow()
     arrays = {name: pa.array(values, (kinds or {}).get(name)) for name, values in columns.items()}
@@ -116,7 +124,9 @@ def _read_parquet(path: Path, is_number: Callable[[str], bool]) -> Table:
         given = np.ones(len(column), bool) if column.null_count == 0 else np.asarray(column.is_valid().to_numpy())
         try:
             values = np.zeros(len(column))
-            values[given] = column.drop_null().cast(pa.float64() if not pa.types.is_boolean(column.type) else pa.int8()).to_numpy()
+            values[given] = (
+                column.drop_null().cast(pa.float64() if not pa.types.is_boolean(column.type) else pa.int8()).to_numpy()
+            )
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise DataError(f"{path}: column {name} holds something that is not a number ({error}).") from error
         numbers[name] = Column(values, given)
@@ -150,7 +160,9 @@ def _read_csv(path: Path, is_number: Callable[[str], bool]) -> Table:
 
 def _parse_csv(file: TextIO, origin: str, is_number: Callable[[str], bool]) -> Table:
     first = file.readline()
-    between = next((mark for mark in ",;\t" if mark in first), ",")  # as spreadsheets write them, by country and by format
+    between = next(
+        (mark for mark in ",;\t" if mark in first), ","
+    )  # as spreadsheets write them, by country and by format
     reader = csv.reader(chain((first,), file), delimiter=between)
     header = next(reader, [])
     if not header:
@@ -171,7 +183,8 @@ def _parse_csv(file: TextIO, origin: str, is_number: Callable[[str], bool]) -> T
 
 
 def whole_numbers(column: Column, name: str, origin: str, absent: int = -1) -> npt.NDArray[np.int64]:
-    """Return a column as whole numbers (N,), `absent` where not given. Raises: DataError for what is none, or too large to be one."""
+    """Return a column as whole numbers (N,), `absent` where not given. Raises: DataError for what is none, or too large
+    to be one."""
     values = np.where(column.given, column.values, absent)
     if not (np.abs(values) < 2.0**53).all() or (values != np.rint(values)).any():
         raise DataError(f"{origin}: column {name} holds something that is not a whole number.")

@@ -1,7 +1,9 @@
-"""CelebA as dataset hubs store it: Parquet shards with `image {bytes, path}`, `file`, `celeb_id` and one column per attribute.
+"""CelebA as dataset hubs store it: Parquet shards with `image {bytes, path}`, `file`, `celeb_id` and one column per
+attribute.
 
-Labels are read at once (small); image bytes are read a row group at a time, so sets larger than memory work. Columns are told in any case; the
-picture column may have any shape of `data.picture_column`; a row without a name is SHARD::ROW, as `analyze` calls it.
+Labels are read at once (small); image bytes are read a row group at a time, so sets larger than memory work. Columns
+are told in any case; the picture column may have any shape of `data.picture_column`; a row without a name is
+SHARD::ROW, as `analyze` calls it.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ _WORDS = {"true": 1.0, "false": 0.0, "": None}
 
 
 class HubParquet:
-    """Parquet shards in a folder (or one file). Attribute columns: those of CELEBA_40 that are present, unless `attributes` names others.
+    """Parquet shards in a folder (or one file). Attribute columns: those of CELEBA_40 that are present, unless
+    `attributes` names others.
 
-    `partly`: of the names in `attributes`, take those that have a column; else a name without one is an error. `images`: the folder that
-    paths without bytes are relative to, by default the shard's own.
+    `partly`: of the names in `attributes`, take those that have a column; else a name without one is an error.
+    `images`: the folder that paths without bytes are relative to, by default the shard's own.
 
     Raises: DataError if there is no shard, one is damaged, or a column is missing; MissingExtraError without PyArrow.
     """
@@ -67,9 +70,13 @@ class HubParquet:
         absent = [] if attributes is None or partly else [name for name in attributes if name.lower() not in found]
         shown = f"{', '.join(sorted(found.values())[:6])} ..."
         if absent:
-            raise DataError(f"{self._shards[0]} has no column for the attribute {', '.join(absent)}. Its columns: {shown}")
+            raise DataError(
+                f"{self._shards[0]} has no column for the attribute {', '.join(absent)}. Its columns: {shown}"
+            )
         if not names or not self._column:
-            raise DataError(f"{self._shards[0]} has the columns {shown}: an `image` column and attribute columns are needed.")
+            raise DataError(
+                f"{self._shards[0]} has the columns {shown}: an `image` column and attribute columns are needed."
+            )
         keys = [next((found[key] for key in kinds if key in found), None) for kinds in (_FILE, _PERSON, _SPLIT)]
         files: list[Any] = []
         cells: list[list[Any]] = [[] for _ in names]
@@ -77,7 +84,9 @@ class HubParquet:
         splits: list[Any] = []
         own = self._note_groups()
         for shard in range(len(self._files)):
-            part = self._columns(shard, [found[name.lower()] for name in names] + [key for key in keys if key is not None])
+            part = self._columns(
+                shard, [found[name.lower()] for name in names] + [key for key in keys if key is not None]
+            )
             for column, name in zip(cells, names, strict=True):
                 column += part[found[name.lower()]]
             files += part[keys[0]] if keys[0] else self._paths(shard)
@@ -85,7 +94,10 @@ class HubParquet:
             splits += part[keys[2]] if keys[2] else []
         values = [_numbers(column, name, self._shards[0]) for column, name in zip(cells, names, strict=True)]
         known = [~np.isnan(column) for column in values]
-        said = [yes_no(column, given, name, str(self._shards[0])) for column, given, name in zip(values, known, names, strict=True)]
+        said = [
+            yes_no(column, given, name, str(self._shards[0]))
+            for column, given, name in zip(values, known, names, strict=True)
+        ]
         return LabelledFiles(
             _names(files, own, unique=keys[0] is not None),
             names,
@@ -111,9 +123,14 @@ class HubParquet:
         here = set(self._files[shard].schema_arrow.names)
         lacking = [name for name in names if name not in here]
         if lacking:
-            raise DataError(f"{self._shards[shard]} has no column {', '.join(lacking)}, which {self._shards[0].name} has.")
+            raise DataError(
+                f"{self._shards[shard]} has no column {', '.join(lacking)}, which {self._shards[0].name} has."
+            )
         part = _reading(self._shards[shard], lambda: self._files[shard].read(columns=names))
-        return {name: [None if isinstance(v, Exception) else v for v in picture_column.cell_values(part.column(name))] for name in names}
+        return {
+            name: [None if isinstance(v, Exception) else v for v in picture_column.cell_values(part.column(name))]
+            for name in names
+        }
 
     def _paths(self, shard: int) -> list[str]:
         """Return the path that each row's picture names, "" where it names none."""
@@ -122,11 +139,23 @@ class HubParquet:
         rows = self._files[shard].metadata.num_rows
         kind = self._files[shard].schema_arrow.field(self._column).type
         if isinstance(kind, pyarrow.StructType):
-            leaf = next((kind.field(place).name for place in range(kind.num_fields) if kind.field(place).name.lower() == "path"), None)
+            leaf = next(
+                (
+                    kind.field(place).name
+                    for place in range(kind.num_fields)
+                    if kind.field(place).name.lower() == "path"
+                ),
+                None,
+            )
             if leaf is None:
                 return [""] * rows
-            column = _reading(self._shards[shard], lambda: self._files[shard].read(columns=[f"{self._column}.{leaf}"])).column(0)
-            return [str(cell[leaf]) if isinstance(cell, dict) and cell.get(leaf) else "" for cell in picture_column.cell_values(column)]
+            column = _reading(
+                self._shards[shard], lambda: self._files[shard].read(columns=[f"{self._column}.{leaf}"])
+            ).column(0)
+            return [
+                str(cell[leaf]) if isinstance(cell, dict) and cell.get(leaf) else ""
+                for cell in picture_column.cell_values(column)
+            ]
         if picture_column.names_files(kind):
             column = _reading(self._shards[shard], lambda: self._files[shard].read(columns=[self._column])).column(0)
             return [cell if isinstance(cell, str) else "" for cell in picture_column.cell_values(column)]
@@ -141,14 +170,18 @@ class HubParquet:
         first, shard, group = self._starts[slot]
         if slot not in self._cache:
             self._cache[slot] = _reading(
-                self._shards[shard], lambda: self._files[shard].read_row_group(group, columns=[self._column]).column(0), UnreadableError
+                self._shards[shard],
+                lambda: self._files[shard].read_row_group(group, columns=[self._column]).column(0),
+                UnreadableError,
             )
             while len(self._cache) > _GROUPS_IN_MEMORY:
                 self._cache.popitem(last=False)
         (cell,) = picture_column.cell_values(self._cache[slot][place - first : place - first + 1])
         pictures = picture_column.pictures_of(cell)
         if len(pictures) != 1:
-            raise UnreadableError(f"The row holds {len(pictures)} pictures, and its labels are of one. Write one picture per row.")
+            raise UnreadableError(
+                f"The row holds {len(pictures)} pictures, and its labels are of one. Write one picture per row."
+            )
         data = pictures[0].read(self._images or self._shards[shard].parent)
         if not data:
             raise EmptyError("The row holds a picture of zero bytes.")
@@ -161,13 +194,17 @@ def _chosen_shards(root: Path, split: str) -> tuple[list[Path], bool]:
     if not shards or not shards[0].is_file():
         raise DataError(f"No Parquet shard at {root}. Give a folder of *.parquet files or one such file.")
     words = _SPLIT_WORDS.get(split, (split,))
-    named = [shard for shard in shards if any(word in shard.name for word in words)] if split != "all" and root.is_dir() else []
+    named = (
+        [shard for shard in shards if any(word in shard.name for word in words)]
+        if split != "all" and root.is_dir()
+        else []
+    )
     return named or shards, bool(named)
 
 
 def _names(said: list[Any], own: list[str], *, unique: bool) -> tuple[str, ...]:
-    """Return a name for each row: what is said of it, or its own where nothing is. unique: said by a column of names, in which one that
-    stands twice is an error; paths of pictures are names only where no other row has the same."""
+    """Return a name for each row: what is said of it, or its own where nothing is. unique: said by a column of names,
+    in which one that stands twice is an error; paths of pictures are names only where no other row has the same."""
     names = ["" if name is None else str(name) for name in said]
     times = Counter(names)
     return tuple(name if name and (unique or times[name] == 1) else mine for name, mine in zip(names, own, strict=True))
@@ -178,7 +215,10 @@ def _rows_of(table: LabelledFiles, split: str, root: Path) -> npt.NDArray[np.int
     if table.split is not None:
         return np.flatnonzero([split_named(part) == split for part in table.split])
     if root.is_dir():
-        raise DataError(f"No shard in {root} has the split {split!r} in its name, and there is no `split` column. Use --split all, or give the file.")
+        raise DataError(
+            f"No shard in {root} has the split {split!r} in its name, and there is no `split` column. Use --split all, "
+            "or give the file."
+        )
     return np.arange(len(table))  # a file that is named is what was asked for
 
 
@@ -212,7 +252,8 @@ def _columns_of(names: Iterable[str], shard: Path) -> dict[str, str]:
 
 
 def _numbers(cells: list[Any], name: str, shard: Path) -> npt.NDArray[np.float64]:
-    """Return cells as numbers (N,), NaN where empty. Raises: DataError for what is neither a number nor true or false."""
+    """Return cells as numbers (N,), NaN where empty. Raises: DataError for what is neither a number nor true or
+    false."""
     out = np.full(len(cells), np.nan)
     for row, cell in enumerate(cells):
         value = _WORDS.get(cell.strip().lower(), cell) if isinstance(cell, str) else cell
@@ -221,15 +262,20 @@ def _numbers(cells: list[Any], name: str, shard: Path) -> npt.NDArray[np.float64
         try:
             out[row] = float(value)
         except (TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"{shard}: column {name} holds {str(cell)[:40]!r} in row {row}. Write 1 and 0, or true and false.") from error
+            raise DataError(
+                f"{shard}: column {name} holds {str(cell)[:40]!r} in row {row}. Write 1 and 0, or true and false."
+            ) from error
     return out
 
 
 def _identities(people: list[Any]) -> npt.NDArray[np.int64]:
-    """Return a number for each row's person (N,), -1 where unknown: the numbers that stand there, or places in the sorted list of names."""
+    """Return a number for each row's person (N,), -1 where unknown: the numbers that stand there, or places in the
+    sorted list of names."""
     try:
         numbers = [-1 if person is None or person != person else int(person) for person in people]
         return np.array(numbers, np.int64)
     except (TypeError, ValueError, OverflowError):
-        places = {name: place for place, name in enumerate(sorted({str(person) for person in people if person is not None}))}
+        places = {
+            name: place for place, name in enumerate(sorted({str(person) for person in people if person is not None}))
+        }
         return np.array([-1 if person is None else places[str(person)] for person in people], np.int64)

@@ -1,4 +1,5 @@
-"""Labelled faces, whatever they are stored in: names, targets, which labels are known, people, splits, and bytes on demand."""
+"""Labelled faces, whatever they are stored in: names, targets, which labels are known, people, splits, and bytes on
+demand."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from lineament.errors import DataError, ImageError, UnreadableError
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """Rows of a data set. targets (N,A) int8 in {0,1}; known (N,A) bool; identity (N,) int64 or None; split (N,) str or None.
+    """Rows of a data set. targets (N,A) int8 in {0,1}; known (N,A) bool; identity (N,) int64 or None; split (N,) str or
+    None.
 
     `missing` counts rows that are listed without a file, or files without a row: counted, never guessed.
     """
@@ -56,7 +58,9 @@ class LabelledFiles:
         if absent:
             raise DataError(f"The data have no attribute {', '.join(absent)}. They have: {', '.join(self.attributes)}.")
         columns = [self.attributes.index(name) for name in attributes]
-        return replace(self, attributes=tuple(attributes), targets=self.targets[:, columns], known=self.known[:, columns])
+        return replace(
+            self, attributes=tuple(attributes), targets=self.targets[:, columns], known=self.known[:, columns]
+        )
 
     def fingerprint(self) -> str:
         """Return 16 hex digits over names and labels: two runs on the same data show the same."""
@@ -65,19 +69,32 @@ class LabelledFiles:
         return digest.hexdigest()[:16]
 
 
-def yes_no(values: npt.NDArray[np.float64], given: npt.NDArray[np.bool_], name: str, origin: str) -> npt.NDArray[np.int8]:
-    """Return targets (N,) in {0,1}, 0 where not given. -1 is "no" where a column holds only 1 and -1; beside 0 its meaning would be a guess.
+def yes_no(
+    values: npt.NDArray[np.float64], given: npt.NDArray[np.bool_], name: str, origin: str
+) -> npt.NDArray[np.int8]:
+    """Return targets (N,) in {0,1}, 0 where not given. -1 is "no" where a column holds only 1 and -1; beside 0 its
+    meaning would be a guess.
 
     Raises: DataError naming the column and where it stands.
     """
     found = set(np.unique(values[given]).tolist())
     if not (found <= {0.0, 1.0} or found <= {-1.0, 1.0}):
-        raise DataError(f"{origin}: column {name} holds {sorted(found)[:4]}. Write 1 and 0 (or 1 and -1), and leave unknown cells empty.")
+        raise DataError(
+            f"{origin}: column {name} holds {sorted(found)[:4]}. Write 1 and 0 (or 1 and -1), and leave unknown cells "
+            "empty."
+        )
     return np.asarray((values == 1) & given, np.int8)
 
 
 SPLITS = ("train", "val", "test")
-_OTHER_WORDS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "eval": "val", "testing": "test"}
+_OTHER_WORDS = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "eval": "val",
+    "testing": "test",
+}
 
 
 def split_named(word: str) -> str:
@@ -113,7 +130,9 @@ def read_or_error(source: Source, row: int) -> bytes | ImageError:
     except ImageError as error:
         return error
     except (OSError, ValueError) as error:  # a file that is gone or may not be read, a name that no file can have
-        return UnreadableError(f"{source.table.files[row]} cannot be read: {getattr(error, 'strerror', None) or error}.")
+        return UnreadableError(
+            f"{source.table.files[row]} cannot be read: {getattr(error, 'strerror', None) or error}."
+        )
 
 
 class Subset:
@@ -140,6 +159,7 @@ class Chosen:
 
 
 def blocks_of(source: Source) -> npt.NDArray[np.intp] | None:
-    """Return the block (N,) each row is stored in, where rows of one block are cheap to read together; None where any order is as cheap."""
+    """Return the block (N,) each row is stored in, where rows of one block are cheap to read together; None where any
+    order is as cheap."""
     blocks: npt.NDArray[np.intp] | None = getattr(source, "blocks", None)
     return blocks

@@ -1,7 +1,8 @@
 """The mean face in the aligned crop: constants, statistics over many faces, made by `scripts/measure_mean_face.py`.
 
 Convention: pixels of the 178x218 crop; 68 points in iBUG order, 5 in the detector's order.
-Source: the 435 training photos of Helen (68 iBUG points), each moved onto `geometry.TEMPLATE` by a similarity; made symmetric.
+Source: the 435 training photos of Helen (68 iBUG points), each moved onto `geometry.TEMPLATE` by a similarity; made
+symmetric.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     classes (H,W) -> region (K,H,W), known (K,);   classes (H,W) -> keypoints (4,2)
 
-Source: CelebAMask-HQ (Lee et al., CVPR 2020), class numbers in `CLASSES`. Reconstructed here: which classes make a group.
+Source: CelebAMask-HQ (Lee et al., CVPR 2020), class numbers in `CLASSES`. Reconstructed here: which classes make a
+group.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from lineament.errors import DataError
 from lineament.types import Bool
 
 CLASSES: tuple[str, ...] = (
-    "background", "skin", "nose", "eyeglasses", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip",
+    "background", "skin", "nose", "eyeglasses", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth",
+    "u_lip",
     "l_lip", "hair", "hat", "earring", "necklace", "neck", "cloth",
 )  # fmt: skip
 FACE = ("skin", "nose", "eyeglasses", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip")
@@ -33,7 +35,8 @@ def _of(classes: npt.NDArray[np.uint8], names: tuple[str, ...]) -> Bool:
 
 
 def region_from_parsing(classes: npt.NDArray[np.uint8]) -> tuple[Bool, Bool]:
-    """Return region (K,H,W) and known (K,) from a class map; Lower Face and Cheeks have no class, Eyes need both eyes and brows visible.
+    """Return region (K,H,W) and known (K,) from a class map; Lower Face and Cheeks have no class, Eyes need both eyes
+    and brows visible.
 
     Args: classes (H,W) uint8, numbers as in `CLASSES`.
     """
@@ -53,8 +56,13 @@ def background_of(classes: npt.NDArray[np.uint8]) -> Bool:
 
 
 def _eye_hulls(classes: npt.NDArray[np.uint8]) -> Bool | None:
-    """Return the hull of eye and brow of each side, (H,W); None where one of the four is hidden. Sides by position: some files swap names."""
-    middle = _points(_of(classes, ("nose", "mouth", "u_lip", "l_lip")))[:, 0].mean() if _of(classes, ("nose",)).any() else None
+    """Return the hull of eye and brow of each side, (H,W); None where one of the four is hidden. Sides by position:
+    some files swap names."""
+    middle = (
+        _points(_of(classes, ("nose", "mouth", "u_lip", "l_lip")))[:, 0].mean()
+        if _of(classes, ("nose",)).any()
+        else None
+    )
     if middle is None:
         return None
     out = np.zeros(classes.shape, np.bool_)
@@ -81,9 +89,11 @@ def _points(mask: Bool) -> npt.NDArray[np.float64]:
 
 
 def keypoints_from_parsing(classes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Return four key points (4,2) of a class map: the subject's right eye, left eye, right mouth corner, left mouth corner.
+    """Return four key points (4,2) of a class map: the subject's right eye, left eye, right mouth corner, left mouth
+    corner.
 
-    Convention: pixels of the map; an eye hidden by glasses or hair takes CelebA-HQ's fixed eye place, which varies by about a pixel.
+    Convention: pixels of the map; an eye hidden by glasses or hair takes CelebA-HQ's fixed eye place, which varies by
+    about a pixel.
     Raises: DataError when the map shows no mouth.
     """
     height, width = classes.shape

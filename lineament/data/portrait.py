@@ -2,7 +2,8 @@
 
     traits -> 68 points -> shapes, back to front -> image (218,178,3), region (8,218,178)
 
-Convention: pixels of the 178x218 crop, centres at +0.5; drawn at twice the size and averaged down; left and right are the subject's.
+Convention: pixels of the 178x218 crop, centres at +0.5; drawn at twice the size and averaged down; left and right are
+the subject's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ SIZE = (218, 178)
 _ZOOM = 2
 
 HAIR: Mapping[str, Colour] = {
-    "Black_Hair": (24, 21, 22), "Blond_Hair": (222, 190, 112), "Brown_Hair": (101, 62, 36), "Gray_Hair": (166, 166, 170),
+    "Black_Hair": (24, 21, 22), "Blond_Hair": (222, 190, 112), "Brown_Hair": (101, 62, 36),
+    "Gray_Hair": (166, 166, 170),
 }  # fmt: skip
 
 
@@ -58,7 +60,9 @@ class Canvas:
 LAYERS = ("other", "hair", "ear", "skin", "hat")
 
 
-def ellipse(centre: npt.ArrayLike, radii: tuple[float, float], first: float = 0.0, last: float = 360.0, count: int = 40) -> Float64:
+def ellipse(
+    centre: npt.ArrayLike, radii: tuple[float, float], first: float = 0.0, last: float = 360.0, count: int = 40
+) -> Float64:
     """Return points (count,2) of an ellipse's arc, angles in degrees, clockwise from the right (y runs down)."""
     angle = np.deg2rad(np.linspace(first, last, count))
     return np.asarray(centre, np.float64) + np.stack([np.cos(angle) * radii[0], np.sin(angle) * radii[1]], axis=1)
@@ -105,7 +109,8 @@ def shape_points(has: Mapping[str, bool], rng: np.random.Generator) -> Float64:
 
 
 def small_similarity(rng: np.random.Generator) -> Float64:
-    """Return a matrix (2,3) that turns by up to 4 degrees, scales by up to 4 % and shifts by up to 3 pixels about the middle."""
+    """Return a matrix (2,3) that turns by up to 4 degrees, scales by up to 4 % and shifts by up to 3 pixels about the
+    middle."""
     angle, scale = np.deg2rad(rng.uniform(-4, 4)), rng.uniform(0.96, 1.04)
     linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     middle = np.array([SIZE[1], SIZE[0]]) / 2
@@ -143,7 +148,8 @@ class Portrait:
         noisy = np.clip(image.astype(np.float32) + self.rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
         return noisy, self._region(layers)
 
-    # ---- back to front ------------------------------------------------------------------------------------------------------------
+    # ---- back to front
+    # ------------------------------------------------------------------------------------------------------------
 
     def _back(self) -> None:
         has, cx, canvas = self.has, self.centre[0], self.canvas
@@ -152,7 +158,8 @@ class Portrait:
         neck = [(cx - 20, 160), (cx + 20, 160), (cx + 24, 206), (cx - 24, 206)]
         canvas.polygon(self.at(neck), shade(self.skin, 0.85), 0)
         cloth = tuple(int(v) for v in self.rng.integers(20, 200, 3))
-        canvas.polygon(self.at([(-40, 240), (10, 204), (cx - 24, 197), (cx, 212), (cx + 24, 197), (168, 204), (220, 240)]), cloth, 0)  # type: ignore[arg-type]
+        collar = [(-40, 240), (10, 204), (cx - 24, 197), (cx, 212), (cx + 24, 197), (168, 204), (220, 240)]
+        canvas.polygon(self.at(collar), cloth, 0)  # type: ignore[arg-type]
         if has["Wearing_Necktie"]:
             canvas.polygon(self.at([(cx - 6, 203), (cx + 6, 203), (cx + 10, 226), (cx - 10, 226)]), (150, 20, 30))
             canvas.polygon(self.at([(cx - 8, 198), (cx + 8, 198), (cx + 4, 208), (cx - 4, 208)]), (110, 10, 20))
@@ -212,7 +219,9 @@ class Portrait:
             canvas.polygon(self.at(np.concatenate([lip, base])), colour)
         if has["Sideburns"]:
             for x, inward in ((up[1, 0], 1), (up[15, 0], -1)):
-                canvas.polygon(self.at([(x, 100), (x + 9 * inward, 100), (x + 7 * inward, 146), (x + 2 * inward, 146)]), colour)
+                canvas.polygon(
+                    self.at([(x, 100), (x + 9 * inward, 100), (x + 7 * inward, 146), (x + 2 * inward, 146)]), colour
+                )
 
     def _features(self) -> None:
         has, p, canvas = self.has, self.points, self.canvas
@@ -239,7 +248,9 @@ class Portrait:
         canvas.polygon(eye, (250, 250, 250))
         canvas.polygon(ellipse(middle, (2.6, 2.6 if not has["Narrow_Eyes"] else 1.4), count=14), (50, 40, 40))
         canvas.line(eye[:4], (30, 20, 20), 1.6 if has["Heavy_Makeup"] else 0.8)
-        canvas.line(brow, shade(self.hair, 0.6) if not has["Bald"] else (70, 50, 40), 4.4 if has["Bushy_Eyebrows"] else 1.6)
+        canvas.line(
+            brow, shade(self.hair, 0.6) if not has["Bald"] else (70, 50, 40), 4.4 if has["Bushy_Eyebrows"] else 1.6
+        )
 
     def _front(self) -> None:
         has, (cx, _), half, canvas = self.has, self.centre, self.width / 2, self.canvas
@@ -254,7 +265,8 @@ class Portrait:
         if has["Wearing_Hat"]:
             hat = tuple(int(v) for v in self.rng.integers(20, 235, 3))
             canvas.polygon(self.at(ellipse((cx, 84), (half + 9, 72), 180, 360, 30)), hat, 4)  # type: ignore[arg-type]
-            canvas.polygon(self.at([(cx - half - 20, 80), (cx + half + 20, 80), (cx + half + 20, 87), (cx - half - 20, 87)]), shade(hat, 0.7), 4)  # type: ignore[arg-type]
+            brim = [(cx - half - 20, 80), (cx + half + 20, 80), (cx + half + 20, 87), (cx - half - 20, 87)]
+            canvas.polygon(self.at(brim), shade(hat, 0.7), 4)  # type: ignore[arg-type]
         if has["Wearing_Earrings"]:
             for side in (-1, 1):
                 canvas.polygon(self.at(ellipse((cx + side * (half + 4), 143), (4.2, 6.0), count=16)), (250, 214, 60), 2)
@@ -280,8 +292,11 @@ class Portrait:
         return region
 
 
-def portrait(has: Mapping[str, bool], seed: Sequence[int]) -> tuple[npt.NDArray[np.uint8], Float64, npt.NDArray[np.bool_]]:
-    """Draw one face: image (218,178,3) uint8 RGB, landmarks (68,2), region (8,218,178). The same seed draws the same face."""
+def portrait(
+    has: Mapping[str, bool], seed: Sequence[int]
+) -> tuple[npt.NDArray[np.uint8], Float64, npt.NDArray[np.bool_]]:
+    """Draw one face: image (218,178,3) uint8 RGB, landmarks (68,2), region (8,218,178). The same seed draws the same
+    face."""
     drawn = Portrait(has, np.random.default_rng(list(seed)))
     image, region = drawn.draw()
     return image, drawn.points, region

@@ -3,9 +3,10 @@
     landmarks (L,2), L in 5 | 68 | 98 | 468 -> FaceParts -> polygons per group -> region (K,h,w)
     CelebAMask-HQ classes (H,W) -> region (K,H,W), known (K,)
 
-Source: MGMTN, arXiv 2601.01408. Read in the paper (through its reviews): eight groups by name, one binary mask each, made from 98
-keypoints; the object mask covers all face regions. Reconstructed here: every polygon (`paper` style), the index maps of the other landmark
-sets, and the `tight` style, whose borders follow parsing masks so that both kinds of label can train one network.
+Source: MGMTN, arXiv 2601.01408. Read in the paper (through its reviews): eight groups by name, one binary mask each,
+made from 98 keypoints; the object mask covers all face regions. Reconstructed here: every polygon (`paper` style), the
+index maps of the other landmark sets, and the `tight` style, whose borders follow parsing masks so that both kinds of
+label can train one network.
 Convention: continuous pixels, pixel centres at +0.5; K in the order of `GROUPS`; left and right are the subject's.
 """
 
@@ -27,7 +28,8 @@ STYLES = ("paper", "tight")
 
 @dataclass(frozen=True)
 class FaceParts:
-    """What the polygons need, from whatever landmark set: point lists (P,2); contour runs ear to ear over the chin, 33 points, chin at 16."""
+    """What the polygons need, from whatever landmark set: point lists (P,2); contour runs ear to ear over the chin, 33
+    points, chin at 16."""
 
     contour: Float64
     brow_right: Float64
@@ -74,7 +76,8 @@ LANDMARK_COUNTS: tuple[int, ...] = (5, *_INDEX)
 def face_parts(landmarks: npt.ArrayLike) -> FaceParts:
     """Return the named parts of one face.
 
-    Args: landmarks (L,2): 5 detector points, 68 iBUG, 98 WFLW or 468 mesh points. Five points are completed by the mean face.
+    Args: landmarks (L,2): 5 detector points, 68 iBUG, 98 WFLW or 468 mesh points. Five points are completed by the mean
+    face.
     Raises: UsageError for any other count.
     """
     points = np.asarray(landmarks, np.float64)
@@ -147,8 +150,9 @@ def dilated_hull(points: npt.ArrayLike, radius: float) -> Float64:
 def group_polygons(landmarks: npt.ArrayLike, style: str = "paper") -> dict[str, list[Float64]]:
     """Return the polygons of each group of one face, name -> list of (P,2); a group's region is their union.
 
-    Args: landmarks (L,2), see `face_parts`; style `paper` (the reconstruction in wide polygons) or `tight` (no dilation, the eyes as one
-    hull per side, no Ear, Hair and Object: no landmark lies there and parsing masks give them).
+    Args: landmarks (L,2), see `face_parts`; style `paper` (the reconstruction in wide polygons) or `tight` (no
+    dilation, the eyes as one hull per side, no Ear, Hair and Object: no landmark lies there and parsing masks give
+    them).
     Source: arXiv 2601.01408; all numbers reconstructed.
     """
     if style not in STYLES:
@@ -210,14 +214,16 @@ def _ears(p: FaceParts) -> list[Float64]:
 
 
 def _hair(p: FaceParts) -> Float64:
-    """Return the extrapolated hair band; the part over brows and eyes is removed when drawn (`region_from_landmarks`)."""
+    """Return the extrapolated hair band; the part over brows and eyes is removed when drawn
+    (`region_from_landmarks`)."""
     base = np.concatenate([p.brow_right, p.brow_left, p.contour[[0, 32]]])
     lift, side = 1.6 * p.pupil_distance * p.up, 0.5 * p.pupil_distance * _sideways(p)
     return hull(np.concatenate([base, base + lift - side, base + lift + side]))
 
 
 def rasterize(polygons: Sequence[Float64], size: tuple[int, int]) -> Bool:
-    """Return the union of polygons as a mask (h,w): a pixel is in exactly when its centre is (even-odd rule, any polygon)."""
+    """Return the union of polygons as a mask (h,w): a pixel is in exactly when its centre is (even-odd rule, any
+    polygon)."""
     mask = np.zeros(size, np.bool_)
     for polygon in polygons:
         if len(polygon) > 2:
@@ -254,7 +260,8 @@ def region_from_landmarks(landmarks: npt.ArrayLike, size: tuple[int, int], style
 
 
 def mean_region(size: tuple[int, int] = (218, 178), style: str = "paper") -> Bool:
-    """Return the fixed mean-shape region (K,h,w) of the aligned crop: the control that says whether learned masks matter.
+    """Return the fixed mean-shape region (K,h,w) of the aligned crop: the control that says whether learned masks
+    matter.
 
     Args: size (h, w): the crop 178x218 is scaled to it.
     """

@@ -1,9 +1,11 @@
-"""People of CelebA's train split that no training sees: choices are made on them, so that validation is left for saying how good they were.
+"""People of CelebA's train split that no training sees: choices are made on them, so that validation is left for saying
+how good they were.
 
     identity (N,) -> reserved (N,) bool
 
-Chosen once, by a hash of the person's number: the same people in any copy or part of CelebA, and no list to keep beside the data. A person is
-reserved whole. Of the 56,330 train images that the results of this repository were made from, 4,007 (551 people) are.
+Chosen once, by a hash of the person's number: the same people in any copy or part of CelebA, and no list to keep beside
+the data. A person is reserved whole. Of the 56,330 train images that the results of this repository were made from,
+4,007 (551 people) are.
 """
 
 from __future__ import annotations

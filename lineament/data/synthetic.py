@@ -1,9 +1,10 @@
 """Faces drawn by code with exact attributes, landmarks and regions: the whole journey with no data set.
 
-    seed -> people -> attributes -> portraits -> crops (N,3,218,178), targets (N,40), landmarks (N,68,2), regions (N,8,218,178)
+    seed -> people -> attributes -> portraits -> crops (N,3,218,178), targets (N,40), landmarks (N,68,2), regions
+    (N,8,218,178)
 
-What a drawing cannot show (`NOT_DRAWN`: three judgements) is unknown, never guessed. Attributes keep CelebA's logic: one hair colour, no beard
-where there is one, lipstick under heavy make-up.
+What a drawing cannot show (`NOT_DRAWN`: three judgements) is unknown, never guessed. Attributes keep CelebA's logic:
+one hair colour, no beard where there is one, lipstick under heavy make-up.
 """
 
 from __future__ import annotations
@@ -23,21 +24,33 @@ from lineament.schema import CELEBA_40
 NOT_DRAWN: tuple[str, ...] = ("Attractive", "Male", "Young")
 _COLUMN = {name: i for i, name in enumerate(CELEBA_40)}
 _OF_PERSON = (
-    "Bald", "Big_Lips", "Big_Nose", "Bushy_Eyebrows", "Arched_Eyebrows", "Chubby", "Double_Chin", "High_Cheekbones", "Narrow_Eyes",
+    "Bald", "Big_Lips", "Big_Nose", "Bushy_Eyebrows", "Arched_Eyebrows", "Chubby", "Double_Chin", "High_Cheekbones",
+    "Narrow_Eyes",
     "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline",
 )  # fmt: skip
 _OF_IMAGE = (
-    "5_o_Clock_Shadow", "Bags_Under_Eyes", "Bangs", "Blurry", "Eyeglasses", "Goatee", "Heavy_Makeup", "Mouth_Slightly_Open", "Mustache",
-    "Rosy_Cheeks", "Sideburns", "Smiling", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie",
+    "5_o_Clock_Shadow", "Bags_Under_Eyes", "Bangs", "Blurry", "Eyeglasses", "Goatee", "Heavy_Makeup",
+    "Mouth_Slightly_Open", "Mustache",
+    "Rosy_Cheeks", "Sideburns", "Smiling", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
+    "Wearing_Necktie",
 )  # fmt: skip
-_RARE = {"Bald": 0.1, "Blurry": 0.1, "Wearing_Hat": 0.15, "Sideburns": 0.15, "Goatee": 0.2, "Mustache": 0.2, "5_o_Clock_Shadow": 0.2}
+_RARE = {
+    "Bald": 0.1,
+    "Blurry": 0.1,
+    "Wearing_Hat": 0.15,
+    "Sideburns": 0.15,
+    "Goatee": 0.2,
+    "Mustache": 0.2,
+    "5_o_Clock_Shadow": 0.2,
+}
 _COMMON = {"Smiling": 0.5, "Mouth_Slightly_Open": 0.5}
 _EACH_PERSON = 3
 
 
 @dataclass(frozen=True)
 class SyntheticFaces:
-    """Drawn faces. crops (N,3,218,178) uint8 RGB; targets (N,40) int8; known (N,40) bool; landmarks (N,68,2), keypoints (N,5,2) crop pixels;
+    """Drawn faces. crops (N,3,218,178) uint8 RGB; targets (N,40) int8; known (N,40) bool; landmarks (N,68,2), keypoints
+    (N,5,2) crop pixels;
     regions (N,8,218,178) bool in the order of `data.regions.GROUPS`; identity (N,) int64; files (N,)."""
 
     crops: npt.NDArray[np.uint8]
@@ -54,7 +67,8 @@ class SyntheticFaces:
 
 
 def attributes_of(row: int, seed: int) -> dict[str, bool]:
-    """Return what face `row` has, name -> bool, for all 40 names; the three of `NOT_DRAWN` are False and mean nothing."""
+    """Return what face `row` has, name -> bool, for all 40 names; the three of `NOT_DRAWN` are False and mean
+    nothing."""
     person, image = np.random.default_rng([seed, 1, row // _EACH_PERSON]), np.random.default_rng([seed, 2, row])
     has = dict.fromkeys(CELEBA_40, False)
     for names, rng in ((_OF_PERSON, person), (_OF_IMAGE, image)):

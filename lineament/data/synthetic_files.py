@@ -1,6 +1,8 @@
-"""Drawn faces on disk, in each layout the readers know: the official release, a hub's Parquet, your own table, and training arrays.
+"""Drawn faces on disk, in each layout the readers know: the official release, a hub's Parquet, your own table, and
+training arrays.
 
-Convention: unknown labels stay unknown. The official layout cannot say "unknown", so the names of `NOT_DRAWN` are left out of its list.
+Convention: unknown labels stay unknown. The official layout cannot say "unknown", so the names of `NOT_DRAWN` are left
+out of its list.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ def write_official(folder: str | os.PathLike[str], faces: SyntheticFaces) -> Pat
     (root / "img_align_celeba").mkdir(parents=True, exist_ok=True)
     names = [_name(faces, row, ".jpg") for row in range(len(faces))]
     kept = [CELEBA_40.index(name) for name in DRAWN]
-    lines = [f"{file} " + " ".join("1" if value else "-1" for value in faces.targets[row, kept]) for row, file in enumerate(names)]
+    lines = [
+        f"{file} " + " ".join("1" if value else "-1" for value in faces.targets[row, kept])
+        for row, file in enumerate(names)
+    ]
     for row, file in enumerate(names):
         (root / "img_align_celeba" / file).write_bytes(_image(faces, row, "JPEG"))
     parts = [f"{file} {_SPLITS.index(part)}" for file, part in zip(names, _split(faces), strict=True)]
@@ -54,7 +59,8 @@ def write_official(folder: str | os.PathLike[str], faces: SyntheticFaces) -> Pat
 
 
 def write_parquet(folder: str | os.PathLike[str], faces: SyntheticFaces, shards: int = 2) -> Path:
-    """Write Parquet shards as dataset hubs store CelebA: image {bytes, path}, file, celeb_id, a boolean per attribute (null: unknown).
+    """Write Parquet shards as dataset hubs store CelebA: image {bytes, path}, file, celeb_id, a boolean per attribute
+    (null: unknown).
 
     Raises: MissingExtraError without PyArrow.
     """
@@ -68,18 +74,23 @@ def write_parquet(folder: str | os.PathLike[str], faces: SyntheticFaces, shards:
     for number, rows in enumerate(np.array_split(np.arange(len(faces)), shards)):
         names = [_name(faces, row, ".jpg") for row in rows]
         record: dict[str, object] = {
-            "image": [{"bytes": _image(faces, row, "JPEG"), "path": name} for row, name in zip(rows, names, strict=True)],
+            "image": [
+                {"bytes": _image(faces, row, "JPEG"), "path": name} for row, name in zip(rows, names, strict=True)
+            ],
             "file": names,
             "celeb_id": pa.array(faces.identity[rows]),
         }
         for column, attribute in enumerate(CELEBA_40):
-            record[attribute] = pa.array([bool(faces.targets[r, column]) if faces.known[r, column] else None for r in rows], pa.bool_())
+            record[attribute] = pa.array(
+                [bool(faces.targets[r, column]) if faces.known[r, column] else None for r in rows], pa.bool_()
+            )
         pq.write_table(pa.table(record), root / f"train-{number:05d}-of-{shards:05d}.parquet")
     return root
 
 
 def write_table(path: str | os.PathLike[str], faces: SyntheticFaces) -> Path:
-    """Write a CSV (or .parquet) table with file, identity, split and attributes (empty: unknown), and the PNG images beside it."""
+    """Write a CSV (or .parquet) table with file, identity, split and attributes (empty: unknown), and the PNG images
+    beside it."""
     where = Path(path)
     (where.parent / "images").mkdir(parents=True, exist_ok=True)
     for row, file in enumerate(faces.files):
@@ -90,13 +101,17 @@ def write_table(path: str | os.PathLike[str], faces: SyntheticFaces) -> Path:
         "split": list(_split(faces)),
     }
     for column, attribute in enumerate(CELEBA_40):
-        record[attribute] = [int(value) if known else None for value, known in zip(faces.targets[:, column], faces.known[:, column], strict=True)]
+        record[attribute] = [
+            int(value) if known else None
+            for value, known in zip(faces.targets[:, column], faces.known[:, column], strict=True)
+        ]
     columns.write(where, record)
     return where
 
 
 def write_arrays(folder: str | os.PathLike[str], faces: SyntheticFaces) -> tuple[Path, Path]:
-    """Write what `data.regions` and `data.landmarks` of a config read: regions.npy (N,8,109,89) uint8, landmarks.npy (N,5,2) float32 in 0..1."""
+    """Write what `data.regions` and `data.landmarks` of a config read: regions.npy (N,8,109,89) uint8, landmarks.npy
+    (N,5,2) float32 in 0..1."""
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     halves = faces.regions.reshape(len(faces), 8, 109, 2, 89, 2).mean((3, 5))

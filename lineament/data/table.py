@@ -17,14 +17,17 @@ from lineament.errors import DataError
 from lineament.schema import CELEBA_40
 
 _FILE, _SPLIT, _PERSON = ("file", "image_id", "filename", "file_name"), ("split",), ("identity",)
-"""Columns by their names, in any case; of several, the first. `image_id` is what the well-known CSV copies of CelebA call it."""
+"""Columns by their names, in any case; of several, the first. `image_id` is what the well-known CSV copies of CelebA
+call it."""
 
 
 class LabelTable:
-    """A labelled table. `path`: the table; `images`: the folder its `file` column is relative to, the table's own folder by default.
+    """A labelled table. `path`: the table; `images`: the folder its `file` column is relative to, the table's own
+    folder by default.
 
-    Attribute columns are CelebA's names in any case, or those of `attributes`: your own names, each of which needs a column unless `partly`. A
-    table without any is taken only with `labels=False`. Listed files that are not there are counted in `table.missing`.
+    Attribute columns are CelebA's names in any case, or those of `attributes`: your own names, each of which needs a
+    column unless `partly`. A table without any is taken only with `labels=False`. Listed files that are not there are
+    counted in `table.missing`.
 
     Raises: DataError naming the column that is missing or holds something else than yes and no.
     """
@@ -55,7 +58,8 @@ class LabelTable:
             return False
 
     def _columns_of(self, found: Iterable[str], canonical: Mapping[str, str], path: Path) -> dict[str, str]:
-        """Return attribute name -> column. Raises: DataError for an attribute with two columns, or a wanted one without any."""
+        """Return attribute name -> column. Raises: DataError for an attribute with two columns, or a wanted one without
+        any."""
         if len(canonical) < len(self._wanted):
             raise DataError(f"An attribute is named twice (in any case): {', '.join(self._wanted)}.")
         names: dict[str, str] = {}
@@ -67,7 +71,9 @@ class LabelTable:
                 names[name] = column
         absent = [name for name in self._wanted if name not in names]
         if absent and self._all_wanted:
-            raise DataError(f"{path} has no column for the attribute {', '.join(absent)}. Correct the name, or leave it out.")
+            raise DataError(
+                f"{path} has no column for the attribute {', '.join(absent)}. Correct the name, or leave it out."
+            )
         return names
 
     def _read_table(self, path: Path, split: str) -> LabelledFiles:
@@ -76,9 +82,14 @@ class LabelTable:
         names = self._columns_of(read.numbers, canonical, path)
         order = tuple(name for name in self._wanted if name in names)
         spelled = {name.lower(): name for name in read.order}
-        file, split_column, person = (next((spelled[key] for key in keys if key in spelled), "") for keys in (_FILE, _SPLIT, _PERSON))
+        file, split_column, person = (
+            next((spelled[key] for key in keys if key in spelled), "") for keys in (_FILE, _SPLIT, _PERSON)
+        )
         if file not in read.text or (self._labels and not order):
-            raise DataError(f"{path} needs a `file` column and columns named after attributes; it has {', '.join(read.order[:6])} ...")
+            raise DataError(
+                f"{path} needs a `file` column and columns named after attributes; it has {', '.join(read.order[:6])} "
+                "..."
+            )
         if split != "all" and split_column not in read.text:
             raise DataError(f"{path} has no `split` column, so the split {split!r} is unknown. Use --split all.")
         parts = [part or "" for part in read.text.get(split_column, [])]
@@ -91,7 +102,9 @@ class LabelTable:
         return LabelledFiles(
             tuple(files[row] for row in rows),
             order,
-            np.array([yes_no(column.values, column.given, name, str(path)) for name, column in labels], np.int8).reshape(shape).T[rows],
+            np.array([yes_no(column.values, column.given, name, str(path)) for name, column in labels], np.int8)
+            .reshape(shape)
+            .T[rows],
             np.array([column.given for _, column in labels], bool).reshape(shape).T[rows],
             None if identity is None else columns.whole_numbers(identity, person, str(path))[rows],
             np.array([parts[row] for row in rows], np.str_) if parts else None,

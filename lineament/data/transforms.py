@@ -1,9 +1,11 @@
-"""Augmentation of a batch in the network's frame: image, regions and landmarks move together, on whatever device they lie.
+"""Augmentation of a batch in the network's frame: image, regions and landmarks move together, on whatever device they
+lie.
 
     degrade -> one window: crop, turn, scale, shift -> mirror -> brightness, contrast, erase
 
-Convention: x (N,3,h,w) float RGB 0-255 *before* normalisation; region (N,K,h',w') any resolution of the same frame; landmarks (N,L,2) in 0..1
-of the frame, x right, y down. A mirror swaps the subject's left and right: points change places by `data/mirror.py`; groups are symmetric.
+Convention: x (N,3,h,w) float RGB 0-255 *before* normalisation; region (N,K,h',w') any resolution of the same frame;
+landmarks (N,L,2) in 0..1 of the frame, x right, y down. A mirror swaps the subject's left and right: points change
+places by `data/mirror.py`; groups are symmetric.
 All randomness comes from the generator given, so a resumed run repeats an uninterrupted one.
 """
 
@@ -42,7 +44,9 @@ def mirror(frame: Frame, chosen: Tensor) -> Frame:
     landmarks = frame.landmarks
     if landmarks is not None:
         if landmarks.shape[1] not in MIRROR:
-            raise ValueError(f"No mirror table for {landmarks.shape[1]} landmarks; {', '.join(map(str, MIRROR))} are known.")
+            raise ValueError(
+                f"No mirror table for {landmarks.shape[1]} landmarks; {', '.join(map(str, MIRROR))} are known."
+            )
         swapped = landmarks[:, list(MIRROR[landmarks.shape[1]])]
         swapped = torch.stack([1 - swapped[..., 0], swapped[..., 1]], -1)
         landmarks = torch.where(chosen.view(-1, 1, 1), swapped, landmarks)
@@ -50,25 +54,31 @@ def mirror(frame: Frame, chosen: Tensor) -> Frame:
 
 
 def crop(frame: Frame, size: tuple[int, int], top: Tensor, left: Tensor) -> Frame:
-    """Cut size (h, w) at top (N,), left (N,) out of each image; regions are resampled to the same window, landmarks re-expressed in it."""
+    """Cut size (h, w) at top (N,), left (N,) out of each image; regions are resampled to the same window, landmarks
+    re-expressed in it."""
     (h, w), (full_h, full_w) = size, frame.x.shape[-2:]
-    x = torch.stack([image[:, t : t + h, s : s + w] for image, t, s in zip(frame.x, top.tolist(), left.tolist(), strict=True)])
+    x = torch.stack(
+        [image[:, t : t + h, s : s + w] for image, t, s in zip(frame.x, top.tolist(), left.tolist(), strict=True)]
+    )
     middle = torch.stack([left + w / 2, top + h / 2], 1)
     to_source = torch.eye(2).expand(len(x), 2, 2)
     return Frame(x, *_moved(frame, size, middle.to(x), to_source.to(x), (full_h, full_w)))
 
 
 def warp(frame: Frame, size: tuple[int, int], middle: Tensor, turn: Tensor, scale: Tensor) -> Frame:
-    """Look at each image through a window of size (h, w) that is turned and scaled: the face turns the other way, and grows by `scale`.
+    """Look at each image through a window of size (h, w) that is turned and scaled: the face turns the other way, and
+    grows by `scale`.
 
-    Args: middle (N,2): where in the image, (x, y) in its pixels, the window's middle lies; turn (N,): degrees by which the face turns clockwise as
-    seen; scale (N,): its size afterwards, 1 as it was. Both act on the aligned crop, not on a network's input of another shape.
+    Args: middle (N,2): where in the image, (x, y) in its pixels, the window's middle lies; turn (N,): degrees by which
+    the face turns clockwise as seen; scale (N,): its size afterwards, 1 as it was. Both act on the aligned crop, not on
+    a network's input of another shape.
     Convention: pixel centres at +0.5; outside the image its edge is repeated, as alignment does.
     """
     x, (full_h, full_w) = frame.x, frame.x.shape[-2:]
     angle = torch.deg2rad(turn.to(x))
     c, s = torch.cos(angle), torch.sin(angle)
-    # From a step in the window to a step in the image: the face's motion undone. Input pixels are crop pixels stretched by `stretch`.
+    # From a step in the window to a step in the image: the face's motion undone. Input pixels are crop pixels stretched
+    # by `stretch`.
     undo = torch.stack([torch.stack([c, s], 1), torch.stack([-s, c], 1)], 1) / scale.to(x).view(-1, 1, 1)
     stretch = torch.tensor([full_w / CROP_SIZE[1], full_h / CROP_SIZE[0]]).to(x)
     to_source = stretch.view(1, 2, 1) * undo / stretch.view(1, 1, 2)
@@ -79,15 +89,19 @@ def warp(frame: Frame, size: tuple[int, int], middle: Tensor, turn: Tensor, scal
 
 
 def _theta(to_source: Tensor, middle: Tensor, size: tuple[int, int], full: tuple[int, int]) -> Tensor:
-    """Return theta (N,2,3) of `affine_grid`: window pixels about its middle -> image pixels, in its -1..1 coordinates of both."""
+    """Return theta (N,2,3) of `affine_grid`: window pixels about its middle -> image pixels, in its -1..1 coordinates
+    of both."""
     half = torch.tensor([size[1] / 2, size[0] / 2]).to(to_source)
     whole = torch.tensor([full[1] / 2, full[0] / 2]).to(to_source)
     linear = to_source * half.view(1, 1, 2) / whole.view(1, 2, 1)
     return torch.cat([linear, (middle / whole - 1).unsqueeze(2)], 2)
 
 
-def _moved(frame: Frame, size: tuple[int, int], middle: Tensor, to_source: Tensor, full: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
-    """Return regions and landmarks of the window (h, w) whose pixel p shows image pixel middle + to_source (p - (w, h) / 2)."""
+def _moved(
+    frame: Frame, size: tuple[int, int], middle: Tensor, to_source: Tensor, full: tuple[int, int]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return regions and landmarks of the window (h, w) whose pixel p shows image pixel middle + to_source (p - (w, h)
+    / 2)."""
     region, landmarks = frame.region, frame.landmarks
     if region is not None:
         grid = F.affine_grid(_theta(to_source, middle, size, full).to(region), list(region.shape), align_corners=False)
@@ -104,7 +118,8 @@ def _scaled(x: Tensor, spread: float, generator: torch.Generator) -> Tensor:
 
 
 def augment(frame: Frame, settings: AugmentConfig, generator: torch.Generator) -> Frame:
-    """Return the batch as ordinary photos show it, cropped at random places, faces moved, half mirrored, light varied: as `settings` say."""
+    """Return the batch as ordinary photos show it, cropped at random places, faces moved, half mirrored, light varied:
+    as `settings` say."""
     frame = replace(frame, x=degrade(frame.x, settings, generator))
     n, _, full_h, full_w = frame.x.shape
     h, w = settings.crop or (full_h, full_w)

@@ -1,9 +1,12 @@
-"""Answers that can be true together: declared rules, how often they are broken, and the most probable answer that breaks none.
+"""Answers that can be true together: declared rules, how often they are broken, and the most probable answer that
+breaks none.
 
-    probs (N,A), thresholds (A,) -> independent labels (N,A) -> consistent labels (N,A) + which rule changed which attribute
+    probs (N,A), thresholds (A,) -> independent labels (N,A) -> consistent labels (N,A) + which rule changed which
+    attribute
 
-Every rule forbids two "yes" at once, so the rules form a small graph of conflicting pairs. Its connected components (facial hair: 5
-attributes; hair: 9) are solved exactly by scoring every allowed combination. NumPy only: `analyze --consistent` uses this.
+Every rule forbids two "yes" at once, so the rules form a small graph of conflicting pairs. Its connected components
+(facial hair: 5 attributes; hair: 9) are solved exactly by scoring every allowed combination. NumPy only:
+`analyze --consistent` uses this.
 
 How often CelebA's own labels break each rule is measured by `scripts/check_rules.py` and stands in `docs/`.
 """
@@ -41,7 +44,17 @@ def _excludes(name: str, one: str, *others: str) -> Rule:
 RULES: tuple[Rule, ...] = (
     _excludes("no_beard_excludes_facial_hair", "No_Beard", "Goatee", "Mustache", "Sideburns", "5_o_Clock_Shadow"),
     Rule("one_hair_colour", tuple(combinations(("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair"), 2))),
-    _excludes("bald_excludes_hair", "Bald", "Bangs", "Straight_Hair", "Wavy_Hair", "Receding_Hairline", "Black_Hair", "Blond_Hair", "Brown_Hair"),
+    _excludes(
+        "bald_excludes_hair",
+        "Bald",
+        "Bangs",
+        "Straight_Hair",
+        "Wavy_Hair",
+        "Receding_Hairline",
+        "Black_Hair",
+        "Blond_Hair",
+        "Brown_Hair",
+    ),
     _excludes("straight_excludes_wavy", "Straight_Hair", "Wavy_Hair"),
     _excludes("bangs_exclude_receding_hairline", "Bangs", "Receding_Hairline"),
 )
@@ -76,7 +89,11 @@ def _components(attributes: tuple[str, ...], rules: tuple[Rule, ...]) -> tuple[_
         columns = [column for column, at in enumerate(root) if at == key]
         inside = [(columns.index(a), columns.index(b)) for a, b, _ in pairs if a in columns]
         # "yes" first, so that equally probable answers keep the most answers said
-        states = [state for state in product((True, False), repeat=len(columns)) if not any(state[a] and state[b] for a, b in inside)]
+        states = [
+            state
+            for state in product((True, False), repeat=len(columns))
+            if not any(state[a] and state[b] for a, b in inside)
+        ]
         found.append(_Component(np.array(columns, np.intp), np.array(states, bool)))
     return tuple(found)
 
@@ -96,7 +113,9 @@ def violations(labels: npt.ArrayLike, attributes: Sequence[str], rules: tuple[Ru
     return broken
 
 
-def violation_rates(labels: npt.ArrayLike, attributes: Sequence[str], rules: tuple[Rule, ...] = RULES) -> dict[str, float]:
+def violation_rates(
+    labels: npt.ArrayLike, attributes: Sequence[str], rules: tuple[Rule, ...] = RULES
+) -> dict[str, float]:
     """Return the share of rows that break each rule, and "any"; NaN ("no data") without rows."""
     broken = violations(labels, attributes, rules)
     rows = len(np.asarray(labels))
@@ -119,11 +138,12 @@ def decode_consistent(
 ) -> tuple[Bool, list[dict[str, str]]]:
     """Return the most probable labels that break no rule, and what that changed.
 
-    Convention: the labels `prob >= threshold` stand unless they break a rule; then, of the "yes" tied by rules, the allowed set with the
-    largest sum of log-odds stays (attributes counting as independent given the face). Only "yes" ever becomes "no", and only where a rule
-    says so. A row's answer does not depend on the other rows.
+    Convention: the labels `prob >= threshold` stand unless they break a rule; then, of the "yes" tied by rules, the
+    allowed set with the largest sum of log-odds stays (attributes counting as independent given the face). Only "yes"
+    ever becomes "no", and only where a rule says so. A row's answer does not depend on the other rows.
 
-    Args: probs (N,A) in 0..1, thresholds (A,), attributes: the A names; precedence: log-odds added to an attribute where it is in conflict
+    Args: probs (N,A) in 0..1, thresholds (A,), attributes: the A names; precedence: log-odds added to an attribute
+    where it is in conflict
         (`fit_precedence`), since of two answers that are wrong together one is often the one.
     Returns: labels (N,A) bool, and per row {attribute: name of the rule that changed it}.
     Raises: UsageError if the shapes differ.
@@ -136,7 +156,11 @@ def decode_consistent(
     if p.ndim != 2 or p.shape[1] != len(names) or t.shape != (len(names),):
         raise UsageError(f"probs {p.shape} and thresholds {t.shape} do not match {len(names)} attribute names.")
     labels = p >= t
-    rows = np.flatnonzero(np.any(list(violations(labels, names, rules).values()), axis=0)) if rules else np.zeros(0, np.intp)
+    rows = (
+        np.flatnonzero(np.any(list(violations(labels, names, rules).values()), axis=0))
+        if rules
+        else np.zeros(0, np.intp)
+    )
     changed: list[dict[str, str]] = [{} for _ in range(len(p))]
     if len(rows) == 0:
         return labels, changed
@@ -151,7 +175,8 @@ def decode_consistent(
 
 
 def _worth(log_odds: Float64) -> npt.NDArray[np.int64]:
-    """Return what keeping a "yes" is worth: its log-odds, but always more than nothing, so that no "yes" goes without a rule (low thresholds).
+    """Return what keeping a "yes" is worth: its log-odds, but always more than nothing, so that no "yes" goes without a
+    rule (low thresholds).
 
     Convention: whole millionths, so that sums are exact and a tie is a tie, however many rows are decoded at once.
     """
@@ -169,14 +194,21 @@ def fit_precedence(
     *,
     ridge: float = 1.0,
 ) -> dict[str, float]:
-    """Return the log-odds to add to each attribute where it is in conflict, learned from conflicts in which exactly one answer was right.
+    """Return the log-odds to add to each attribute where it is in conflict, learned from conflicts in which exactly one
+    answer was right.
 
-    Convention: Bradley-Terry with the difference of log-odds as a covariate, P(a right rather than b) = sigmoid(s (z_a - z_b) + d_a - d_b);
+    Convention: Bradley-Terry with the difference of log-odds as a covariate, P(a right rather than b) = sigmoid(s (z_a
+    - z_b) + d_a - d_b);
     what is returned is d / s. A ridge towards s = 1, d = 0 leaves attributes without conflicts at 0.
     Args: probs, targets, known (N,A); thresholds (A,).
     Source: Bradley & Terry, Biometrika 1952.
     """  # fmt: skip
-    p, truth, use, names = np.asarray(probs, np.float64), np.asarray(targets).astype(bool), np.asarray(known, bool), tuple(attributes)
+    p, truth, use, names = (
+        np.asarray(probs, np.float64),
+        np.asarray(targets).astype(bool),
+        np.asarray(known, bool),
+        tuple(attributes),
+    )
     said, odds = p >= np.asarray(thresholds, np.float64), _log_odds(p)
     designs, first_right = [np.zeros((0, len(names) + 1))], [np.zeros(0)]
     for a, b, _ in _pairs(names, rules):
@@ -191,7 +223,9 @@ def fit_precedence(
     theta = start.copy()
     for _ in range(50):
         q = sigmoid(x @ theta)
-        step = np.linalg.solve((x * (q * (1 - q))[:, None]).T @ x + ridge * np.eye(len(start)), x.T @ (q - y) + ridge * (theta - start))
+        step = np.linalg.solve(
+            (x * (q * (1 - q))[:, None]).T @ x + ridge * np.eye(len(start)), x.T @ (q - y) + ridge * (theta - start)
+        )
         theta = theta - step / max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < 1e-10:
             break
@@ -200,9 +234,15 @@ def fit_precedence(
 
 
 def _attribute_changes(
-    rows: npt.NDArray[np.intp], before: Bool, after: Bool, names: tuple[str, ...], rules: tuple[Rule, ...], changed: list[dict[str, str]]
+    rows: npt.NDArray[np.intp],
+    before: Bool,
+    after: Bool,
+    names: tuple[str, ...],
+    rules: tuple[Rule, ...],
+    changed: list[dict[str, str]],
 ) -> None:
-    """Write into `changed` the first broken rule, in the order of declaration, that involves each attribute that was changed."""
+    """Write into `changed` the first broken rule, in the order of declaration, that involves each attribute that was
+    changed."""
     flipped = before & ~after
     for a, b, rule in _pairs(names, rules):
         both = before[:, a] & before[:, b]

@@ -1,4 +1,5 @@
-"""From logits to probabilities to labels: the decision layer a model card carries, applied alike by CLI, API and server.
+"""From logits to probabilities to labels: the decision layer a model card carries, applied alike by CLI, API and
+server.
 
     logits (N,A) -> probs (N,A) -> labels (N,A)
 
@@ -32,18 +33,21 @@ def sigmoid(logits: npt.ArrayLike) -> Float64:
 class Decision:
     """The fitted decision layer of one model.
 
-    thresholds: name -> t; `prob >= t` is yes, 0.5 where absent. Thresholds are on the scale of the *shipped* probability.
+    thresholds: name -> t; `prob >= t` is yes, 0.5 where absent. Thresholds are on the scale of the *shipped*
+    probability.
     calibration: name -> {"method": "platt", "a": a, "b": b} (prob = sigmoid(a * logit + b)) or
     {"method": "isotonic", "x": [raw sigmoid knots], "y": [calibrated]}; the raw sigmoid where absent.
     abstain: name -> [low, high]: `low < prob < high` is "cannot_tell"; never where absent.
-    min_eye_distance, min_sharpness: name or "*" -> pixels between the eyes, sharpness (`quality` of a record) under which the answer is
-    "cannot_tell" (abstain mode only).
+    min_eye_distance, min_sharpness: name or "*" -> pixels between the eyes, sharpness (`quality` of a record) under
+    which the answer is "cannot_tell" (abstain mode only).
     precedence: name -> log-odds added where a rule of `--consistent` must choose between answers; 0 where absent.
-    small: name -> {"a": a, "b": b}, Platt scaling of small faces; small_eyes: pixels between the eyes at and under which it holds alone, and at and
-    over which `calibration` does; in between both numbers go from one to the other with the logarithm of the distance. An attribute whose
-    calibration is isotonic has none.
-    rates: name -> the share of yes, in 0..1, that the calibrated probabilities assume: among the people the layer was fitted on.
-    log_odds_shift, rates_id: of one run with `--rates`: name -> what is added to the calibrated log-odds, and the hash that records show;
+    small: name -> {"a": a, "b": b}, Platt scaling of small faces; small_eyes: pixels between the eyes at and under
+    which it holds alone, and at and over which `calibration` does; in between both numbers go from one to the other
+    with the logarithm of the distance. An attribute whose calibration is isotonic has none.
+    rates: name -> the share of yes, in 0..1, that the calibrated probabilities assume: among the people the layer was
+    fitted on.
+    log_odds_shift, rates_id: of one run with `--rates`: name -> what is added to the calibrated log-odds, and the hash
+    that records show;
     see `decision.rates.under_rates`. A card holds neither.
     """
 
@@ -59,7 +63,9 @@ class Decision:
     log_odds_shift: Mapping[str, float] = field(default_factory=dict)
     rates_id: str | None = None
 
-    def probs(self, logits: npt.ArrayLike, attributes: tuple[str, ...], *, eye_distance: npt.ArrayLike | None = None) -> Float64:
+    def probs(
+        self, logits: npt.ArrayLike, attributes: tuple[str, ...], *, eye_distance: npt.ArrayLike | None = None
+    ) -> Float64:
         """Return calibrated probabilities (N,A) of logits (N,A).
 
         eye_distance: (N,) pixels between the eyes of each face, as records show it; None or NaN is a face large enough.
@@ -74,7 +80,9 @@ class Decision:
                 slope, bias = (1.0, 0.0) if fitted is None else (float(fitted["a"]), float(fitted["b"]))
                 far = 0.0 if small is None or smallness is None else smallness
                 to = {"a": slope, "b": bias} if small is None else small
-                out[:, column] = sigmoid((slope + far * (to["a"] - slope)) * z[:, column] + bias + far * (to["b"] - bias))
+                out[:, column] = sigmoid(
+                    (slope + far * (to["a"] - slope)) * z[:, column] + bias + far * (to["b"] - bias)
+                )
             else:
                 out[:, column] = np.interp(out[:, column], fitted["x"], fitted["y"])
         for column, name in enumerate(attributes):
@@ -119,30 +127,50 @@ class Decision:
         return out
 
     def reasons(
-        self, probs: npt.ArrayLike, attributes: tuple[str, ...], *, eye_distance: npt.ArrayLike | None = None, sharpness: npt.ArrayLike | None = None
+        self,
+        probs: npt.ArrayLike,
+        attributes: tuple[str, ...],
+        *,
+        eye_distance: npt.ArrayLike | None = None,
+        sharpness: npt.ArrayLike | None = None,
     ) -> npt.NDArray[np.str_]:
-        """Return why an answer is "cannot_tell", (N,A): "small", "blurred", "near" (the threshold), or "" where there is an answer.
+        """Return why an answer is "cannot_tell", (N,A): "small", "blurred", "near" (the threshold), or "" where there
+        is an answer.
 
         Of several reasons the first in that order: a face too small is blurred too, and its probability means nothing.
         """
         p = np.asarray(probs, np.float64)
         bands = np.array([self.abstain.get(name, (1.0, 0.0)) for name in attributes]).reshape(-1, 2)
         out = np.where((p > bands[:, 0]) & (p < bands[:, 1]), "near", "").astype("<U7")
-        for reason, measured, least in (("blurred", sharpness, self.min_sharpness), ("small", eye_distance, self.min_eye_distance)):
+        for reason, measured, least in (
+            ("blurred", sharpness, self.min_sharpness),
+            ("small", eye_distance, self.min_eye_distance),
+        ):
             if measured is not None:
                 limits = np.array([least.get(name, least.get("*", 0.0)) for name in attributes])
                 out[np.asarray(measured, np.float64)[:, None] < limits] = reason
         return out
 
     def too_poor(
-        self, faces: int, attributes: tuple[str, ...], eye_distance: npt.ArrayLike | None = None, sharpness: npt.ArrayLike | None = None
+        self,
+        faces: int,
+        attributes: tuple[str, ...],
+        eye_distance: npt.ArrayLike | None = None,
+        sharpness: npt.ArrayLike | None = None,
     ) -> npt.NDArray[np.bool_]:
-        """Return which answers (N,A) a face is too small or too blurred for. What was not measured (None, NaN) is never too poor."""
+        """Return which answers (N,A) a face is too small or too blurred for. What was not measured (None, NaN) is never
+        too poor."""
         certain = np.ones((faces, len(attributes)))  # no band reaches 1, so that what is left is about the picture
-        return np.asarray(self.reasons(certain, attributes, eye_distance=eye_distance, sharpness=sharpness) != "", np.bool_)
+        return np.asarray(
+            self.reasons(certain, attributes, eye_distance=eye_distance, sharpness=sharpness) != "", np.bool_
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        moved = {"log_odds_shift": dict(self.log_odds_shift), "rates_id": self.rates_id} if self.rates_id is not None else {}
+        moved = (
+            {"log_odds_shift": dict(self.log_odds_shift), "rates_id": self.rates_id}
+            if self.rates_id is not None
+            else {}
+        )
         return moved | {
             "thresholds": dict(self.thresholds),
             "calibration": {name: dict(fitted) for name, fitted in self.calibration.items()},
@@ -151,7 +179,11 @@ class Decision:
             "min_sharpness": dict(self.min_sharpness),
             "precedence": dict(self.precedence),
             **({"rates": dict(self.rates)} if self.rates else {}),
-            **({"small": {name: dict(one) for name, one in self.small.items()}, "small_eyes": list(self.small_eyes)} if self.small else {}),
+            **(
+                {"small": {name: dict(one) for name, one in self.small.items()}, "small_eyes": list(self.small_eyes)}
+                if self.small
+                else {}
+            ),
         }
 
     @staticmethod
@@ -165,7 +197,9 @@ class Decision:
             precedence={k: float(v) for k, v in record.get("precedence", {}).items()},
             rates={k: float(v) for k, v in record.get("rates", {}).items()},
             small={k: {"a": float(v["a"]), "b": float(v["b"])} for k, v in record.get("small", {}).items()},
-            small_eyes=(float(record["small_eyes"][0]), float(record["small_eyes"][1])) if "small_eyes" in record else (19.0, 38.0),
+            small_eyes=(float(record["small_eyes"][0]), float(record["small_eyes"][1]))
+            if "small_eyes" in record
+            else (19.0, 38.0),
             log_odds_shift={k: float(v) for k, v in record.get("log_odds_shift", {}).items()},
             rates_id=record.get("rates_id"),
         )

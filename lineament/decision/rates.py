@@ -2,9 +2,10 @@
 
     FILE (CSV or JSON: attribute -> share of yes) -> {name: share} -> Decision whose log-odds are moved
 
-**Convention**: a share lies strictly between 0 and 1. With prior odds moved by a factor r, Bayes' rule multiplies posterior odds by r, so a
-log-odds moves by logit(share) - logit(card's share), whatever the photo shows. This holds where what a face with the attribute looks like is
-the same among both sets of people (prior probability shift, also called label shift), and only there.
+**Convention**: a share lies strictly between 0 and 1. With prior odds moved by a factor r, Bayes' rule multiplies
+posterior odds by r, so a log-odds moves by logit(share) - logit(card's share), whatever the photo shows. This holds
+where what a face with the attribute looks like is the same among both sets of people (prior probability shift, also
+called label shift), and only there.
 
 **Source**: Saerens, Latinne, Decaestecker, Neural Computation 2002, equation 2.4, for two classes.
 """
@@ -30,13 +31,16 @@ def read_rates(path: str | Path, known: Sequence[str]) -> dict[str, float]:
     """Return attribute -> share of yes from a CSV (two columns, with or without a heading) or a JSON object.
 
     Args: known: the model's attribute names; case does not matter in the file.
-    Raises: UsageError for a file that cannot be read, an unknown or repeated attribute, a share that is no number between 0 and 1.
+    Raises: UsageError for a file that cannot be read, an unknown or repeated attribute, a share that is no number
+    between 0 and 1.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not text in UTF-8"
-        raise UsageError(f"Cannot read the rates {path}: {why}. Give a CSV or JSON file of attribute and share of yes.") from error
+        raise UsageError(
+            f"Cannot read the rates {path}: {why}. Give a CSV or JSON file of attribute and share of yes."
+        ) from error
     pairs = _json_pairs(text, path) if text.lstrip().startswith("{") else _csv_pairs(text, path)
     return _checked(pairs, known, str(path))
 
@@ -54,7 +58,9 @@ def _checked(pairs: Sequence[tuple[str, Any]], known: Sequence[str], origin: str
             raise UsageError(f"{origin} names {attribute} twice. Keep one share for it.")
         rates[attribute] = _share(value, attribute, origin)
     if not rates:
-        raise UsageError(f"{origin} holds no rate. Give a line ATTRIBUTE,SHARE for each attribute to move, for example Smiling,0.3.")
+        raise UsageError(
+            f"{origin} holds no rate. Give a line ATTRIBUTE,SHARE for each attribute to move, for example Smiling,0.3."
+        )
     return rates
 
 
@@ -68,7 +74,8 @@ def rates_hash(rates: Mapping[str, float]) -> str:
 
 
 def under_rates(decision: Decision, rates: Mapping[str, float]) -> Decision:
-    """Return the decision layer for people among whom `rates` of each attribute are yes; attributes it leaves out stay as they are.
+    """Return the decision layer for people among whom `rates` of each attribute are yes; attributes it leaves out stay
+    as they are.
 
     Raises: UsageError where the card states no rate of its own for an attribute.
 
@@ -79,7 +86,8 @@ def under_rates(decision: Decision, rates: Mapping[str, float]) -> Decision:
     unstated = sorted(name for name in rates if name not in decision.rates)
     if unstated:
         raise UsageError(
-            f"The model's card states no rate of its own for {', '.join(unstated)}, so its probabilities cannot be moved from it. "
+            f"The model's card states no rate of its own for {', '.join(unstated)}, so its probabilities cannot be "
+            "moved from it. "
             "Fit the card with `lineament calibrate`, or leave the attribute out of --rates."
         )
     shift = {name: _logit(rate) - _logit(decision.rates[name]) for name, rate in rates.items()}
@@ -96,7 +104,10 @@ def _share(value: Any, attribute: str, origin: str) -> float:
     except (TypeError, ValueError):
         share = math.nan
     if isinstance(value, bool) or not 0 < share < 1:
-        raise UsageError(f"The share of {attribute} in {origin} is {value!r}. Give a number between 0 and 1, both excluded, for example 0.3.")
+        raise UsageError(
+            f"The share of {attribute} in {origin} is {value!r}. Give a number between 0 and 1, both excluded, for "
+            "example 0.3."
+        )
     return share
 
 
@@ -114,7 +125,9 @@ def _csv_pairs(text: str, path: str | Path) -> list[tuple[str, Any]]:
         raise UsageError(f"{path} is not a CSV ({error}). Give lines of ATTRIBUTE,SHARE.") from error
     wrong = next((row for row in rows if len(row) != 2), None)
     if wrong is not None:
-        raise UsageError(f"{path} has a line of {len(wrong)} columns, {','.join(wrong)[:60]!r}. Give lines of ATTRIBUTE,SHARE.")
+        raise UsageError(
+            f"{path} has a line of {len(wrong)} columns, {','.join(wrong)[:60]!r}. Give lines of ATTRIBUTE,SHARE."
+        )
     if rows and rows[0][0].strip().lower() in ("attribute", "name"):
         rows = rows[1:]
     return [(name.strip(), value.strip()) for name, value in rows]

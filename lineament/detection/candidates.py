@@ -19,7 +19,8 @@ STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
 FINE = 1280
-"""Longer side from which a view is resized with less care (half the time; a face in it is judged by its own look, not by this view)."""
+"""Longer side from which a view is resized with less care (half the time; a face in it is judged by its own look, not
+by this view)."""
 FEW = 256
 """Finds whose overlaps are computed at once in suppression."""
 
@@ -48,7 +49,8 @@ class Candidates(NamedTuple):
 
 @lru_cache(maxsize=64)
 def anchors(height: int, width: int) -> Float32:
-    """Return the anchors (P,4) as (centre x, centre y, side, side) of a network input, stride by stride, row by row, small before large.
+    """Return the anchors (P,4) as (centre x, centre y, side, side) of a network input, stride by stride, row by row,
+    small before large.
 
     >>> anchors(32, 32).shape, anchors(32, 32)[0].tolist()
     ((42, 4), [4.0, 4.0, 16.0, 16.0])
@@ -65,7 +67,8 @@ def anchors(height: int, width: int) -> Float32:
 
 
 def decode(boxes: Float32, points: Float32, priors: Float32) -> tuple[Float32, Float32]:
-    """Turn offsets into pixels of the network input: boxes (M,4) -> xyxy, points (M,10) -> (M,5,2), against priors (M,4)."""
+    """Turn offsets into pixels of the network input: boxes (M,4) -> xyxy, points (M,10) -> (M,5,2), against priors
+    (M,4)."""
     centre = priors[:, :2] + boxes[:, :2] * VARIANCES[0] * priors[:, 2:]
     half = priors[:, 2:] * np.exp(boxes[:, 2:] * VARIANCES[1]) / 2
     keypoints = priors[:, None, :2] + points.reshape(-1, 5, 2) * VARIANCES[0] * priors[:, None, 2:]
@@ -102,7 +105,8 @@ def nms(boxes: Float32, probs: Float32, max_iou: float) -> npt.NDArray[np.intp]:
 
 
 class CpuSession:
-    """An ONNX Runtime session on the CPU that gives the same numbers each run; pickled and copied by what it was opened from.
+    """An ONNX Runtime session on the CPU that gives the same numbers each run; pickled and copied by what it was opened
+    from.
 
     Raises: ModelFileError if the file is missing or no ONNX model.
     """
@@ -124,17 +128,23 @@ class CpuSession:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except (state.Fail, state.InvalidProtobuf) as error:
             raise ModelFileError(f"{path} cannot be opened as an ONNX model ({error}).") from error
-        self.run, self.get_inputs, self.get_outputs = self._session.run, self._session.get_inputs, self._session.get_outputs
+        self.run, self.get_inputs, self.get_outputs = (
+            self._session.run,
+            self._session.get_inputs,
+            self._session.get_outputs,
+        )
 
     def __reduce__(self) -> tuple[type[CpuSession], tuple[Path, int | None]]:
         return CpuSession, (self._path, self._threads)
 
 
 def moved(found: Candidates, matrix: npt.NDArray[np.float64]) -> Candidates:
-    """Return finds taken through an affine matrix (2,3). A box stands for the ellipse in it: the new one is drawn around the moved ellipse.
+    """Return finds taken through an affine matrix (2,3). A box stands for the ellipse in it: the new one is drawn
+    around the moved ellipse.
 
     >>> box = np.array([[0, 0, 4, 2]], np.float32)
-    >>> moved(Candidates(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32)), np.array([[0.0, -1, 0], [1, 0, 0]])).boxes.tolist()
+    >>> found = Candidates(box, np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+    >>> moved(found, np.array([[0.0, -1, 0], [1, 0, 0]])).boxes.tolist()
     [[-2.0, 0.0, 0.0, 4.0]]
     """
     centre = transform_points(matrix, (found.boxes[:, :2] + found.boxes[:, 2:]) / 2)
@@ -150,7 +160,8 @@ def merge(parts: list[Candidates], max_iou: float) -> Candidates:
 
 
 def distinct(points: Float32, probs: Float32) -> npt.NDArray[np.intp]:
-    """Return the indices of different faces, in input order: of two whose points (M,5,2) nearly coincide, the more probable one.
+    """Return the indices of different faces, in input order: of two whose points (M,5,2) nearly coincide, the more
+    probable one.
 
     Nearly: closer in the mean than 0.4 of the more probable one's eye distance; no two real faces overlap so.
     """
@@ -163,7 +174,8 @@ def distinct(points: Float32, probs: Float32) -> npt.NDArray[np.intp]:
 
 
 def to_faces(found: Candidates, size: tuple[int, int], min_face: float) -> Faces:
-    """Return finds as Faces of a photo of size (h, w): boxes clipped to it, what lies outside or is under `min_face` pixels left out."""
+    """Return finds as Faces of a photo of size (h, w): boxes clipped to it, what lies outside or is under `min_face`
+    pixels left out."""
     limit = np.array([size[1], size[0]] * 2, np.float32)
     centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     big = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1, initial=0) >= min_face
@@ -175,7 +187,13 @@ def to_faces(found: Candidates, size: tuple[int, int], min_face: float) -> Faces
 
 def check_pixels(pixels: UInt8) -> None:
     """Raise UsageError unless pixels are uint8 (H,W,3) with H, W >= 1."""
-    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
+    if (
+        not isinstance(pixels, np.ndarray)
+        or pixels.ndim != 3
+        or pixels.shape[2] != 3
+        or pixels.dtype != np.uint8
+        or 0 in pixels.shape
+    ):
         found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise UsageError(f"A detector takes uint8 RGB pixels (H,W,3), not empty; got {found}.")
 
@@ -186,9 +204,11 @@ def to_32(side: int) -> int:
 
 
 def bordered(picture: UInt8, border: int, colour: tuple[int, int, int]) -> UInt8:
-    """Return a picture (h,w,3) as a network input (1,H,W,3), H and W multiples of 32: `border` pixels of colour around it, the rest right and below.
+    """Return a picture (h,w,3) as a network input (1,H,W,3), H and W multiples of 32: `border` pixels of colour around
+    it, the rest right and below.
 
-    Only what the picture leaves free is filled. A network's mean as the colour is, after its subtraction, the zero that convolutions pad with.
+    Only what the picture leaves free is filled. A network's mean as the colour is, after its subtraction, the zero that
+    convolutions pad with.
     """
     height, width = picture.shape[:2]
     canvas = np.empty((1, to_32(height + 2 * border), to_32(width + 2 * border), 3), np.uint8)
@@ -207,7 +227,8 @@ def resized(view: UInt8, height: int, width: int) -> UInt8:
 class Scaled:
     """A view (h,w,3) at the sizes that passes ask for. What they share is done once: Pillow's own copy of it.
 
-    Convention: an anti-aliasing bilinear filter, behind a box filter where the view shrinks to less than a half (for sides from 1280: two thirds).
+    Convention: an anti-aliasing bilinear filter, behind a box filter where the view shrinks to less than a half (for
+    sides from 1280: two thirds).
     """
 
     def __init__(self, view: UInt8) -> None:

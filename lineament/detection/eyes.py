@@ -1,11 +1,13 @@
 """Eye openness: the lids of each eye from MediaPipe's eye points, and their opening as a part of the eye's width.
 
-    photo, keypoints -> one upright view per eye -> 71 points -> lid opening / eye width -> probability that the eyes are open
-    (H,W,3)  (N,5,2)    (N,2,64,64,3)               (N,2,71,2)   (N,2)                      (N,)
+    photo, keypoints -> one upright view per eye -> 71 points -> lid opening / eye width -> probability that the eyes
+    are open (H,W,3)  (N,5,2)    (N,2,64,64,3)               (N,2,71,2)   (N,2)                      (N,)
 
-Source: MediaPipe Iris (Google, Apache-2.0; `scripts/convert_eyes.py`): the points of MediaPipe's 468-point face mesh around one eye, read
-from a close view. The mesh itself, read from the whole face, leaves the upper lid up when an eye closes (`docs/benchmarks/eyes.md`).
-The opening is the eye aspect ratio of Soukupová and Čech (CVWW 2016): the mean of two lid distances over the distance of the corners.
+Source: MediaPipe Iris (Google, Apache-2.0; `scripts/convert_eyes.py`): the points of MediaPipe's 468-point face mesh
+around one eye, read from a close view. The mesh itself, read from the whole face, leaves the upper lid up when an eye
+closes (`docs/benchmarks/eyes.md`).
+The opening is the eye aspect ratio of Soukupová and Čech (CVWW 2016): the mean of two lid distances over the distance
+of the corners.
 """
 
 from __future__ import annotations
@@ -23,19 +25,22 @@ from lineament.types import Float32, UInt8
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "eyes.onnx"
 SIDE = 64
 EYE_WIDTH = 0.48
-"""An eye's width as a part of the distance between the eyes: with it the view shows 2.3 eye widths, as the network was trained on."""
+"""An eye's width as a part of the distance between the eyes: with it the view shows 2.3 eye widths, as the network was
+trained on."""
 VIEW_WIDTHS = 2.3
 CORNERS, LIDS = (0, 8), ((11, 3), (13, 5))
-"""Points of the network: outer and inner corner; (upper, lower) lid at the same place, twice. In the mesh's numbering, for the subject's
-right eye: 33, 133; 160, 144; 158, 153."""
+"""Points of the network: outer and inner corner; (upper, lower) lid at the same place, twice. In the mesh's numbering,
+for the subject's right eye: 33, 133; 160, 144; 158, 153."""
 
 OPEN_SLOPE, OPEN_MIDDLE = 50.3, 0.218
-"""The probability is 1 / (1 + exp(-slope * (ratio - middle))), ratio the mean of both eyes. Fitted by `benchmarks/eyes.py` on the training
-photos of landmarks68, closed and open faces weighing the same: a face counts as closed where the labelled ratio is below 0.15."""
+"""The probability is 1 / (1 + exp(-slope * (ratio - middle))), ratio the mean of both eyes. Fitted by
+`benchmarks/eyes.py` on the training photos of landmarks68, closed and open faces weighing the same: a face counts as
+closed where the labelled ratio is below 0.15."""
 
 
 class EyeLids:
-    """Reads the lids of faces. Safe to use from many threads. Args: threads for ONNX Runtime; weights another file with the same contract."""
+    """Reads the lids of faces. Safe to use from many threads. Args: threads for ONNX Runtime; weights another file with
+    the same contract."""
 
     def __init__(self, *, threads: int | None = 1, weights: str | Path = WEIGHTS) -> None:
         self._session = CpuSession(weights, threads)
@@ -47,7 +52,9 @@ class EyeLids:
         Returns: (N,2), the subject's right eye, then the left; NaN for an eye outside the photo.
         """
         points = np.asarray(keypoints, np.float64)
-        return np.array([[self._ratio(pixels, face, left=left) for left in (False, True)] for face in points], np.float32).reshape(-1, 2)
+        return np.array(
+            [[self._ratio(pixels, face, left=left) for left in (False, True)] for face in points], np.float32
+        ).reshape(-1, 2)
 
     def _ratio(self, pixels: UInt8, face: npt.NDArray[np.float64], *, left: bool) -> float:
         try:
@@ -63,7 +70,8 @@ class EyeLids:
 
 
 def eye_view(pixels: UInt8, face: Real, *, left: bool) -> UInt8:
-    """Return the upright view (64,64,3) of one eye; the left eye is mirrored, so that the outer corner is on the left in both.
+    """Return the upright view (64,64,3) of one eye; the left eye is mirrored, so that the outer corner is on the left
+    in both.
 
     Args: face (5,2) keypoints. Raises: UsageError where the view lies outside the photo.
     """

@@ -1,4 +1,5 @@
-"""The second look: every find once more, upright, at the size at which the network's points are best, a batch at a time.
+"""The second look: every find once more, upright, at the size at which the network's points are best, a batch at a
+time.
 
     finds -> views (M,256,224,3) -> the find nearest each middle -> settled? else again -> probs, boxes, points
 
@@ -60,10 +61,14 @@ class Looks:
             return better
         again = finds.take(unclear)
         known = [_spread(points) for points in again.points]
-        image_from_view = [invert(umeyama(points, POINTS)) if good else None for points, good in zip(again.points, known, strict=True)]
+        image_from_view = [
+            invert(umeyama(points, POINTS)) if good else None for points, good in zip(again.points, known, strict=True)
+        ]
         for turns in (1, 2, 3):
             start = (POINTS - MIDDLE) @ np.linalg.matrix_power(QUARTER, turns) + MIDDLE
-            starts = np.array([np.zeros((5, 2)) if matrix is None else transform_points(matrix, start) for matrix in image_from_view])
+            starts = np.array(
+                [np.zeros((5, 2)) if matrix is None else transform_points(matrix, start) for matrix in image_from_view]
+            )
             other = self._settled(pixels, again, starts)
             wins = other.probs > np.maximum(better.probs[unclear], CLEAR)
             for column, values in zip(better, other, strict=True):
@@ -121,7 +126,8 @@ def _spread(points: npt.NDArray[Any]) -> bool:
 
 
 def _view(pixels: UInt8, points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], UInt8] | None:
-    """Return view_from_image and the view (256,224,3) of a face with these points; None where they show no part of the photo."""
+    """Return view_from_image and the view (256,224,3) of a face with these points; None where they show no part of the
+    photo."""
     if not _spread(points):
         return None
     matrix = umeyama(points, POINTS)

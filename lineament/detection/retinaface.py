@@ -1,8 +1,11 @@
-"""Find faces: RetinaFace-MobileNet0.25 through ONNX Runtime, with our own anchors, decoding and suppression; an adapter for YuNet.
+"""Find faces: RetinaFace-MobileNet0.25 through ONNX Runtime, with our own anchors, decoding and suppression; an adapter
+for YuNet.
 
-    photo -> passes at chosen scales, then tiles -> (boxes, probs, points) -> threshold -> suppression -> a second look per face -> Faces
+    photo -> passes at chosen scales, then tiles -> (boxes, probs, points) -> threshold -> suppression -> a second look
+    per face -> Faces
 
-Source: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641): anchors, variances; weights and licence in `scripts/convert_retinaface.py`.
+Source: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641): anchors, variances; weights and licence in
+`scripts/convert_retinaface.py`.
 """
 
 from __future__ import annotations
@@ -56,38 +59,42 @@ class Detector(Protocol):
 class RetinaFace:
     """The default detector.
 
-    Convention: pixels (H,W,3) uint8 RGB, upright; boxes clipped to the photo; keypoints may lie outside it. Boxes go from the forehead to
-    the chin. Passes:
+    Convention: pixels (H,W,3) uint8 RGB, upright; boxes clipped to the photo; keypoints may lie outside it. Boxes go
+    from the forehead to the chin. Passes:
     - the photo at a long side of 320 (smaller ones are enlarged to it, at most 4 times);
-    - larger photos once more at 640, 1280 and 2560, each only where the pass before gave reason to: it found nothing (to 1280), a face under 48
-      pixels of its input (be it only a hint: probability 0.04 in the first pass, 0.1 later), or a doubted one (0.1, but too weak to count): small
-      faces come in groups, and a portrait should not pay for a crowd;
-    - the photo's own scale, in overlapping tiles where it is larger than those passes: with `small_faces` "auto" where the last of them gave
-      reason to, or where no face was found at all; with "always" for every photo; with "never" not at all;
+    - larger photos once more at 640, 1280 and 2560, each only where the pass before gave reason to: it found nothing
+      (to 1280), a face under 48 pixels of its input (be it only a hint: probability 0.04 in the first pass, 0.1 later),
+      or a doubted one (0.1, but too weak to count): small faces come in groups, and a portrait should not pay for a
+      crowd;
+    - the photo's own scale, in overlapping tiles where it is larger than those passes: with `small_faces` "auto" where
+      the last of them gave reason to, or where no face was found at all; with "always" for every photo; with "never"
+      not at all;
     - nothing found: a smaller, bordered view, for faces larger than the frame;
-    - every find is looked at once more, upright and enlarged or reduced to one size. There it must convince again, and from there its
-      box and points come: they do not depend on the face's size in the photo, nor the points on its tilt. At the photo's own scale, weak finds
-      (0.3) are looked at too, and count where the look alone is sure (0.9): a face of 20 pixels is seen there, but seldom clearly;
+    - every find is looked at once more, upright and enlarged or reduced to one size. There it must convince again, and
+      from there its box and points come: they do not depend on the face's size in the photo, nor the points on its
+      tilt. At the photo's own scale, weak finds (0.3) are looked at too, and count where the look alone is sure (0.9):
+      a face of 20 pixels is seen there, but seldom clearly;
     - nothing convinced: the photo turned by 90, 180 and 270 degrees ("always": in any case).
     `Faces.searched_from` says from which size on faces were looked for.
-    Args: threads for ONNX Runtime (None: its default); min_prob a find needs (see `docs/benchmarks/detection.md`); min_face least longer
-    side of a box in photo pixels; rescue whether to try turned photos; most_faces refuses
-    crowds before their faces are looked at one by one; small_faces "never", "auto" or "always"; at_once tiles searched at a time (the answer does
-    not depend on it); weights another file with the same contract; session another runtime's, of `weights`; look_session its own, of
-    `looks.WEIGHTS`, one view at a time.
+    Args: threads for ONNX Runtime (None: its default); min_prob a find needs (see `docs/benchmarks/detection.md`);
+    min_face least longer side of a box in photo pixels; rescue whether to try turned photos; most_faces refuses
+    crowds before their faces are looked at one by one; small_faces "never", "auto" or "always"; at_once tiles searched
+    at a time (the answer does not depend on it); weights another file with the same contract; session another
+    runtime's, of `weights`; look_session its own, of `looks.WEIGHTS`, one view at a time.
     Raises: ModelFileError; UsageError for another `small_faces`.
     """
 
     PASSES = ((320, 40.0), (640, 48.0), (1280, 24.0), (2560, 0.0))
     """Longer side of the input, and under how many of its pixels a face is reason for the next pass with "never"."""
     ENOUGH, FIRST_HINT = 48.0, 0.04
-    """The same limit with "auto", and what counts as a hint in its first pass: with both, as many of a hundred portraits pay for a second pass (24)
+    """The same limit with "auto", and what counts as a hint in its first pass: with both, as many of a hundred
+    portraits pay for a second pass (24)
     as with 40 pixels and 0.02 (26)."""
     LEAST, TURNED = 320, 640
     HINT, DOUBT = 0.02, 0.1
     WEAK, SURE = 0.3, 0.9
-    """What a find at the photo's own scale needs to be looked at, and what its look must say. Of sixty faces 93 % reach 0.3 at 20 pixels, no more
-    reach 0.1, and 83 % reach 0.6."""
+    """What a find at the photo's own scale needs to be looked at, and what its look must say. Of sixty faces 93 % reach
+    0.3 at 20 pixels, no more reach 0.1, and 83 % reach 0.6."""
     REACHED = 32
     """Pixels of the last whole pass from which that pass is trusted: tiles overlap by as much of the photo."""
     MAX_ENLARGE = 4.0
@@ -129,7 +136,9 @@ class RetinaFace:
         if finer:
             found, scale = merge([found, self._tiles(pixels, scale)], self.MAX_IOU), 1.0
         if not len(found.probs):
-            found = self._scan(view, self.LEAST / max(*pixels.shape[:2], self.LEAST), border=self.LEAST // 4, min_prob=self._late())
+            found = self._scan(
+                view, self.LEAST / max(*pixels.shape[:2], self.LEAST), border=self.LEAST // 4, min_prob=self._late()
+            )
         if always and self.rescue:
             found = merge([found, self._turned(view)], self.MAX_IOU)
         faces = self._confirmed(pixels, found)
@@ -154,33 +163,43 @@ class RetinaFace:
         probs = np.where(weak, seen.probs, np.minimum(found.probs, seen.probs))
         kept = np.flatnonzero(probs >= np.where(weak, self.SURE, self.min_prob))
         faces = to_faces(seen._replace(probs=probs).take(kept), size, self.min_face)
-        faces = faces.take(distinct(faces.keypoints, faces.detection_probs))  # two weak finds beside one face may both turn out to be it
+        faces = faces.take(
+            distinct(faces.keypoints, faces.detection_probs)
+        )  # two weak finds beside one face may both turn out to be it
         self._refuse_crowds(len(faces))
         return faces
 
     def _refuse_crowds(self, count: int) -> None:
         if self.most_faces is not None and count > self.most_faces:
-            raise TooManyFacesError(f"{count} faces; at most {self.most_faces} in one photo are answered here. Cut it up.")
+            raise TooManyFacesError(
+                f"{count} faces; at most {self.most_faces} in one photo are answered here. Cut it up."
+            )
 
     def _upright(self, view: Scaled) -> tuple[Candidates, float, bool]:
-        """Search a photo in the passes it needs. Returns: finds, the last pass's scale, whether the photo's own scale is to be searched too."""
+        """Search a photo in the passes it needs. Returns: finds, the last pass's scale, whether the photo's own scale
+        is to be searched too."""
         long = max(view.shape)
         scale = min(self.PASSES[0][0] / long, self.MAX_ENLARGE)
-        seen = self._scan(view, scale, min_prob=min(self.HINT if self.small_faces == "never" else self.FIRST_HINT, self.min_prob))
+        seen = self._scan(
+            view, scale, min_prob=min(self.HINT if self.small_faces == "never" else self.FIRST_HINT, self.min_prob)
+        )
         found = self._counting(seen, scale)
         for (side, small), (next_side, _) in pairwise(self.PASSES):
             nothing = side <= self.PASSES[1][0] and not (found.probs >= self.min_prob).any()
             if long <= side or not (nothing or self._wants_finer(seen, scale, small)):
                 break
             scale = min(1.0, next_side / long)
-            seen = self._scan(view, scale, min_prob=self.min_prob if self.small_faces == "never" else min(self.DOUBT, self.min_prob))
+            seen = self._scan(
+                view, scale, min_prob=self.min_prob if self.small_faces == "never" else min(self.DOUBT, self.min_prob)
+            )
             found = merge([found, self._counting(seen, scale)], self.MAX_IOU)
             seen = found if self.small_faces == "never" else merge([found, seen], self.MAX_IOU)
         finer = scale < 1 and self.small_faces != "never" and self._wants_finer(seen, scale, 0.0)
         return found, scale, finer
 
     def _wants_finer(self, seen: Candidates, scale: float, small: float) -> bool:
-        """Return whether finds and hints of a pass are reason to search at a finer scale; small: the limit for "never"."""
+        """Return whether finds and hints of a pass are reason to search at a finer scale; small: the limit for
+        "never"."""
         if self.small_faces == "always":
             return True
         limit = small if self.small_faces == "never" else self.ENOUGH
@@ -189,7 +208,8 @@ class RetinaFace:
         return bool(tiny.any() or doubtful.any())
 
     def _counting(self, seen: Candidates, scale: float) -> Candidates:
-        """Return the finds of a pass that count: probable ones, and at the photo's own scale weak small ones, for the second look to judge."""
+        """Return the finds of a pass that count: probable ones, and at the photo's own scale weak small ones, for the
+        second look to judge."""
         counts = seen.probs >= self.min_prob
         if scale >= 1 and self.small_faces != "never":
             small = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(1, initial=0) * scale < self.ENOUGH
@@ -197,9 +217,12 @@ class RetinaFace:
         return seen.take(np.flatnonzero(counts))
 
     def _tiles(self, pixels: UInt8, scale: float) -> Candidates:
-        """Search a photo at its own scale in tiles that overlap by what the last whole pass, at `scale`, could not be trusted with."""
+        """Search a photo at its own scale in tiles that overlap by what the last whole pass, at `scale`, could not be
+        trusted with."""
         parts = [
-            part for part in tiles.cut((pixels.shape[0], pixels.shape[1]), math.ceil(self.REACHED / scale)) if not tiles.is_plain(part.of(pixels))
+            part
+            for part in tiles.cut((pixels.shape[0], pixels.shape[1]), math.ceil(self.REACHED / scale))
+            if not tiles.is_plain(part.of(pixels))
         ]
 
         def search(part: tiles.Tile) -> Candidates:
@@ -215,7 +238,8 @@ class RetinaFace:
         return merge([Candidates.empty(), *found], self.MAX_IOU)
 
     def _turned(self, view: Scaled) -> Candidates:
-        """Return the finds of one pass over the turned photo that has the most probable face, in the unturned photo's pixels."""
+        """Return the finds of one pass over the turned photo that has the most probable face, in the unturned photo's
+        pixels."""
         pixels = view.view
         small = shrunk(view, self.TURNED)
         best, quarter = Candidates.empty(), 0
@@ -231,8 +255,11 @@ class RetinaFace:
         """Return what a find needs where the ordinary passes found nothing: halfway between `min_prob` and 1."""
         return (1 + self.min_prob) / 2
 
-    def _scan(self, view: UInt8 | Scaled, scale: float, *, border: int = 0, min_prob: float | None = None) -> Candidates:
-        """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's pixels."""
+    def _scan(
+        self, view: UInt8 | Scaled, scale: float, *, border: int = 0, min_prob: float | None = None
+    ) -> Candidates:
+        """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's
+        pixels."""
         height, width = view.shape[:2]
         small_h, small_w = max(1, round(height * scale)), max(1, round(width * scale))
         picture = (view if isinstance(view, Scaled) else Scaled(view)).at(small_h, small_w)

@@ -2,8 +2,8 @@
 
     photo (H,W,3) -> rows x columns of tiles, neighbours sharing `overlap` pixels -> tiles that are not plain
 
-Convention: every box of at most `overlap` pixels in height and width lies whole in at least one tile. Larger faces belong
-to the coarser passes.
+Convention: every box of at most `overlap` pixels in height and width lies whole in at least one tile. Larger faces
+belong to the coarser passes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from lineament.types import UInt8
 
 SIDE = 1536
-"""Longest side of a tile. Smaller ones repeat more of their overlaps, larger ones need more memory; the time per pixel is
-the same within a tenth."""
+"""Longest side of a tile. Smaller ones repeat more of their overlaps, larger ones need more memory; the time per pixel
+is the same within a tenth."""
 
 PLAIN = 8
 """A tile whose brightest and darkest value lie at most this many levels apart, in each colour, is one plain colour: no
@@ -37,7 +37,8 @@ class Tile(NamedTuple):
 
 
 def spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
-    """Return the fewest spans (first, last + 1) of at most `side` that cover `length`; neighbours share at least `overlap`.
+    """Return the fewest spans (first, last + 1) of at most `side` that cover `length`; neighbours share at least
+    `overlap`.
 
     Args: overlap must be less than side.
 
@@ -53,7 +54,8 @@ def spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def cut(size: tuple[int, int], overlap: int, side: int = SIDE) -> list[Tile]:
-    """Return the tiles of a photo of size (h, w), row by row; a tile may be twice as long as the overlap: bounded work."""
+    """Return the tiles of a photo of size (h, w), row by row; a tile may be twice as long as the overlap: bounded
+    work."""
     side = max(side, 2 * overlap)
     rows, columns = (spans(length, side, overlap) for length in size)
     return [Tile(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns]
@@ -65,5 +67,7 @@ def is_plain(pixels: UInt8) -> bool:
     >>> is_plain(np.full((4, 4, 3), 90, np.uint8)), is_plain(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
     (True, False)
     """
-    reach = pixels.max(0).max(0).astype(int) - pixels.min(0).min(0)  # axis by axis: a hundred times faster than both at once
+    reach = pixels.max(0).max(0).astype(int) - pixels.min(0).min(
+        0
+    )  # axis by axis: a hundred times faster than both at once
     return bool((reach <= PLAIN).all())

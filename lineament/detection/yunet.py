@@ -1,8 +1,9 @@
 """An adapter for OpenCV Zoo's YuNet, from a file the user brings: run by ONNX Runtime, decoded here.
 
-Source: YuNet (Wu et al., Machine Intelligence Research 2023); `face_detection_yunet_2023mar.onnx` of the OpenCV Zoo (MIT). Input `input`
-float [1,3,H,W] BGR 0..255; per stride 8, 16, 32 the outputs `cls_*`, `obj_*` [1,P,1], `bbox_*` [1,P,4], `kps_*` [1,P,10], one cell per
-position. OpenCV's own reader decodes them the same way: prob = sqrt(cls obj), centre = (cell + offset) stride, side = exp(size) stride.
+Source: YuNet (Wu et al., Machine Intelligence Research 2023); `face_detection_yunet_2023mar.onnx` of the OpenCV Zoo
+(MIT). Input `input` float [1,3,H,W] BGR 0..255; per stride 8, 16, 32 the outputs `cls_*`, `obj_*` [1,P,1], `bbox_*`
+[1,P,4], `kps_*` [1,P,10], one cell per position. OpenCV's own reader decodes them the same way: prob = sqrt(cls obj),
+centre = (cell + offset) stride, side = exp(size) stride.
 """
 
 from __future__ import annotations
@@ -24,20 +25,25 @@ MAX_IOU = 0.3
 class YuNet:
     """A detector from OpenCV Zoo's YuNet file.
 
-    Convention: pixels (H,W,3) uint8 RGB, upright; boxes clipped to the photo. One pass at a long side of at most 640, or at the file's
-    fixed size where it has one.
-    Args: path of the ONNX file; threads for ONNX Runtime; min_prob; min_face least longer side of a box in photo pixels.
+    Convention: pixels (H,W,3) uint8 RGB, upright; boxes clipped to the photo. One pass at a long side of at most 640,
+    or at the file's fixed size where it has one.
+    Args: path of the ONNX file; threads for ONNX Runtime; min_prob; min_face least longer side of a box in photo
+    pixels.
     Raises: ModelFileError if the file is missing, no ONNX model, or not YuNet.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None, min_prob: float = 0.7, min_face: float = 12.0) -> None:
+    def __init__(
+        self, path: str | Path, *, threads: int | None = None, min_prob: float = 0.7, min_face: float = 12.0
+    ) -> None:
         self._session = CpuSession(path, threads)
         self.min_prob, self.min_face = min_prob, min_face
         self.id = f"yunet@{sha256_of(path)[:8]}"
         names = {output.name for output in self._session.get_outputs()}
         missing = sorted({f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES} - names)
         if missing:
-            raise ModelFileError(f"{path} is not YuNet: it lacks the outputs {missing}. Use face_detection_yunet_2023mar.onnx.")
+            raise ModelFileError(
+                f"{path} is not YuNet: it lacks the outputs {missing}. Use face_detection_yunet_2023mar.onnx."
+            )
         self._input = self._session.get_inputs()[0]
 
     def detect(self, pixels: UInt8) -> Faces:
@@ -54,7 +60,9 @@ class YuNet:
         found = found.take(np.flatnonzero(found.probs >= self.min_prob))
         found = found.take(nms(found.boxes, found.probs, MAX_IOU))
         size = pixels.shape[0], pixels.shape[1]
-        return to_faces(Candidates(found.boxes * np.tile(back, 2), found.probs, found.points * back), size, self.min_face)
+        return to_faces(
+            Candidates(found.boxes * np.tile(back, 2), found.probs, found.points * back), size, self.min_face
+        )
 
     def _letterbox(self, pixels: UInt8) -> tuple[Float32, Float32]:
         """Return the network input (1,3,H,W) float BGR, photo top left, and the factors (x, y) back to photo pixels."""
@@ -75,4 +83,6 @@ def decode_level(outputs: dict[str, Any], stride: int, columns: int) -> Candidat
     index = np.arange(len(probs))
     cell = np.stack([index % columns, index // columns], 1).astype(np.float32)
     centre, half = (cell + box[:, :2]) * stride, np.exp(box[:, 2:]) * stride / 2
-    return Candidates(np.concatenate([centre - half, centre + half], 1), probs, (points.reshape(-1, 5, 2) + cell[:, None]) * stride)
+    return Candidates(
+        np.concatenate([centre - half, centre + half], 1), probs, (points.reshape(-1, 5, 2) + cell[:, None]) * stride
+    )

@@ -1,10 +1,11 @@
 """Cohort audit: do answers and errors differ between sets of people, by more than chance?
 
-    predictions or records + cohort table (joined on `file`) -> cohort per face -> rates with corrected intervals -> worst, next, best
-    -> gaps -> --fail-if
+    predictions or records + cohort table (joined on `file`) -> cohort per face -> rates with corrected intervals ->
+    worst, next, best -> gaps -> --fail-if
 
-Where labels exist: accuracy, TPR, FPR, calibration. Where they do not: how often yes is said, how sure, how often no face is found, and how far
-the mean probability is from the share of yes: calibration by class rates, which says less than calibration by labels and is called so.
+Where labels exist: accuracy, TPR, FPR, calibration. Where they do not: how often yes is said, how sure, how often no
+face is found, and how far the mean probability is from the share of yes: calibration by class rates, which says less
+than calibration by labels and is called so.
 Cohorts with too few labelled images of a class are shown and not judged.
 """
 
@@ -33,13 +34,19 @@ from lineament.types import Bool, Float64
 
 RATES = ("tpr", "fpr", "accuracy", "answer_rate")
 GAPS = (*(f"{rate}_gap" for rate in RATES), "undetected_gap")
-_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 _CONDITION = re.compile(r"\s*(?:([\w]+)\.)?(\w+_gap(?:_low)?)\s*(>=|<=|>|<)\s*([0-9]*\.?[0-9]+)\s*")
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Predictions whose cohort is known, its name per row (N,), how many rows of either side found no partner, and what joined them."""
+    """Predictions whose cohort is known, its name per row (N,), how many rows of either side found no partner, and what
+    joined them."""
 
     predictions: Predictions
     cohort: npt.NDArray[np.str_]
@@ -49,16 +56,21 @@ class Joined:
 
 
 def join(predictions: Predictions, table: str | Path | None, by: Sequence[str]) -> Joined:
-    """Return each face's cohort: columns of the table joined on `file`, or, without a table, the labels of the prediction file itself.
+    """Return each face's cohort: columns of the table joined on `file`, or, without a table, the labels of the
+    prediction file itself.
 
-    Rows whose cohort value is empty (or whose label is unknown) count as without cohort. A record's `source` is a path and a table often has
-    bare names: where no whole name is equal, last parts of names are compared, if they are unique.
+    Rows whose cohort value is empty (or whose label is unknown) count as without cohort. A record's `source` is a path
+    and a table often has bare names: where no whole name is equal, last parts of names are compared, if they are
+    unique.
     Raises: DataError if nothing joins or a file stands twice in the table; UsageError for an unknown column.
     """
     values, extra, how = _from_targets(predictions, by) if table is None else _from_table(predictions, Path(table), by)
     known = np.array([all(row) for row in zip(*values.values(), strict=True)], bool)
     if not known.any():
-        raise DataError(f"No image of the predictions has a cohort. File names must be equal; predictions begin with {predictions.files[:2]}.")
+        raise DataError(
+            "No image of the predictions has a cohort. File names must be equal; predictions begin with "
+            f"{predictions.files[:2]}."
+        )
     kept = {name: [value for value, ok in zip(column, known, strict=True) if ok] for name, column in values.items()}
     return Joined(predictions.take(known), cross(kept, by), int((~known).sum()), extra, how)
 
@@ -110,8 +122,11 @@ def _places(files: Sequence[str], path: Path) -> dict[str, int]:
     return places
 
 
-def audit(joined: Joined, *, labels: str = "shipped", draws: int = 1000, level: float = 0.95, least: int = MIN_POSITIVES) -> dict[str, Any]:
-    """Return the audit as a JSON object: per cohort and attribute counts, rates and intervals; per attribute the gaps between cohorts.
+def audit(
+    joined: Joined, *, labels: str = "shipped", draws: int = 1000, level: float = 0.95, least: int = MIN_POSITIVES
+) -> dict[str, Any]:
+    """Return the audit as a JSON object: per cohort and attribute counts, rates and intervals; per attribute the gaps
+    between cohorts.
 
     Args: level: of all cohorts' intervals together (Bonferroni); least: fewest images a rate must rest on to be judged.
     """
@@ -145,7 +160,8 @@ def audit(joined: Joined, *, labels: str = "shipped", draws: int = 1000, level: 
 
 @dataclass(frozen=True)
 class _Cohort:
-    """One cohort's rates (4A columns: tpr, fpr, accuracy, answer rate), their draws, what each rests on, and the rest."""
+    """One cohort's rates (4A columns: tpr, fpr, accuracy, answer rate), their draws, what each rests on, and the
+    rest."""
 
     images: int
     level: float
@@ -189,18 +205,33 @@ class _Cohort:
                 row[f"{rate}_interval"] = [number(self.interval.low[at]), number(self.interval.high[at])]
                 row[f"{rate}_judged"] = bool(self.judged[at])
             by_rates = self.mean_prob[a] - self.interval.estimate[RATES.index("answer_rate") * size + a]
-            rows[name] = {**row, "mean_prob": number(self.mean_prob[a]), "mean_prob_minus_answer_rate": number(by_rates)}
+            rows[name] = {
+                **row,
+                "mean_prob": number(self.mean_prob[a]),
+                "mean_prob_minus_answer_rate": number(by_rates),
+            }
             rows[name] |= {"ece": number(self.ece[a])}
             if self.withheld is not None:
                 rows[name] |= {"cannot_tell": number(self.withheld[a])}
         missed = wilson(round(self.undetected * self.images), self.images, self.level)
         between = [number(missed.low), number(missed.high)]
-        return {"images": self.images, "undetected": number(self.undetected), "undetected_interval": between, "attributes": rows}
+        return {
+            "images": self.images,
+            "undetected": number(self.undetected),
+            "undetected_interval": between,
+            "attributes": rows,
+        }
 
     def row(self, name: str, at: int) -> dict[str, Any]:
-        """Return what an auditor reads of the rate in column `at`: whose, how high, between what, resting on how many."""
+        """Return what an auditor reads of the rate in column `at`: whose, how high, between what, resting on how
+        many."""
         between = [number(self.interval.low[at]), number(self.interval.high[at])]
-        return {"cohort": name, "rate": number(self.interval.estimate[at]), "interval": between, "size": int(self.rests_on[at])}
+        return {
+            "cohort": name,
+            "rate": number(self.interval.estimate[at]),
+            "interval": between,
+            "size": int(self.rests_on[at]),
+        }
 
 
 def _gaps(found: Mapping[str, _Cohort], a: int, level: float) -> dict[str, Any]:
@@ -215,15 +246,21 @@ def _gaps(found: Mapping[str, _Cohort], a: int, level: float) -> dict[str, Any]:
             spread = found[estimate[1]].drawn[:, at] - found[estimate[2]].drawn[:, at]
             reach = NormalDist().inv_cdf(0.5 + level / 2) * float(np.nanstd(spread))
             document[f"{rate}_gap_low"] = number(max(0.0, estimate[0] - reach))
-            ends = estimate[1:] if rate == "fpr" else estimate[:0:-1]  # worst, best: false alarms are worst where they are highest
+            ends = (
+                estimate[1:] if rate == "fpr" else estimate[:0:-1]
+            )  # worst, best: false alarms are worst where they are highest
             document[f"{rate}_cohorts"] = _worst_next_best(found, judged, ends, at)
     return document
 
 
-def _worst_next_best(found: Mapping[str, _Cohort], judged: Mapping[str, float], ends: Sequence[str], at: int) -> dict[str, Any]:
-    """Return the cohorts at both ends of a rate, and the one that comes next to the worst; None where there are only two.
+def _worst_next_best(
+    found: Mapping[str, _Cohort], judged: Mapping[str, float], ends: Sequence[str], at: int
+) -> dict[str, Any]:
+    """Return the cohorts at both ends of a rate, and the one that comes next to the worst; None where there are only
+    two.
 
-    An answer rate has no worse and better; its "worst" is where yes is said least, and tables call the ends lowest and highest.
+    An answer rate has no worse and better; its "worst" is where yes is said least, and tables call the ends lowest and
+    highest.
     """
     worst, best = ends
     others = [name for name in judged if name not in ends]
@@ -248,14 +285,18 @@ def _named(estimate: tuple[float, str, str], name: str) -> dict[str, Any]:
 def failures(document: Mapping[str, Any], conditions: Sequence[str]) -> list[str]:
     """Return what breaks conditions such as "tpr_gap > 0.1" or "Smiling.accuracy_gap >= 0.05", one sentence each.
 
-    Convention: `_gap` is the largest difference between judged cohorts, `_gap_low` the lower end of its interval (0 where it is inside the
-    noise). Raises: UsageError for a condition that cannot be read, or about a gap that does not exist.
+    Convention: `_gap` is the largest difference between judged cohorts, `_gap_low` the lower end of its interval (0
+    where it is inside the noise). Raises: UsageError for a condition that cannot be read, or about a gap that does not
+    exist.
     """
     broken = []
     for text in conditions:
         parts = _CONDITION.fullmatch(text)
         if parts is None or parts[2].removesuffix("_low") not in GAPS:
-            raise UsageError(f"Cannot read the condition {text!r}. Write for example 'tpr_gap > 0.1'; gaps: {', '.join(GAPS)}, and NAME_low.")
+            raise UsageError(
+                f"Cannot read the condition {text!r}. Write for example 'tpr_gap > 0.1'; gaps: {', '.join(GAPS)}, and "
+                "NAME_low."
+            )
         only, key, sign, limit = parts[1], parts[2], parts[3], float(parts[4])
         if only is not None and only not in document["gaps"]:
             raise UsageError(f"The condition {text!r} names {only}, which is not an attribute of these predictions.")
@@ -264,5 +305,8 @@ def failures(document: Mapping[str, Any], conditions: Sequence[str]) -> list[str
             value = row.get(key)
             if (only is None or name == only) and value is not None and _OPERATORS[sign](value, limit):
                 between = row.get(f"{key.removesuffix('_low')}_between")
-                broken.append(f"{name or 'detection'}: {key} is {value:.3f} ({' against '.join(between or [])}), the limit is {text.strip()}.")
+                broken.append(
+                    f"{name or 'detection'}: {key} is {value:.3f} ({' against '.join(between or [])}), the limit is "
+                    f"{text.strip()}."
+                )
     return broken

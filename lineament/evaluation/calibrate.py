@@ -1,11 +1,12 @@
-"""Calibration: fit a model's decision layer from its prediction file, and measure it, cross-fitted, on people it was not fitted on.
+"""Calibration: fit a model's decision layer from its prediction file, and measure it, cross-fitted, on people it was
+not fitted on.
 
     raw (N,A) -> folds by identity -> calibration + thresholds + bands per fold -> held-out evidence
                  all rows          -> the Decision that is shipped
 
-Every figure in the evidence is cross-fitted: each person's images are judged by a layer fitted without that person. The choice between Platt
-and isotonic is made inside each fold as well. One caveat: pooled over folds, a flexible (isotonic) map looks slightly better than on new people,
-because what one fold has too much of, the others have too little.
+Every figure in the evidence is cross-fitted: each person's images are judged by a layer fitted without that person. The
+choice between Platt and isotonic is made inside each fold as well. One caveat: pooled over folds, a flexible (isotonic)
+map looks slightly better than on new people, because what one fold has too much of, the others have too little.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from lineament.types import Bool, Float64
 METHODS = ("auto", "platt", "temperature", "isotonic", "none")
 KEEP, HALF = "keep", "half"
 PRIOR_SD = (0.1, 0.3)
-"""Standard deviations of slope and bias around the layer that is shipped: what a sample of one's own must outweigh. With 50 labels a fit so shrunk
-was worse than none by more than 0.01 nats in under 1 % of drawn samples, on the same people and on moved ones (benchmarks/calibrate_few.py)."""
+"""Standard deviations of slope and bias around the layer that is shipped: what a sample of one's own must outweigh.
+With 50 labels a fit so shrunk was worse than none by more than 0.01 nats in under 1 % of drawn samples, on the same
+people and on moved ones (benchmarks/calibrate_few.py)."""
 ISOTONIC_MIN = 500
 """Fewest images of each class for an isotonic fit to be considered: below, its steps follow the sample."""
 
@@ -42,14 +44,17 @@ ISOTONIC_MIN = 500
 class Plan:
     """What to fit.
 
-    method: one of METHODS; "auto" is Platt shrunk towards `base`, or isotonic where that wins on many images. base: the layer to shrink
-    towards (the card's own), the raw sigmoid where None. layer: calibration and rates that are taken as they are, fitted elsewhere
-    (`evaluation.cross_split`); layers_of_fold: the same, fitted without the people of each fold.
+    method: one of METHODS; "auto" is Platt shrunk towards `base`, or isotonic where that wins on many images. base: the
+    layer to shrink towards (the card's own), the raw sigmoid where None. layer: calibration and rates that are taken as
+    they are, fitted elsewhere (`evaluation.cross_split`); layers_of_fold: the same, fitted without the people of each
+    fold.
     goal: "half" (0.5 of the calibrated probability), "keep" (labels stay what the raw sigmoid says at 0.5,
-    expressed on the calibrated scale), or a goal of `evaluation.thresholds`, taken only where it helps held-out accuracy significantly unless
-    `force`. bands: "coverage" answers that share of each attribute; "conformal" misses at most that share; "none".
-    min_eye_distance, min_sharpness: as in `Decision`. limits_of_fold: the same two, fitted without the people of each fold
-    (`evaluation.least_quality`), so that what is held out is held out from them too; empty where they were not fitted on these people.
+    expressed on the calibrated scale), or a goal of `evaluation.thresholds`, taken only where it helps held-out
+    accuracy significantly unless `force`. bands: "coverage" answers that share of each attribute; "conformal" misses at
+    most that share; "none".
+    min_eye_distance, min_sharpness: as in `Decision`. limits_of_fold: the same two, fitted without the people of each
+    fold (`evaluation.least_quality`), so that what is held out is held out from them too; empty where they were not
+    fitted on these people.
     """
 
     method: str = "auto"
@@ -96,12 +101,17 @@ class Fitted:
 
 
 def calibrator_1d(
-    method: str, raw: Float64, targets: npt.NDArray[np.int8], base: Mapping[str, Any] | None = None, based: Float64 | None = None
+    method: str,
+    raw: Float64,
+    targets: npt.NDArray[np.int8],
+    base: Mapping[str, Any] | None = None,
+    based: Float64 | None = None,
 ) -> dict[str, Any] | None:
-    """Return one attribute's entry of `Decision.calibration` fitted on raw (N,), targets (N,); None where nothing can be fitted.
+    """Return one attribute's entry of `Decision.calibration` fitted on raw (N,), targets (N,); None where nothing can
+    be fitted.
 
-    base: the entry that "auto" shrinks towards, and that stays where there is nothing to fit on; the raw sigmoid where None. based: see
-    `shrunk_1d`.
+    base: the entry that "auto" shrinks towards, and that stays where there is nothing to fit on; the raw sigmoid where
+    None. based: see `shrunk_1d`.
     """
     if method == "none":
         return None
@@ -118,10 +128,14 @@ def calibrator_1d(
     return {"method": "platt", "a": a, "b": b}
 
 
-def shrunk_1d(raw: Float64, targets: npt.NDArray[np.int8], base: Mapping[str, Any] | None, based: Float64 | None = None) -> dict[str, Any]:
-    """Return Platt scaling of what `base` makes of raw (N,), with Gaussian priors (`PRIOR_SD`) that keep it near `base` on few images.
+def shrunk_1d(
+    raw: Float64, targets: npt.NDArray[np.int8], base: Mapping[str, Any] | None, based: Float64 | None = None
+) -> dict[str, Any]:
+    """Return Platt scaling of what `base` makes of raw (N,), with Gaussian priors (`PRIOR_SD`) that keep it near `base`
+    on few images.
 
-    based: the base layer's probabilities (N,) where they depend on more than `base` (on face size); computed from `base` where None.
+    based: the base layer's probabilities (N,) where they depend on more than `base` (on face size); computed from
+    `base` where None.
     """
     entry: dict[str, Any] = {"method": "platt", "a": 1.0, "b": 0.0} if base is None else dict(base)
     logits = calibration.logit(calibration.apply(entry, calibration.logit(raw)) if based is None else based)
@@ -133,7 +147,8 @@ def shrunk_1d(raw: Float64, targets: npt.NDArray[np.int8], base: Mapping[str, An
 
 
 def _isotonic_wins(raw: Float64, targets: npt.NDArray[np.int8]) -> bool:
-    """Say whether isotonic beats Platt's Brier score on the other half by more than two standard errors, both ways round."""
+    """Say whether isotonic beats Platt's Brier score on the other half by more than two standard errors, both ways
+    round."""
     if min(int(targets.sum()), int((1 - targets).sum())) < ISOTONIC_MIN:
         return False
     half = np.arange(len(raw)) % 2 == 0
@@ -175,7 +190,8 @@ def fit_decision(predictions: Predictions, plan: Plan, adopt: frozenset[str] | N
 
 
 def _calibrated(predictions: Predictions, plan: Plan) -> Decision:
-    """Return the layer with calibration and the class rates it assumes: the sample's, or where it is shrunk the base's moved as far as it was.
+    """Return the layer with calibration and the class rates it assumes: the sample's, or where it is shrunk the base's
+    moved as far as it was.
 
     What a small face asks for beyond a large one is the base's: a fit moves both alike.
     """
@@ -209,7 +225,9 @@ def _bias(entry: Mapping[str, Any] | None) -> float:
     return 0.0 if entry is None else float(calibration.logit(calibration.apply(entry, np.zeros(1)))[0])
 
 
-def _thresholds(predictions: Predictions, layer: Decision, probs: Float64, plan: Plan, adopt: frozenset[str] | None) -> dict[str, float]:
+def _thresholds(
+    predictions: Predictions, layer: Decision, probs: Float64, plan: Plan, adopt: frozenset[str] | None
+) -> dict[str, float]:
     names = predictions.attributes
     if plan.goal == HALF:
         return dict.fromkeys(names, 0.5)
@@ -221,8 +239,11 @@ def _thresholds(predictions: Predictions, layer: Decision, probs: Float64, plan:
     return dict(zip(names, np.where(left, 0.5, fitted).tolist(), strict=True))
 
 
-def _band(probs: Float64, targets: npt.NDArray[np.int8], threshold: float, plan: Plan, kept: float) -> tuple[float, float]:
-    """Return the band of one attribute. kept: the share of its faces that are large and sharp enough; the others count as unanswered."""
+def _band(
+    probs: Float64, targets: npt.NDArray[np.int8], threshold: float, plan: Plan, kept: float
+) -> tuple[float, float]:
+    """Return the band of one attribute. kept: the share of its faces that are large and sharp enough; the others count
+    as unanswered."""
     if plan.bands == "none" or len(probs) == 0 or not 0 < threshold < 1:
         return 1.0, 0.0
     if plan.bands == "coverage":
@@ -234,7 +255,8 @@ def _band(probs: Float64, targets: npt.NDArray[np.int8], threshold: float, plan:
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """What layers fitted without a person said of that person: probs, independent and consistent labels, three answers, each (N,A)."""
+    """What layers fitted without a person said of that person: probs, independent and consistent labels, three answers,
+    each (N,A)."""
 
     probs: Float64
     labels: Bool
@@ -257,24 +279,34 @@ def cross_fit(predictions: Predictions, plan: Plan) -> CrossFitted:
         rows = predictions.take(inside)
         probs[inside] = layer.probs(calibration.logit(rows.raw), names, eye_distance=rows.eye_distance)
         labels[inside] = probs[inside] >= thresholds
-        consistent[inside] = consistency.decode_consistent(probs[inside], thresholds, names, precedence=layer.precedence)[0]
-        answers[inside] = layer.labels(probs[inside], names, abstain=True, eye_distance=rows.eye_distance, sharpness=rows.sharpness)
+        consistent[inside] = consistency.decode_consistent(
+            probs[inside], thresholds, names, precedence=layer.precedence
+        )[0]
+        answers[inside] = layer.labels(
+            probs[inside], names, abstain=True, eye_distance=rows.eye_distance, sharpness=rows.sharpness
+        )
     return CrossFitted(probs, labels, consistent, answers)
 
 
 def calibrate(predictions: Predictions, plan: Plan | None = None, *, draws: int = 1000) -> Fitted:
     """Fit the decision layer of `predictions` and measure it on held-out people.
 
-    Returns: the layer, fitted on all rows, and the evidence: calibration error (raw, calibrated, simulated floor), accuracy at fixed 0.5
-    and at the fitted thresholds, selective accuracy, consistency.
+    Returns: the layer, fitted on all rows, and the evidence: calibration error (raw, calibrated, simulated floor),
+    accuracy at fixed 0.5 and at the fitted thresholds, selective accuracy, consistency.
     Raises: DataError without labels or with too few images.
     """
     plan = plan or Plan()
     found = predictions.found()
     if not found.labelled:
-        raise DataError("Calibration needs targets: the prediction file has no target_NAME values. `lineament evaluate` writes them.")
+        raise DataError(
+            "Calibration needs targets: the prediction file has no target_NAME values. `lineament evaluate` writes "
+            "them."
+        )
     if len(found) < 10 * plan.folds:
-        raise DataError(f"{len(found)} labelled images are too few to fit and hold out {plan.folds} folds; give at least {10 * plan.folds}.")
+        raise DataError(
+            f"{len(found)} labelled images are too few to fit and hold out {plan.folds} folds; give at least "
+            f"{10 * plan.folds}."
+        )
     held = cross_fit(found, plan)
     verdict = _verdict(found, held, draws)
     choosy = plan.goal not in (KEEP, HALF) and not plan.force
@@ -296,7 +328,8 @@ def _people(found: Predictions) -> int | None:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """Held-out fitted labels against the raw sigmoid at 0.5: accuracies (A,), their difference with simultaneous intervals, and its mean."""
+    """Held-out fitted labels against the raw sigmoid at 0.5: accuracies (A,), their difference with simultaneous
+    intervals, and its mean."""
 
     fixed: Float64
     fitted: Float64
@@ -305,7 +338,9 @@ class _Verdict:
 
 
 def _verdict(found: Predictions, held: CrossFitted, draws: int) -> _Verdict:
-    (fixed, fitted), drawn = draw_counts([found.raw >= 0.5, held.labels], found.targets, found.known, found.identity, draws=draws)
+    (fixed, fitted), drawn = draw_counts(
+        [found.raw >= 0.5, held.labels], found.targets, found.known, found.identity, draws=draws
+    )
     spread = drawn[1].accuracy - drawn[0].accuracy
     difference = fitted.accuracy - fixed.accuracy
     return _Verdict(
@@ -321,7 +356,13 @@ def _evidence(found: Predictions, held: CrossFitted, layer: Decision, verdict: _
     raw, after = calibration_errors(found, found.raw), calibration_errors(found, held.probs)
     measured = selective.measure(held.answers, held.labels, found.targets, use)
     consistent = count(held.consistent, found.targets, use).accuracy
-    errors = {"ece": after["ece"], "ece_raw": raw["ece"], "ece_floor": after["floor"], "brier": after["brier"], "brier_raw": raw["brier"]}
+    errors = {
+        "ece": after["ece"],
+        "ece_raw": raw["ece"],
+        "ece_floor": after["floor"],
+        "brier": after["brier"],
+        "brier_raw": raw["brier"],
+    }
     rows = {
         name: {key: number(values[a]) for key, values in errors.items()}
         | {

@@ -1,6 +1,7 @@
 """Paired comparison of two prediction files: which is better where labels exist, which answers flip either way.
 
-A, B matched on (file, face) -> labels of each -> paired bootstrap by identity -> differences, "inside the noise" said aloud
+A, B matched on (file, face) -> labels of each -> paired bootstrap by identity -> differences, "inside the noise" said
+aloud
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ BY_NAME = {-1: "A is better", 0: "inside the noise", 1: "B is better"}
 
 @dataclass(frozen=True)
 class Pair:
-    """Two prediction files cut to the same faces and attributes, in the same order, with one set of targets (those of A, else of B)."""
+    """Two prediction files cut to the same faces and attributes, in the same order, with one set of targets (those of
+    A, else of B)."""
 
     a: Predictions
     b: Predictions
@@ -37,17 +39,22 @@ class Pair:
 def match(a: Predictions, b: Predictions, *, common: bool = False) -> Pair:
     """Return A and B on the same faces and attributes.
 
-    Raises: DataError if they hold different faces (unless `common`, which keeps the shared ones), share no attribute, or disagree on targets.
+    Raises: DataError if they hold different faces (unless `common`, which keeps the shared ones), share no attribute,
+    or disagree on targets.
     """
     places = {key: row for row, key in enumerate(b.keys)}
     rows = np.array([places.get(key, -1) for key in a.keys], np.intp)
     shared = rows >= 0
     alone = (int((~shared).sum()), len(b) - int(shared.sum()))
     if not shared.any():
-        raise DataError(f"The two files share no image: A begins with {a.files[:1]}, B with {b.files[:1]}. Score both on the same images.")
+        raise DataError(
+            f"The two files share no image: A begins with {a.files[:1]}, B with {b.files[:1]}. Score both on the same "
+            "images."
+        )
     if any(alone) and not common:
         raise DataError(
-            f"The files hold different images: {alone[0]} only in A, {alone[1]} only in B. Score both on the same images, or use --common."
+            f"The files hold different images: {alone[0]} only in A, {alone[1]} only in B. Score both on the same "
+            "images, or use --common."
         )
     names = tuple(name for name in a.attributes if name in b.attributes)
     if not names:
@@ -55,7 +62,10 @@ def match(a: Predictions, b: Predictions, *, common: bool = False) -> Pair:
     a, b = _columns(a.take(shared), names), _columns(b.take(rows[shared]), names)
     both = a.known & b.known
     if (a.targets != b.targets)[both].any():
-        raise DataError(f"The files disagree on {int((a.targets != b.targets)[both].sum())} targets. Score both against the same labels.")
+        raise DataError(
+            f"The files disagree on {int((a.targets != b.targets)[both].sum())} targets. Score both against the same "
+            "labels."
+        )
     known = a.known | b.known
     targets = np.where(a.known, a.targets, b.targets)
     identity = a.identity if a.identity is not None else b.identity
@@ -67,12 +77,20 @@ def _columns(side: Predictions, names: Sequence[str]) -> Predictions:
     at = [side.attributes.index(name) for name in names]
     probs = None if side.probs is None else side.probs[:, at]
     said = None if side.said is None else side.said[:, at]
-    return replace(side, attributes=tuple(names), raw=side.raw[:, at], probs=probs, said=said, targets=side.targets[:, at], known=side.known[:, at])
+    return replace(
+        side,
+        attributes=tuple(names),
+        raw=side.raw[:, at],
+        probs=probs,
+        said=said,
+        targets=side.targets[:, at],
+        known=side.known[:, at],
+    )
 
 
 def labels_of(side: Predictions, labels: str) -> Bool:
-    """Return yes/no (N,A): "raw" is the raw sigmoid at 0.5, "shipped" the file's probabilities at its card's thresholds,
-    or the answers themselves where the file holds them."""
+    """Return yes/no (N,A): "raw" is the raw sigmoid at 0.5, "shipped" the file's probabilities at its card's
+    thresholds, or the answers themselves where the file holds them."""
     if labels == "raw":
         return decided(side, side.raw, np.full(len(side.attributes), 0.5))
     if labels != "shipped":
@@ -83,11 +101,14 @@ def labels_of(side: Predictions, labels: str) -> Bool:
     return decided(side, side.shipped, layer.threshold_vector(side.attributes))
 
 
-def compare(a: Predictions, b: Predictions, *, labels: str = "shipped", common: bool = False, draws: int = 1000, seed: int = 0) -> dict[str, Any]:
+def compare(
+    a: Predictions, b: Predictions, *, labels: str = "shipped", common: bool = False, draws: int = 1000, seed: int = 0
+) -> dict[str, Any]:
     """Return the comparison of two prediction files as a JSON object.
 
-    Where labels exist: per metric the mean of A and B, their difference B - A with its 95 % interval; per attribute the same for accuracy,
-    with intervals that hold for all attributes at once. Always: which answers flip, per attribute and the largest ones.
+    Where labels exist: per metric the mean of A and B, their difference B - A with its 95 % interval; per attribute the
+    same for accuracy, with intervals that hold for all attributes at once. Always: which answers flip, per attribute
+    and the largest ones.
     Raises: DataError if the files cannot be matched.
     """
     pair = match(a, b, common=common)
@@ -117,7 +138,10 @@ def _judged(pair: Pair, answers: Sequence[Bool], draws: int, seed: int) -> dict[
         "paired_by": "image" if pair.a.identity is None else "identity",
         "draws": draws,
         "mean": {metric: _mean(metric, whole, drawn) for metric in COMPARED}
-        | {f"accuracy_{kind}_agreement": _mean("accuracy", whole, drawn, columns) for kind, columns in (("high", ~low), ("low", low))},
+        | {
+            f"accuracy_{kind}_agreement": _mean("accuracy", whole, drawn, columns)
+            for kind, columns in (("high", ~low), ("low", low))
+        },
         "attributes": {
             name: {"a": number(accuracy(whole[0])[i]), "b": number(accuracy(whole[1])[i]), **_interval(difference, i)}
             for i, name in enumerate(pair.a.attributes)

@@ -1,14 +1,19 @@
 """Calibration that carries over: of each attribute's correction, the part on which two splits agree.
 
-    splits A, B (predictions) -> per attribute (a, b) fitted on each -> the part both agree on -> kept where it helps people left out -> Decision
+    splits A, B (predictions) -> per attribute (a, b) fitted on each -> the part both agree on -> kept where it helps
+    people left out -> Decision
 
-CelebA was labelled in batches, so its class rates drift between its splits, and a layer fitted on one split learns that split's annotators.
-What two splits ask for alike is the network's own error; what they ask for differently is theirs. So of the two log slopes, and of the two
-biases at that slope, the smaller is taken where both have one sign, else none: prob = sigmoid(a * logit + b). An attribute gets it only where
-it lowers the log loss of people it was not fitted on in both splits; else the raw sigmoid is shipped.
+CelebA was labelled in batches, so its class rates drift between its splits, and a layer fitted on one split learns that
+split's annotators.
+What two splits ask for alike is the network's own error; what they ask for differently is theirs. So of the two log
+slopes, and of the two biases at that slope, the smaller is taken where both have one sign, else none: prob = sigmoid(a
+* logit + b). An attribute gets it only where it lowers the log loss of people it was not fitted on in both splits; else
+  the raw sigmoid is shipped.
 
-**Convention**: each split counts the same, whatever its size; views of one image (stored, detected, smaller) are rows of their own.
-**Source**: Platt scaling (Platt 1999) on each split; taking the agreed part is ours, a cautious estimate of what a third split shares.
+**Convention**: each split counts the same, whatever its size; views of one image (stored, detected, smaller) are rows
+of their own.
+**Source**: Platt scaling (Platt 1999) on each split; taking the agreed part is ours, a cautious estimate of what a
+third split shares.
 """
 
 from __future__ import annotations
@@ -32,8 +37,8 @@ from lineament.types import Bool, Float64
 
 @dataclass(frozen=True)
 class Split:
-    """One split's predictions: every row a face found. half (N,) is the half of the split's people that a row belongs to, quarter (N,) the half
-    of that half: a choice inside one half needs two halves of its own."""
+    """One split's predictions: every row a face found. half (N,) is the half of the split's people that a row belongs
+    to, quarter (N,) the half of that half: a choice inside one half needs two halves of its own."""
 
     name: str
     rows: Predictions
@@ -63,11 +68,16 @@ class Split:
 
 
 def joined(views: Sequence[Predictions]) -> Predictions:
-    """Return the rows of several predictions of the same attributes below each other. File names may repeat: they are views of one image."""
+    """Return the rows of several predictions of the same attributes below each other. File names may repeat: they are
+    views of one image."""
     first = views[0]
     if any(view.attributes != first.attributes for view in views):
         raise DataError("The prediction files to fit together answer different attributes. Write them with one model.")
-    identity = None if any(view.identity is None for view in views) else np.concatenate([np.asarray(view.identity) for view in views])
+    identity = (
+        None
+        if any(view.identity is None for view in views)
+        else np.concatenate([np.asarray(view.identity) for view in views])
+    )
     return Predictions(
         tuple(name for view in views for name in view.files),
         first.attributes,
@@ -96,7 +106,8 @@ def agreed(one: float, other: float) -> float:
 
 
 def fit_agreed_1d(parts: Sequence[tuple[Float64, npt.NDArray[np.int8]]]) -> dict[str, Any] | None:
-    """Return one attribute's entry of `Decision.calibration` from (logits (N,), targets (N,)) of two splits; None where a class is missing."""
+    """Return one attribute's entry of `Decision.calibration` from (logits (N,), targets (N,)) of two splits; None where
+    a class is missing."""
     if any(len(y) == 0 or y.min() == y.max() for _, y in parts):
         return None
     slope = float(np.exp(agreed(*(np.log(calibration.fit_platt_1d(z, y)[0]) for z, y in parts))))
@@ -111,9 +122,11 @@ def fit_agreed(one: Split, other: Split) -> dict[str, dict[str, Any] | None]:
 
 
 def fit_sizes(one: Split, other: Split, eyes: tuple[float, float] = (19.0, 38.0)) -> Decision:
-    """Return the layer to ship for faces of every size: fitted on large faces and on small ones, each as `fit_across` does.
+    """Return the layer to ship for faces of every size: fitted on large faces and on small ones, each as `fit_across`
+    does.
 
-    Args: eyes: pixels between the eyes at which a face is small and large (`Decision.small_eyes`); a row belongs to the nearer of the two, by
+    Args: eyes: pixels between the eyes at which a face is small and large (`Decision.small_eyes`); a row belongs to the
+    nearer of the two, by
         the logarithm of its distance.
     """
     middle = float(np.sqrt(eyes[0] * eyes[1]))
@@ -129,7 +142,8 @@ def fit_sizes(one: Split, other: Split, eyes: tuple[float, float] = (19.0, 38.0)
 
 
 def fit_across(one: Split, other: Split) -> Decision:
-    """Return the layer for faces of one size: each attribute's agreed correction where it helps held-out people of both splits; and class rates.
+    """Return the layer for faces of one size: each attribute's agreed correction where it helps held-out people of both
+    splits; and class rates.
 
     The rates are the mean of the two splits' shares of yes: what the probabilities assume (see `decision.rates`).
     """
@@ -145,7 +159,8 @@ def fit_across(one: Split, other: Split) -> Decision:
 
 
 def _helps(one: Split, other: Split) -> frozenset[str]:
-    """Return the attributes whose correction, fitted on half of the people, lowers the log loss of the other half in both splits."""
+    """Return the attributes whose correction, fitted on half of the people, lowers the log loss of the other half in
+    both splits."""
     gains: dict[str, list[list[float]]] = {name: [[], []] for name in one.rows.attributes}
     for half in (0, 1):
         fitted = fit_agreed(one.part(1 - half), other.part(1 - half))
@@ -166,8 +181,9 @@ def log_loss_1d(fitted: Mapping[str, Any] | None, logits: Float64, targets: npt.
 def across(one: Split, other: Split) -> dict[str, Any]:
     """Return calibration error and accuracy on people left out, raw and shipped, of three ways to fit.
 
-    "agreed": what is shipped, fitted (and chosen) on half of both splits' people, judged on the other half of each. "A -> B": the usual Platt
-    scaling fitted on split A alone and judged on B: what a layer that knows one split only would do.
+    "agreed": what is shipped, fitted (and chosen) on half of both splits' people, judged on the other half of each. "A
+    -> B": the usual Platt scaling fitted on split A alone and judged on B: what a layer that knows one split only would
+    do.
     """
     document: dict[str, Any] = {}
     halves = [fit_sizes(one.part(1 - half), other.part(1 - half)) for half in (0, 1)]
@@ -190,10 +206,19 @@ def across(one: Split, other: Split) -> dict[str, Any]:
 
 def _worth(rows: Predictions, probs: Float64) -> dict[str, Any]:
     use: Bool = rows.known
-    errors = {key: calibration.per_attribute(calibration.ece_1d, p, rows.targets, use) for key, p in (("ece", probs), ("ece_raw", rows.raw))}
+    errors = {
+        key: calibration.per_attribute(calibration.ece_1d, p, rows.targets, use)
+        for key, p in (("ece", probs), ("ece_raw", rows.raw))
+    }
     right = {key: _accuracy(p, rows) for key, p in (("accuracy", probs), ("accuracy_raw", rows.raw))}
-    per = {name: {key: number(values[a]) for key, values in {**errors, **right}.items()} for a, name in enumerate(rows.attributes)}
-    return {key: number(mean_of_known(values)) for key, values in {**errors, **right}.items()} | {"rows": len(rows), "attributes": per}
+    per = {
+        name: {key: number(values[a]) for key, values in {**errors, **right}.items()}
+        for a, name in enumerate(rows.attributes)
+    }
+    return {key: number(mean_of_known(values)) for key, values in {**errors, **right}.items()} | {
+        "rows": len(rows),
+        "attributes": per,
+    }
 
 
 def _accuracy(probs: Float64, rows: Predictions) -> Float64:

@@ -37,7 +37,8 @@ class Answering(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Predictions of the images that could be read; the names of those that could not; how many stored crops had another size."""
+    """Predictions of the images that could be read; the names of those that could not; how many stored crops had
+    another size."""
 
     predictions: Predictions
     unreadable: tuple[str, ...]
@@ -45,13 +46,20 @@ class Outcome:
 
 
 def open_source(
-    path: str, layout: str, split: str, *, attributes: tuple[str, ...] | None = None, labels: bool = True, images: str | None = None
+    path: str,
+    layout: str,
+    split: str,
+    *,
+    attributes: tuple[str, ...] | None = None,
+    labels: bool = True,
+    images: str | None = None,
 ) -> Source:
     """Return the labelled images of a data set in one of `LAYOUTS` (not predictions).
 
     Args: split: one of `SPLITS`; `reserved` are the people of train whom no training sees (data/reserved.py).
-        attributes: names to look for in a table or in shards, by default CelebA's; labels: refuse a table without attribute columns; False takes it,
-        for predictions only. images: the folder of the images, where it is not beside the labels.
+        attributes: names to look for in a table or in shards, by default CelebA's; labels: refuse a table without
+        attribute columns; False takes it, for predictions only. images: the folder of the images, where it is not
+        beside the labels.
     Raises: DataError naming what is wrong.
     """
     if split not in SPLITS:
@@ -61,7 +69,10 @@ def open_source(
         whole = open_source(path, layout, part, attributes=attributes, labels=labels, images=images)
         rows = np.flatnonzero(reserved(whole.table.identity, len(whole.table)))
         if not len(rows):
-            raise DataError(f"{path} shows none of the people reserved from training (data/reserved.py), or does not say who is who.")
+            raise DataError(
+                f"{path} shows none of the people reserved from training (data/reserved.py), or does not say who is "
+                "who."
+            )
         return Subset(whole, rows)
     if layout == "official":
         from lineament.data.celeba import Official
@@ -103,7 +114,9 @@ class _Answer:
     sharpness: float = float("nan")
 
 
-def _one(encoded: bytes | ImageError, network: Answering, find: Callable[[UInt8], Faces] | None) -> _Answer | ImageError:
+def _one(
+    encoded: bytes | ImageError, network: Answering, find: Callable[[UInt8], Faces] | None
+) -> _Answer | ImageError:
     """Return the answer on one image, or the error of an image that gives no pixels."""
     if isinstance(encoded, ImageError):
         return encoded
@@ -123,8 +136,11 @@ def _one(encoded: bytes | ImageError, network: Answering, find: Callable[[UInt8]
     return _Answer(network(crops).logits[0], resized, float(eye_distances(points)[0]), sharpness(crops.pixels[0]))
 
 
-def _answers(source: Source, network: Answering, find: Callable[[UInt8], Faces] | None, threads: int) -> Iterator[_Answer | ImageError]:
-    """Yield one answer per row, in order. Bytes are read by one thread, since archives and shards are read in sequence."""
+def _answers(
+    source: Source, network: Answering, find: Callable[[UInt8], Faces] | None, threads: int
+) -> Iterator[_Answer | ImageError]:
+    """Yield one answer per row, in order. Bytes are read by one thread, since archives and shards are read in
+    sequence."""
     with ThreadPoolExecutor(threads, "evaluate") as pool:
         for start in range(0, len(source.table), _AT_ONCE):
             encoded = [read_or_error(source, row) for row in range(start, min(start + _AT_ONCE, len(source.table)))]
@@ -143,7 +159,8 @@ def predict(
 ) -> Outcome:
     """Run a network on every labelled image.
 
-    Args: attributes: the network's names; decision: its card's layer (probs are stored only if it calibrates); find: a detector, whose
+    Args: attributes: the network's names; decision: its card's layer (probs are stored only if it calibrates); find: a
+    detector, whose
         largest face is taken, or None for stored crops; progress: called after each image.
     Raises: DataError if no image could be read.
     """
@@ -156,9 +173,14 @@ def predict(
         else:
             answers[row] = answer
     if not answers:
-        raise DataError(f"No labelled image to score: {source.table.missing} are listed without a file, {len(unreadable)} cannot be read.")
+        raise DataError(
+            f"No labelled image to score: {source.table.missing} are listed without a file, {len(unreadable)} cannot "
+            "be read."
+        )
     table, nothing = source.table.take(np.array(list(answers), np.intp)), np.full(len(attributes), np.nan)
-    logits = np.stack([nothing if one.logits is None else np.asarray(one.logits, np.float64) for one in answers.values()])
+    logits = np.stack(
+        [nothing if one.logits is None else np.asarray(one.logits, np.float64) for one in answers.values()]
+    )
     # as records show them, so that a rule on quality says the same here and there
     sizes, sharp = np.array([(one.eye_distance, one.sharpness) for one in answers.values()]).T
     found = to_predictions(table, logits, attributes, decision, eye_distance=np.round(sizes, 1))
@@ -175,7 +197,8 @@ def to_predictions(
     eye_distance: Float64 | None = None,
     **meta: Any,
 ) -> Predictions:
-    """Return predictions of logits (N,A), NaN rows where no face was found; attributes the table lacks have no known target."""
+    """Return predictions of logits (N,A), NaN rows where no face was found; attributes the table lacks have no known
+    target."""
     detected = ~np.isnan(logits).any(1)
     safe = np.where(detected[:, None], logits, 0.0)
     hide = np.where(detected[:, None], 1.0, np.nan)

@@ -12,13 +12,16 @@ from lineament.evaluation.predictions import Predictions
 
 
 def folds_of(predictions: Predictions, folds: int) -> npt.NDArray[np.int64]:
-    """Return the fold (N,) of each row: a stable hash of the identity, or of the file name where no identity is known."""
+    """Return the fold (N,) of each row: a stable hash of the identity, or of the file name where no identity is
+    known."""
     return fold_of_names(names_of_people(predictions.files, predictions.identity), folds)
 
 
 def names_of_people(files: Sequence[str], identity: npt.NDArray[np.int64] | None) -> tuple[str, ...]:
     """Return a name per row that its person's rows share; a row without a known identity is a person of its own."""
-    return tuple(file if identity is None or identity[row] < 0 else f"identity {identity[row]}" for row, file in enumerate(files))
+    return tuple(
+        file if identity is None or identity[row] < 0 else f"identity {identity[row]}" for row, file in enumerate(files)
+    )
 
 
 def fold_of_names(names: Sequence[str], folds: int) -> npt.NDArray[np.int64]:

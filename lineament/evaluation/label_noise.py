@@ -1,10 +1,12 @@
 """Label noise: the labels most likely wrong, by confident learning on out-of-fold probabilities.
 
-    out-of-fold probs (N,A) + given labels -> per-attribute confidence thresholds -> suspicious labels, most suspicious first
+    out-of-fold probs (N,A) + given labels -> per-attribute confidence thresholds -> suspicious labels, most suspicious
+    first
 
-Source: Northcutt et al., "Confident learning", JAIR 2021 (arXiv 1911.00068): a label is off the diagonal where the model is at least as sure of
-the other answer as it is, on average, of the images that carry that answer. What differs: binary attributes one by one, and the ranking is over
-all attributes by the probability of the given label. The probabilities must come from a model that was not trained on these labels.
+Source: Northcutt et al., "Confident learning", JAIR 2021 (arXiv 1911.00068): a label is off the diagonal where the
+model is at least as sure of the other answer as it is, on average, of the images that carry that answer. What differs:
+binary attributes one by one, and the ranking is over all attributes by the probability of the given label. The
+probabilities must come from a model that was not trained on these labels.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from lineament.types import Float64
 
 @dataclass(frozen=True)
 class Suspect:
-    """A label that is likely wrong: where it is, what it says (given), the probability of yes, and of the given answer (lower: worse)."""
+    """A label that is likely wrong: where it is, what it says (given), the probability of yes, and of the given answer
+    (lower: worse)."""
 
     row: int
     column: int
@@ -40,9 +43,9 @@ class Suspect:
 def off_diagonal(probs: Float64, targets: npt.ArrayLike, known: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Return which labels (N,A) confident learning takes for wrong.
 
-    Convention: with t_yes the mean prob of yes among images labelled yes, and t_no that of no among those labelled no, "no" is wrong where
-    prob >= t_yes and "yes" is wrong where 1 - prob >= t_no; where both hold, the larger excess decides. An attribute with one class only has
-    no suspect.
+    Convention: with t_yes the mean prob of yes among images labelled yes, and t_no that of no among those labelled no,
+    "no" is wrong where prob >= t_yes and "yes" is wrong where 1 - prob >= t_no; where both hold, the larger excess
+    decides. An attribute with one class only has no suspect.
     """
     yes, use = np.asarray(targets).astype(bool), np.asarray(known, bool)
     t_yes = ratio(np.where(yes & use, probs, 0).sum(0), (yes & use).sum(0))
@@ -55,7 +58,8 @@ def off_diagonal(probs: Float64, targets: npt.ArrayLike, known: npt.ArrayLike) -
 
 
 def suspects(predictions: Predictions, most: int = 100, *, method: str = "confident") -> list[Suspect]:
-    """Return the most suspicious labels, worst first. method: "confident" (ours) or "cleanlab" (its filter per attribute, extra [audit]).
+    """Return the most suspicious labels, worst first. method: "confident" (ours) or "cleanlab" (its filter per
+    attribute, extra [audit]).
 
     Raises: DataError without labels; MissingExtraError.
     """
@@ -69,7 +73,13 @@ def suspects(predictions: Predictions, most: int = 100, *, method: str = "confid
     order = at[np.argsort(of_given[wrong], kind="stable")][:most]
     places = np.flatnonzero(predictions.detected)
     return [
-        Suspect(int(places[row]), int(column), bool(found.targets[row, column]), float(probs[row, column]), float(of_given[row, column]))
+        Suspect(
+            int(places[row]),
+            int(column),
+            bool(found.targets[row, column]),
+            float(probs[row, column]),
+            float(of_given[row, column]),
+        )
         for row, column in order
     ]
 
@@ -95,7 +105,8 @@ def _cleanlab(probs: Float64, found: Predictions) -> npt.NDArray[np.bool_]:
 
 
 def summary(predictions: Predictions, *, method: str = "confident") -> dict[str, Any]:
-    """Return per attribute how many labels are off the diagonal and which way: an estimate of the noise, as good as the probabilities."""
+    """Return per attribute how many labels are off the diagonal and which way: an estimate of the noise, as good as the
+    probabilities."""
     found = predictions.found()
     wrong = _wrong(found, method)
     yes = found.targets.astype(bool)
@@ -111,7 +122,13 @@ def summary(predictions: Predictions, *, method: str = "confident") -> dict[str,
     }
     images = ratio((wrong.any(1)).sum(), len(found))
     share = mean_of_known(ratio(wrong.sum(0), found.known.sum(0)))
-    return {"method": method, "images": len(found), "images_with_a_suspect": number(images), "share": number(share), "attributes": rows}
+    return {
+        "method": method,
+        "images": len(found),
+        "images_with_a_suspect": number(images),
+        "share": number(share),
+        "attributes": rows,
+    }
 
 
 def out_of_fold(
@@ -123,22 +140,28 @@ def out_of_fold(
     decay: float = 0.1,
     progress: Callable[[], None] = lambda: None,
 ) -> Float64:
-    """Return out-of-fold probabilities (N,A) of a linear model on cached features (N,D): each person judged by a model without them.
+    """Return out-of-fold probabilities (N,A) of a linear model on cached features (N,D): each person judged by a model
+    without them.
 
-    Convention: features are standardised on the training part; logistic loss over known labels plus decay * |W|^2 / 2; accelerated
-    gradient steps from zero, so the answer is the same on every run.
+    Convention: features are standardised on the training part; logistic loss over known labels plus decay * |W|^2 / 2;
+    accelerated gradient steps from zero, so the answer is the same on every run.
     Raises: DataError if the rows do not match.
     """  # fmt: skip
     x = np.asarray(features, np.float32)
     if x.ndim != 2 or len(x) != len(predictions):
-        raise DataError(f"Features {x.shape} do not match {len(predictions)} predictions. Give one row per row of the prediction file.")
+        raise DataError(
+            f"Features {x.shape} do not match {len(predictions)} predictions. Give one row per row of the prediction "
+            "file."
+        )
     fold, out = folds_of(predictions, folds), np.zeros(predictions.raw.shape)
     for part in range(folds):
         inside = fold == part
         if not inside.any() or inside.all():
             raise DataError(f"{folds} folds need images of more people.")
         mean, spread = x[~inside].mean(0), x[~inside].std(0) + 1e-3
-        weights, bias = _logistic((x[~inside] - mean) / spread, predictions.targets[~inside], predictions.known[~inside], steps, decay)
+        weights, bias = _logistic(
+            (x[~inside] - mean) / spread, predictions.targets[~inside], predictions.known[~inside], steps, decay
+        )
         out[inside] = sigmoid((x[inside] - mean) / spread @ weights + bias)
         progress()
     return out
@@ -154,7 +177,10 @@ def _logistic(x: Any, targets: Any, known: Any, steps: int, decay: float) -> tup
         v = x.T @ (x @ v) / size
         v /= np.linalg.norm(v) + 1e-12
     rate = 1.0 / (0.25 * 1.1 * float(np.linalg.norm(x.T @ (x @ v) / size)) + 0.25 + decay)
-    w, b = np.zeros((x.shape[1], y.shape[1]), np.float32), np.log((y * use).sum(0) + 1) - np.log(((1 - y) * use).sum(0) + 1)
+    w, b = (
+        np.zeros((x.shape[1], y.shape[1]), np.float32),
+        np.log((y * use).sum(0) + 1) - np.log(((1 - y) * use).sum(0) + 1),
+    )
     w_before, b_before = w, b
     for step in range(1, steps + 1):
         push = (step - 1) / (step + 2)

@@ -1,9 +1,13 @@
-"""Quality limits: how small and how blurred a face may be and still be answered, measured on faces made worse on purpose.
+"""Quality limits: how small and how blurred a face may be and still be answered, measured on faces made worse on
+purpose.
 
-    whole crops -> shrunk, defocused, moved -> answers of the network -> informedness per step -> least eye distance, least sharpness
+    whole crops -> shrunk, defocused, moved -> answers of the network -> informedness per step -> least eye distance,
+    least sharpness
 
-The rule, one for both measures and for each attribute: an answer is worth giving while at least `SHARE` of what it tells on whole crops is left.
-What an answer tells is its informedness, TPR + TNR - 1: 1 for an oracle, 0 for a coin and for always the same answer, whatever the class rates.
+The rule, one for both measures and for each attribute: an answer is worth giving while at least `SHARE` of what it
+tells on whole crops is left.
+What an answer tells is its informedness, TPR + TNR - 1: 1 for an oracle, 0 for a coin and for always the same answer,
+whatever the class rates.
 """
 
 from __future__ import annotations
@@ -44,25 +48,32 @@ DEFOCUS = (1.0, 1.5, 2.0, 3.0, 4.0)
 MOTION = (5, 9, 15, 25)
 _STEPS = 16
 RULE = (
-    f"per attribute, the value under which less than {SHARE:g} of the informedness (TPR + TNR - 1 at 0.5 of the raw sigmoid) on whole crops is "
-    "left, on an increasing (isotonic) fit; eye distance on shrunk crops, sharpness on defocused and moved ones; '*', the median, for attributes "
-    f"with fewer than {MIN_IMAGES} images of a class or under {LEAST_INFORMEDNESS:g} on whole crops; never for {', '.join(sorted(EXEMPT))}"
+    f"per attribute, the value under which less than {SHARE:g} of the informedness (TPR + TNR - 1 at 0.5 of the raw "
+    "sigmoid) on whole crops is "
+    "left, on an increasing (isotonic) fit; eye distance on shrunk crops, sharpness on defocused and moved ones; '*', "
+    "the median, for attributes "
+    f"with fewer than {MIN_IMAGES} images of a class or under {LEAST_INFORMEDNESS:g} on whole crops; never for "
+    f"{', '.join(sorted(EXEMPT))}"
 )
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to make a crop worse: kind "whole", "size" (pixels wide), "defocus" (Gaussian sigma) or "motion" (pixels moved)."""
+    """One way to make a crop worse: kind "whole", "size" (pixels wide), "defocus" (Gaussian sigma) or "motion" (pixels
+    moved)."""
 
     kind: str
     amount: float = 0.0
 
     def apply(self, pixels: UInt8, across: bool = True) -> tuple[UInt8, Float64]:
-        """Return a picture (h,w,3) and its five points (5,2) there, from a crop (218,178,3). across: the direction of motion."""
+        """Return a picture (h,w,3) and its five points (5,2) there, from a crop (218,178,3). across: the direction of
+        motion."""
         points = geometry.TEMPLATE.astype(np.float64)
         if self.kind == "size":
             height, width = max(1, round(pixels.shape[0] * self.amount / pixels.shape[1])), int(self.amount)
-            small = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)  # antialiased, as cameras are
+            small = Image.fromarray(pixels).resize(
+                (width, height), Image.Resampling.LANCZOS
+            )  # antialiased, as cameras are
             return np.asarray(small), points * np.array([width / pixels.shape[1], height / pixels.shape[0]])
         if self.kind == "defocus":
             return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(self.amount))), points
@@ -88,7 +99,8 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Degraded:
-    """Answers on N crops made worse in W ways: said (W,N,A), eye_distance and sharpness (W,N) as records show them, and the labels."""
+    """Answers on N crops made worse in W ways: said (W,N,A), eye_distance and sharpness (W,N) as records show them, and
+    the labels."""
 
     ways: tuple[Way, ...]
     attributes: tuple[str, ...]
@@ -132,13 +144,29 @@ def degrade(
     said = np.stack([[cell[0] for cell in row] for row in answers], 1)
     sizes, sharp = (np.array([[cell[part] for cell in row] for row in answers]).T for part in (1, 2))
     people = names_of_people(table.files, table.identity)
-    return Degraded(tuple(ways), kept, said, np.round(sizes, 1), np.round(sharp, 2), table.targets[:, columns], table.known[:, columns], people)
+    return Degraded(
+        tuple(ways),
+        kept,
+        said,
+        np.round(sizes, 1),
+        np.round(sharp, 2),
+        table.targets[:, columns],
+        table.known[:, columns],
+        people,
+    )
 
 
-def _answer(pixels: UInt8, points: Float64, network: Callable[[Crops], ModelOutput], at: list[int]) -> tuple[Bool, float, float]:
-    """Return the raw sigmoid's yes at 0.5 (A,), the eye distance and the sharpness of one face, as the pipeline would."""
+def _answer(
+    pixels: UInt8, points: Float64, network: Callable[[Crops], ModelOutput], at: list[int]
+) -> tuple[Bool, float, float]:
+    """Return the raw sigmoid's yes at 0.5 (A,), the eye distance and the sharpness of one face, as the pipeline
+    would."""
     crops = geometry.align(pixels, points[None])
-    return np.asarray(network(crops).logits[0, at] >= 0), float(eye_distances(points[None])[0]), sharpness(crops.pixels[0])
+    return (
+        np.asarray(network(crops).logits[0, at] >= 0),
+        float(eye_distances(points[None])[0]),
+        sharpness(crops.pixels[0]),
+    )
 
 
 @dataclass(frozen=True)
@@ -172,20 +200,42 @@ def _least(sample: Degraded, ways: Bool, measure: Float64, decimals: int) -> dic
     for a, name in enumerate(sample.attributes):
         truth, use = sample.targets[:, a].astype(bool), sample.known[:, a]
         whole = informedness(sample.said[0, :, a], truth, use)
-        if name in EXEMPT or min((truth & use).sum(), (~truth & use).sum()) < MIN_IMAGES or not whole >= LEAST_INFORMEDNESS:
+        if (
+            name in EXEMPT
+            or min((truth & use).sum(), (~truth & use).sum()) < MIN_IMAGES
+            or not whole >= LEAST_INFORMEDNESS
+        ):
             continue
-        said, truths, uses = sample.said[ways, :, a], np.broadcast_to(truth, measure[ways].shape), np.broadcast_to(use, measure[ways].shape)
-        left = np.array([informedness(said[step == number], truths[step == number], uses[step == number]) for number in range(len(middles))])
+        said, truths, uses = (
+            sample.said[ways, :, a],
+            np.broadcast_to(truth, measure[ways].shape),
+            np.broadcast_to(use, measure[ways].shape),
+        )
+        left = np.array(
+            [
+                informedness(said[step == number], truths[step == number], uses[step == number])
+                for number in range(len(middles))
+            ]
+        )
         weights = np.array([(truths & uses)[step == number].sum() for number in range(len(middles))], np.float64)
         found[name] = round(crossing(middles, left, weights, SHARE * whole), decimals)
     if not found:
         return {}
-    return {"*": round(float(np.median(list(found.values()))), decimals), **found, **dict.fromkeys(EXEMPT & set(sample.attributes), 0.0)}
+    return {
+        "*": round(float(np.median(list(found.values()))), decimals),
+        **found,
+        **dict.fromkeys(EXEMPT & set(sample.attributes), 0.0),
+    }
 
 
 def _steps(measure: Float64) -> npt.NDArray[np.intp]:
-    """Return the step of each value, smallest first: each value its own where there are few, else about `_STEPS` of equal numbers."""
-    edges = np.unique(measure) if len(np.unique(measure)) <= _STEPS else np.unique(np.quantile(measure, np.arange(_STEPS) / _STEPS, method="lower"))
+    """Return the step of each value, smallest first: each value its own where there are few, else about `_STEPS` of
+    equal numbers."""
+    edges = (
+        np.unique(measure)
+        if len(np.unique(measure)) <= _STEPS
+        else np.unique(np.quantile(measure, np.arange(_STEPS) / _STEPS, method="lower"))
+    )
     return np.asarray(np.searchsorted(edges, measure, side="right") - 1)
 
 
@@ -200,7 +250,8 @@ def informedness(said: Bool, truth: Bool, use: Bool) -> float:
 
 
 def crossing(measure: Float64, left: Float64, weights: Float64, wanted: float) -> float:
-    """Return where an increasing fit of `left` over `measure` (both (S,), measure ascending) reaches `wanted`; 0 if it is never under it.
+    """Return where an increasing fit of `left` over `measure` (both (S,), measure ascending) reaches `wanted`; 0 if it
+    is never under it.
 
     Between two steps on a logarithmic scale of the measure; the largest step where even that has less than wanted.
 
@@ -225,7 +276,9 @@ def read_limits(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
         return {key: document[key] for key in ("min_eye_distance", "min_sharpness", "limits_of_fold")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} holds no limits ({error!r}). `python benchmarks/face_size.py` writes such a JSON.") from error
+        raise UsageError(
+            f"{path} holds no limits ({error!r}). `python benchmarks/face_size.py` writes such a JSON."
+        ) from error
 
 
 def cross_fitted(sample: Degraded, folds: int) -> tuple[Bool, list[QualityLimits]]:
@@ -239,18 +292,26 @@ def cross_fitted(sample: Degraded, folds: int) -> tuple[Bool, list[QualityLimits
 
 
 def evidence(sample: Degraded, withheld: Bool) -> dict[str, Any]:
-    """Return, per way and over all of them, how much is told, withheld, and left in what is given and in what is withheld, as JSON.
+    """Return, per way and over all of them, how much is told, withheld, and left in what is given and in what is
+    withheld, as JSON.
 
-    Means over attributes, without `EXEMPT`. `left_given`: of the informedness on whole crops, the share that the answers given still have.
+    Means over attributes, without `EXEMPT`. `left_given`: of the informedness on whole crops, the share that the
+    answers given still have.
     """
     judged = np.array([name not in EXEMPT for name in sample.attributes])
-    said, poor, targets, known = sample.said[..., judged], withheld[..., judged], sample.targets[:, judged], sample.known[:, judged]
+    said, poor, targets, known = (
+        sample.said[..., judged],
+        withheld[..., judged],
+        sample.targets[:, judged],
+        sample.known[:, judged],
+    )
     base = _told(said[:1], targets, known)
     rows = []
     for place, way in enumerate(sample.ways):
         rows.append({
             "kind": way.kind, "amount": way.amount, "eye_distance": number(np.median(sample.eye_distance[place])),
-            "sharpness": number(np.median(sample.sharpness[place])), "accuracy": number(mean_of_known(count(said[place], targets, known).accuracy)),
+            "sharpness": number(np.median(sample.sharpness[place])),
+            "accuracy": number(mean_of_known(count(said[place], targets, known).accuracy)),
             **_left(said[place : place + 1], targets, known, poor[place : place + 1], base),
         })  # fmt: skip
     return {"ways": rows, **_left(said, targets, known, poor, base)}

@@ -1,9 +1,11 @@
-"""Prediction files, Parquet or CSV: what any model said of a labelled or unlabelled set. The contract is `docs/reference/interface.md`.
+"""Prediction files, Parquet or CSV: what any model said of a labelled or unlabelled set. The contract is
+`docs/reference/interface.md`.
 
     file, [face], [identity], [split], [eye_distance], [sharpness], raw_NAME..., [prob_NAME...], [target_NAME...]
 
-`raw_NAME` is the sigmoid; `prob_NAME` the calibrated probability; `target_NAME` 1, 0 or null. A row whose every `raw_` is null (empty in
-CSV) is a face that was not found: it counts as wrong in every attribute. NaN is never data, it is an error.
+`raw_NAME` is the sigmoid; `prob_NAME` the calibrated probability; `target_NAME` 1, 0 or null. A row whose every `raw_`
+is null (empty in CSV) is a face that was not found: it counts as wrong in every attribute. NaN is never data, it is an
+error.
 """
 
 from __future__ import annotations
@@ -31,10 +33,13 @@ _CANONICAL = {name.lower(): name for name in CELEBA_40}
 class Predictions:
     """A prediction file in memory.
 
-    files (N,); attributes (A,); raw (N,A) sigmoid in 0..1, NaN only in rows that are not `detected`; probs (N,A) calibrated, or None;
-    targets (N,A) int8 {0,1}; known (N,A) where a target exists; detected (N,); face (N,) or None; identity (N,), -1 where unknown, or None;
-    split (N,) or None; eye_distance, sharpness (N,) as a record's `quality`, NaN where unknown, or None; said (N,A) int8, the answers that
-    were given (1 yes, 0 no, -1 cannot tell), only where the file holds answers (`records`), else None: they follow from probabilities.
+    files (N,); attributes (A,); raw (N,A) sigmoid in 0..1, NaN only in rows that are not `detected`; probs (N,A)
+    calibrated, or None;
+    targets (N,A) int8 {0,1}; known (N,A) where a target exists; detected (N,); face (N,) or None; identity (N,), -1
+    where unknown, or None;
+    split (N,) or None; eye_distance, sharpness (N,) as a record's `quality`, NaN where unknown, or None; said (N,A)
+    int8, the answers that were given (1 yes, 0 no, -1 cannot tell), only where the file holds answers (`records`), else
+    None: they follow from probabilities.
     `meta` is what the writer said of itself: model, data, decision ...; empty for CSV and foreign files.
     """
 
@@ -81,7 +86,8 @@ class Predictions:
         """Return the same rows with these attributes, in this order."""
         at = [self.attributes.index(name) for name in attributes]
         return replace(
-            self, attributes=tuple(attributes), raw=self.raw[:, at], probs=None if self.probs is None else self.probs[:, at],
+            self, attributes=tuple(attributes), raw=self.raw[:, at],
+            probs=None if self.probs is None else self.probs[:, at],
             targets=self.targets[:, at], known=self.known[:, at], said=None if self.said is None else self.said[:, at],
         )  # fmt: skip
 
@@ -96,7 +102,19 @@ class Predictions:
         return digest.hexdigest()[:16]
 
 
-_PER_ROW = ("raw", "probs", "targets", "known", "detected", "face", "identity", "split", "eye_distance", "sharpness", "said")
+_PER_ROW = (
+    "raw",
+    "probs",
+    "targets",
+    "known",
+    "detected",
+    "face",
+    "identity",
+    "split",
+    "eye_distance",
+    "sharpness",
+    "said",
+)
 _QUALITY = ("eye_distance", "sharpness")
 
 
@@ -121,7 +139,9 @@ def _attribute_columns(table: Table, origin: str) -> dict[str, dict[str, str]]:
                 spelled = column.removeprefix(prefix)
                 name = _CANONICAL.get(spelled.lower(), spelled)
                 if name in names:
-                    raise DataError(f"{origin} has two columns for {prefix}{name}: {names[name]} and {column}. Keep one.")
+                    raise DataError(
+                        f"{origin} has two columns for {prefix}{name}: {names[name]} and {column}. Keep one."
+                    )
                 names[name] = column
     shown = f"Its columns: {', '.join(table.order[:6])} ..."
     if "file" not in table.order:
@@ -130,21 +150,29 @@ def _attribute_columns(table: Table, origin: str) -> dict[str, dict[str, str]]:
         raise DataError(f"{origin} has no `raw_NAME` column, the sigmoid of attribute NAME. {shown}")
     orphans = sorted((set(found["prob_"]) | set(found["target_"])) - set(found["raw_"]))
     if orphans:
-        raise DataError(f"{origin}: {orphans} have a prob_ or target_ column but no raw_ column. Each attribute needs raw_NAME.")
+        raise DataError(
+            f"{origin}: {orphans} have a prob_ or target_ column but no raw_ column. Each attribute needs raw_NAME."
+        )
     lacking = sorted(set(found["raw_"]) - set(found["prob_"]))
     if found["prob_"] and lacking:
-        raise DataError(f"{origin}: prob_ columns are there for some attributes but not for {lacking}. Give all or none.")
+        raise DataError(
+            f"{origin}: prob_ columns are there for some attributes but not for {lacking}. Give all or none."
+        )
     return found
 
 
 def _refuse_nan(column: Column, name: str, origin: str) -> Column:
     bad = np.isnan(column.values)
     if bad.any():
-        raise DataError(f"{origin}: column {name} is NaN in row {int(bad.argmax()) + 1}. Leave that row out, or repair the model.")
+        raise DataError(
+            f"{origin}: column {name} is NaN in row {int(bad.argmax()) + 1}. Leave that row out, or repair the model."
+        )
     return column
 
 
-def _matrix(table: Table, names: Mapping[str, str], order: Sequence[str], origin: str) -> tuple[Float64, npt.NDArray[np.bool_]]:
+def _matrix(
+    table: Table, names: Mapping[str, str], order: Sequence[str], origin: str
+) -> tuple[Float64, npt.NDArray[np.bool_]]:
     """Return values (N,A) and where given (N,A); attributes without a column are not given."""
     values, given = np.zeros((table.rows, len(order))), np.zeros((table.rows, len(order)), bool)
     for place, name in enumerate(order):
@@ -154,7 +182,9 @@ def _matrix(table: Table, names: Mapping[str, str], order: Sequence[str], origin
     return values, given
 
 
-def _probabilities(table: Table, names: Mapping[str, str], order: Sequence[str], origin: str) -> tuple[Float64, npt.NDArray[np.bool_]]:
+def _probabilities(
+    table: Table, names: Mapping[str, str], order: Sequence[str], origin: str
+) -> tuple[Float64, npt.NDArray[np.bool_]]:
     """Return probabilities (N,A) and in which rows they are given (N,)."""
     values, given = _matrix(table, names, order, origin)
     outside = (values < 0) | (values > 1)
@@ -164,7 +194,10 @@ def _probabilities(table: Table, names: Mapping[str, str], order: Sequence[str],
         raise DataError(f"{origin}: {what}, not a probability in 0..1. Write the sigmoid of the logits.")
     partly = given.any(1) & ~given.all(1)
     if partly.any():
-        raise DataError(f"{origin}: row {int(partly.argmax()) + 1} lacks some probabilities. Give all, or none where no face was found.")
+        raise DataError(
+            f"{origin}: row {int(partly.argmax()) + 1} lacks some probabilities. Give all, or none where no face was "
+            "found."
+        )
     values[~given] = np.nan
     return values, np.asarray(given.all(1), bool)
 
@@ -183,7 +216,9 @@ def _measured(table: Table, name: str, origin: str) -> Float64 | None:
     return np.where(column.given, column.values, np.nan)
 
 
-def _targets(table: Table, names: Mapping[str, str], order: Sequence[str], origin: str) -> tuple[Float64, npt.NDArray[np.bool_]]:
+def _targets(
+    table: Table, names: Mapping[str, str], order: Sequence[str], origin: str
+) -> tuple[Float64, npt.NDArray[np.bool_]]:
     targets, known = _matrix(table, names, order, origin)
     if not np.isin(targets, (0, 1)).all():
         raise DataError(f"{origin}: a target_ column holds something else than 1, 0 or null. Write CelebA's -1 as 0.")
@@ -204,7 +239,9 @@ def _build(table: Table, origin: str) -> Predictions:
     raw, detected = _probabilities(table, found["raw_"], order, origin)
     probs, has_prob = _probabilities(table, found["prob_"], order, origin) if found["prob_"] else (None, detected)
     if (has_prob != detected).any():
-        raise DataError(f"{origin}: row {int((has_prob != detected).argmax()) + 1} has raw_ without prob_, or the other way round.")
+        raise DataError(
+            f"{origin}: row {int((has_prob != detected).argmax()) + 1} has raw_ without prob_, or the other way round."
+        )
     targets, known = _targets(table, found["target_"], order, origin)
     predictions = Predictions(
         _file_names(table, origin), order, raw, probs, targets.astype(np.int8), known, detected,
@@ -223,7 +260,10 @@ def _refuse_duplicates(predictions: Predictions, origin: str) -> None:
     seen: set[tuple[str, int]] = set()
     for key in predictions.keys:
         if key in seen:
-            raise DataError(f"{origin}: {key[0]!r} (face {key[1]}) stands twice. Each face needs one row; several faces need a `face` column.")
+            raise DataError(
+                f"{origin}: {key[0]!r} (face {key[1]}) stands twice. Each face needs one row; several faces need a "
+                "`face` column."
+            )
         seen.add(key)
 
 
@@ -248,9 +288,16 @@ def save(predictions: Predictions, path: str | os.PathLike[str]) -> None:
             table[name] = _masked(values, ~np.isnan(values))
     for prefix, matrix in (("raw_", predictions.raw), ("prob_", predictions.probs)):
         if matrix is not None:
-            table |= {prefix + name: _masked(matrix[:, a], predictions.detected) for a, name in enumerate(predictions.attributes)}
+            table |= {
+                prefix + name: _masked(matrix[:, a], predictions.detected)
+                for a, name in enumerate(predictions.attributes)
+            }
     if predictions.labelled:
         for place, name in enumerate(predictions.attributes):
             table["target_" + name] = _masked(predictions.targets[:, place], predictions.known[:, place])
-    kinds = {name: "int8" if name.startswith("target_") else "float64" for name in table if name.startswith(_PREFIXES) or name in _QUALITY}
+    kinds = {
+        name: "int8" if name.startswith("target_") else "float64"
+        for name in table
+        if name.startswith(_PREFIXES) or name in _QUALITY
+    }
     columns.write(path, table, predictions.meta, kinds)

@@ -1,10 +1,11 @@
-"""Records as `analyze` wrote them (JSONL, a JSON array, CSV, Parquet) read as predictions: answers and probabilities, without labels.
+"""Records as `analyze` wrote them (JSONL, a JSON array, CSV, Parquet) read as predictions: answers and probabilities,
+without labels.
 
     records -> one row per face, one row for a photo without a face -> Predictions with `said`
 
-Convention: a record's `prob` stands in `raw` (it is calibrated already, so nothing may be fitted on it) and its `label` in `said`, so that
-what is counted is what was answered, whatever the thresholds were. Records of inputs that failed hold no face to ask about: they are left out
-and counted in `meta["failed"]`.
+Convention: a record's `prob` stands in `raw` (it is calibrated already, so nothing may be fitted on it) and its `label`
+in `said`, so that what is counted is what was answered, whatever the thresholds were. Records of inputs that failed
+hold no face to ask about: they are left out and counted in `meta["failed"]`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def _from_json(path: Path) -> Iterator[tuple[dict[str, Any], list[Row]]]:
                     continue
                 rows = _rows_of(record)
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}, line {number}: no record of `lineament analyze` ({error}). Write the records again.") from error
+                raise DataError(
+                    f"{path}, line {number}: no record of `lineament analyze` ({error}). Write the records again."
+                ) from error
             yield record, rows
 
 
@@ -66,7 +69,12 @@ def _rows_of(record: Mapping[str, Any]) -> list[Row]:
     if record["status"] == "no_face":
         return [(source, 0, None, {})]
     return [
-        (source, index, {name: (one["prob"], one["label"]) for name, one in face["attributes"].items()}, face["quality"])
+        (
+            source,
+            index,
+            {name: (one["prob"], one["label"]) for name, one in face["attributes"].items()},
+            face["quality"],
+        )
         for index, face in enumerate(record["faces"])
     ]
 
@@ -83,7 +91,11 @@ def _from_table(path: Path) -> Iterator[tuple[dict[str, Any], list[Row]]]:
         else:
             probs = {name: float(table.numbers[f"prob_{name}"].values[row]) for name in names}
             answers = {name: (prob, str(table.text[f"label_{name}"][row])) for name, prob in probs.items()}
-            quality = {key: float(table.numbers[key].values[row]) for key in ("eye_distance", "sharpness") if key in table.numbers}
+            quality = {
+                key: float(table.numbers[key].values[row])
+                for key in ("eye_distance", "sharpness")
+                if key in table.numbers
+            }
             yield about, [(str(about["source"]), int(table.numbers["face"].values[row]), answers, quality)]
 
 
@@ -96,7 +108,10 @@ def _build(records: Iterator[tuple[dict[str, Any], list[Row]]], origin: str) -> 
         failed += not found
         rows += found
     if len(models) > 1:
-        raise DataError(f"{origin} holds records of several models ({', '.join(sorted(models))}). Audit each model's records by themselves.")
+        raise DataError(
+            f"{origin} holds records of several models ({', '.join(sorted(models))}). Audit each model's records by "
+            "themselves."
+        )
     named = {name for _, _, answers, _ in rows for name in answers or ()}
     if not named:
         raise DataError(f"{origin} holds no answer: no face was found in any photo.")
@@ -107,9 +122,13 @@ def _build(records: Iterator[tuple[dict[str, Any], list[Row]]], origin: str) -> 
             probs[at, order.index(name)], said[at, order.index(name)] = prob, _SAID[label]
     detected = np.array([answers is not None for _, _, answers, _ in rows], bool)
     if np.isnan(probs[detected]).any():
-        raise DataError(f"{origin} holds faces that were asked different attributes. Use records of one --profile and one --attributes list.")
+        raise DataError(
+            f"{origin} holds faces that were asked different attributes. Use records of one --profile and one "
+            "--attributes list."
+        )
     return Predictions(
-        tuple(source for source, _, _, _ in rows), order, probs, None, np.zeros(probs.shape, np.int8), np.zeros(probs.shape, bool), detected,
+        tuple(source for source, _, _, _ in rows), order, probs, None, np.zeros(probs.shape, np.int8),
+        np.zeros(probs.shape, bool), detected,
         face=np.array([face for _, face, _, _ in rows], np.int64),
         eye_distance=np.array([quality.get("eye_distance", np.nan) for *_, quality in rows], np.float64),
         sharpness=np.array([quality.get("sharpness", np.nan) for *_, quality in rows], np.float64),

@@ -1,10 +1,13 @@
-"""The results store: what a finished run leaves in `results/`, small files that rebuild every table on a clean checkout, no image among them.
+"""The results store: what a finished run leaves in `results/`, small files that rebuild every table on a clean
+checkout, no image among them.
 
-    results/runs/<name>-s<seed>/  run.json config.json environment.json log.csv attributes.csv card.json predictions.npz [speed.json]
-    results/labels/<fingerprint>.npz    the labels those predictions are scored on: the data set's, so made again from it and not committed
-    results/systems/<name>/       model.onnx model.card.json (earlier ones model.safetensors too: their model.onnx cannot be trained further)
+    results/runs/<name>-s<seed>/  run.json config.json environment.json log.csv attributes.csv card.json predictions.npz
+    [speed.json] results/labels/<fingerprint>.npz    the labels those predictions are scored on: the data set's, so made
+    again from it and not committed results/systems/<name>/       model.onnx model.card.json (earlier ones
+    model.safetensors too: their model.onnx cannot be trained further)
 
-Predictions are stored as logits in float16: signs, and so every label at 0.5, are those of the run; 40 answers of 5,185 images take 415 kB.
+Predictions are stored as logits in float16: signs, and so every label at 0.5, are those of the run; 40 answers of 5,185
+images take 415 kB.
 """
 
 from __future__ import annotations
@@ -60,7 +63,8 @@ class Record:
         return float(np.median(speeds)) if speeds else None
 
     def attribute_losses(self) -> tuple[tuple[str, ...], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the attribute names (A,), the epochs (E,) at which windows ended, and the windows' mean training losses (E,A).
+        """Return the attribute names (A,), the epochs (E,) at which windows ended, and the windows' mean training
+        losses (E,A).
 
         No rows where none were kept.
         """
@@ -73,7 +77,11 @@ class Record:
         losses: dict[float, dict[str, float]] = {}
         for row in rows:  # a resumed run may have written a window twice: the later row counts
             losses.setdefault(float(row["epoch"]), {})[row["attribute"]] = float(row["loss"] or "nan")
-        return names, np.array(sorted(losses)), np.array([[losses[epoch][name] for name in names] for epoch in sorted(losses)])
+        return (
+            names,
+            np.array(sorted(losses)),
+            np.array([[losses[epoch][name] for name in names] for epoch in sorted(losses)]),
+        )
 
 
 def folder_name(name: str, seed: int) -> str:
@@ -92,8 +100,10 @@ def write_record(
 ) -> Path:
     """Copy what must be committed of a finished run; return its folder in `results`.
 
-    Args: predictions: of the official validation images, with labels; card: of the exported network; name: by default the config's.
-    Raises: DataError if the run is not finished, the predictions have no labels, or the file would grow beyond `MOST_BYTES`.
+    Args: predictions: of the official validation images, with labels; card: of the exported network; name: by default
+    the config's.
+    Raises: DataError if the run is not finished, the predictions have no labels, or the file would grow beyond
+    `MOST_BYTES`.
     """
     source, root = Path(run), Path(results)
     if not (source / "model.safetensors").is_file():
@@ -106,13 +116,19 @@ def write_record(
     for file in COPIED:
         if (source / file).is_file() or file not in _OPTIONAL:
             shutil.copyfile(source / file, target / file)
-    np.savez_compressed(target / "predictions.npz", logits=_logits(predictions), attributes=np.array(predictions.attributes))
+    np.savez_compressed(
+        target / "predictions.npz", logits=_logits(predictions), attributes=np.array(predictions.attributes)
+    )
     size = (target / "predictions.npz").stat().st_size
     if size > MOST_BYTES:
         (target / "predictions.npz").unlink()
-        raise DataError(f"The predictions of {len(predictions)} images take {size} bytes; results hold at most {MOST_BYTES}. Score fewer.")
+        raise DataError(
+            f"The predictions of {len(predictions)} images take {size} bytes; results hold at most {MOST_BYTES}. Score "
+            "fewer."
+        )
     about = {
-        "name": name or config["name"], "seed": config["seed"], "labels": _write_labels(root, predictions), "images": len(predictions),
+        "name": name or config["name"], "seed": config["seed"], "labels": _write_labels(root, predictions),
+        "images": len(predictions),
         "data": predictions.meta.get("data"), "protocol": predictions.meta.get("protocol"),
     }  # fmt: skip
     (target / "card.json").write_text(_json(card), "utf-8")
@@ -171,7 +187,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _labels_of(root: Path, fingerprint: str, said: Path) -> Path:
-    """Return the file of a run's labels, made from the official validation lists where it is not there. Raises: DataError."""
+    """Return the file of a run's labels, made from the official validation lists where it is not there. Raises:
+    DataError."""
     path = root / "labels" / f"{fingerprint}.npz"
     if path.is_file():
         return path
@@ -184,7 +201,8 @@ def _labels_of(root: Path, fingerprint: str, said: Path) -> Path:
             _write_labels(root, found)
             return path
     raise DataError(
-        f"The labels {fingerprint} are neither in {path.parent} nor those of {OFFICIAL}. They are the data set's and not handed on with results: "
+        f"The labels {fingerprint} are neither in {path.parent} nor those of {OFFICIAL}. They are the data set's and "
+        "not handed on with results: "
         "let LINEAMENT_DATA name the data folder, or collect the run again with scripts/collect_run.py."
     )
 
@@ -198,13 +216,18 @@ def _read_predictions(folder: Path, about: Mapping[str, Any]) -> Predictions:
         shape = (len(truth["files"]), len(truth["attributes"]))
         logits = answers["logits"].astype(np.float64)
         if logits.shape != shape or list(answers["attributes"]) != list(truth["attributes"]):
-            raise DataError(f"{said} holds {logits.shape}, its labels {shape}. Collect the run again with scripts/collect_run.py.")
-        unpacked = {key: np.unpackbits(truth[key], count=shape[0] * shape[1]).reshape(shape) for key in ("targets", "known")}
+            raise DataError(
+                f"{said} holds {logits.shape}, its labels {shape}. Collect the run again with scripts/collect_run.py."
+            )
+        unpacked = {
+            key: np.unpackbits(truth[key], count=shape[0] * shape[1]).reshape(shape) for key in ("targets", "known")
+        }
         detected = ~np.isnan(logits).any(1)
         raw = np.where(detected[:, None], sigmoid(np.nan_to_num(logits)), np.nan)
         identity = truth["identity"].astype(np.int64) if len(truth["identity"]) else None
         files, attributes = tuple(truth["files"].tolist()), tuple(truth["attributes"].tolist())
     return Predictions(
-        files, attributes, raw, None, unpacked["targets"].astype(np.int8), unpacked["known"].astype(bool), detected, identity=identity,
+        files, attributes, raw, None, unpacked["targets"].astype(np.int8), unpacked["known"].astype(bool), detected,
+        identity=identity,
         meta={"model": folder.name},
     )  # fmt: skip

@@ -2,8 +2,9 @@
 
     Predictions -> labels -> counts -> ratios -> {"mean_accuracy": ..., "attributes": {NAME: {...}}, ...}
 
-`mean_accuracy` is always of the raw sigmoid at 0.5. What is calibrated or fitted stands beside it, never in its place. A face that was not
-found counts as wrong in every attribute; calibration is measured on the faces that were found. No data is None.
+`mean_accuracy` is always of the raw sigmoid at 0.5. What is calibrated or fitted stands beside it, never in its place.
+A face that was not found counts as wrong in every attribute; calibration is measured on the faces that were found. No
+data is None.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def _attributes(predictions: Predictions, counts: Counts) -> dict[str, dict[str,
     auc = roc_auc(_ranked(predictions), predictions.targets, predictions.known)
     columns = {
         "accuracy": counts.accuracy, "majority": counts.majority, "tpr": counts.recall, "tnr": counts.specificity,
-        "balanced_accuracy": counts.balanced_accuracy, "precision": counts.precision, "f1": counts.f1, "ap": ap, "auc": auc,
+        "balanced_accuracy": counts.balanced_accuracy, "precision": counts.precision, "f1": counts.f1, "ap": ap,
+        "auc": auc,
         "answer_rate": counts.answer_rate,
     }  # fmt: skip
     whole = {"images": counts.total, "positives": counts.positives, "negatives": counts.negatives}
@@ -95,7 +97,11 @@ def _calibrated(predictions: Predictions) -> dict[str, Any] | None:
         "ece_floor": number(mean_of_known(after["floor"])),
         "ece_raw": number(mean_of_known(before)),
         "attributes": {
-            name: {"ece": number(after["ece"][a]), "ece_floor": number(after["floor"][a]), "brier": number(after["brier"][a])}
+            name: {
+                "ece": number(after["ece"][a]),
+                "ece_floor": number(after["floor"][a]),
+                "brier": number(after["brier"][a]),
+            }
             for a, name in enumerate(predictions.attributes)
         },
     }
@@ -113,34 +119,48 @@ def _fitted(predictions: Predictions, decision: Decision | None, fitted_on: str 
         "mean_accuracy_interval": intervals.fitted_interval(predictions, labels) if predictions.labelled else None,
         "balanced_accuracy": number(mean_of_known(counts.balanced_accuracy)),
         "macro_f1": number(mean_of_known(counts.f1)),
-        "thresholds": {name: round(float(t), DECIMALS) for name, t in zip(predictions.attributes, thresholds, strict=True)},
+        "thresholds": {
+            name: round(float(t), DECIMALS) for name, t in zip(predictions.attributes, thresholds, strict=True)
+        },
         "fitted_on": fitted_on,
     }
 
 
 def consistency_of(predictions: Predictions, decision: Decision) -> dict[str, Any]:
-    """Return violation rates and accuracy of independent and of consistent labels (shipped probabilities), of the faces found."""
+    """Return violation rates and accuracy of independent and of consistent labels (shipped probabilities), of the faces
+    found."""
     thresholds = decision.threshold_vector(predictions.attributes)
     found = predictions.found()
     before = found.shipped >= thresholds
-    after, _ = consistency.decode_consistent(found.shipped, thresholds, found.attributes, precedence=decision.precedence)
+    after, _ = consistency.decode_consistent(
+        found.shipped, thresholds, found.attributes, precedence=decision.precedence
+    )
     accuracy = [mean_of_known(count(labels, found.targets, found.known).accuracy) for labels in (before, after)]
     in_labels = found.targets.astype(bool)[found.known.all(1)]
     return {
-        "violations": {key: number(rate) for key, rate in consistency.violation_rates(before, found.attributes).items()},
-        "violations_consistent": {key: number(rate) for key, rate in consistency.violation_rates(after, found.attributes).items()},
-        "violations_in_targets": {key: number(rate) for key, rate in consistency.violation_rates(in_labels, found.attributes).items()},
+        "violations": {
+            key: number(rate) for key, rate in consistency.violation_rates(before, found.attributes).items()
+        },
+        "violations_consistent": {
+            key: number(rate) for key, rate in consistency.violation_rates(after, found.attributes).items()
+        },
+        "violations_in_targets": {
+            key: number(rate) for key, rate in consistency.violation_rates(in_labels, found.attributes).items()
+        },
         "accuracy": number(accuracy[0]),
         "accuracy_consistent": number(accuracy[1]),
     }
 
 
 def selective_of(predictions: Predictions, decision: Decision) -> dict[str, Any] | None:
-    """Return coverage and accuracy of the card's three answers, mean over attributes; None if the card never says "cannot tell"."""
+    """Return coverage and accuracy of the card's three answers, mean over attributes; None if the card never says
+    "cannot tell"."""
     if not (decision.abstain or decision.min_eye_distance or decision.min_sharpness):
         return None
     found = predictions.found()
-    answers = decision.labels(found.shipped, found.attributes, abstain=True, eye_distance=found.eye_distance, sharpness=found.sharpness)
+    answers = decision.labels(
+        found.shipped, found.attributes, abstain=True, eye_distance=found.eye_distance, sharpness=found.sharpness
+    )
     full = found.shipped >= decision.threshold_vector(found.attributes)
     measured = measure(answers, full, found.targets, found.known)
     sure = intervals.selective_intervals(found, *intervals.three_answers(decision, found)) if found.labelled else {}
@@ -153,10 +173,13 @@ def selective_of(predictions: Predictions, decision: Decision) -> dict[str, Any]
     }
 
 
-def scorecard(predictions: Predictions, *, missing: int = 0, decision: Decision | None = None, **about: Any) -> dict[str, Any]:
+def scorecard(
+    predictions: Predictions, *, missing: int = 0, decision: Decision | None = None, **about: Any
+) -> dict[str, Any]:
     """Return the scorecard of a prediction file.
 
-    Args: missing: images listed without a file; decision: the card's layer, for `fitted` and `selective`; about: more keys, such as model.
+    Args: missing: images listed without a file; decision: the card's layer, for `fitted` and `selective`; about: more
+    keys, such as model.
     """
     labels = raw_labels(predictions)
     counts = count(labels, predictions.targets, predictions.known)
@@ -181,7 +204,9 @@ def scorecard(predictions: Predictions, *, missing: int = 0, decision: Decision 
         "mean_accuracy_high_agreement": number(mean_of_known(counts.accuracy[~low])),
         "mean_accuracy_low_agreement": number(mean_of_known(counts.accuracy[low])),
         "intervals": {"level": intervals.LEVEL, "drawn_by": intervals.drawn_by(predictions), **between},
-        "example_based": {key: number(value) for key, value in example_based(labels, predictions.targets, predictions.known).items()},
+        "example_based": {
+            key: number(value) for key, value in example_based(labels, predictions.targets, predictions.known).items()
+        },
         "attributes": attributes,
         "consistency": consistency_of(predictions, decision or Decision()),
         **about,

@@ -2,7 +2,8 @@
 
     probs, targets, known (N,A) + goal -> thresholds_ (A,)
 
-DMM-CNN's adaptive rule: Mao et al., "Deep Multi-task Multi-label CNN for Effective Facial Attribute Classification", arXiv 2002.03683.
+DMM-CNN's adaptive rule: Mao et al., "Deep Multi-task Multi-label CNN for Effective Facial Attribute Classification",
+arXiv 2002.03683.
 
 | paper symbol | our name |
 |---|---|
@@ -10,10 +11,11 @@ DMM-CNN's adaptive rule: Mao et al., "Deep Multi-task Multi-label CNN for Effect
 | FP_j, FN_j | counts at the current threshold on held-out data |
 | gamma | step, 0.02, halved every 5 rounds |
 
-Read (abstract and reading notes; no full text was at hand): that each attribute has an adaptive threshold, against the imbalance of its classes.
-Reconstructed here: that false positives and false negatives on held-out images move it, the formula, its step and its limits 0.1 .. 0.9. Its
-fixed point is FP = FN: as many said yes as true yes, so it follows the class rates of the held-out data, which in CelebA differ from those of
-test. Fixed 0.5 is always reported beside any fitted threshold.
+Read (abstract and reading notes; no full text was at hand): that each attribute has an adaptive threshold, against the
+imbalance of its classes.
+Reconstructed here: that false positives and false negatives on held-out images move it, the formula, its step and its
+limits 0.1 .. 0.9. Its fixed point is FP = FN: as many said yes as true yes, so it follows the class rates of the
+held-out data, which in CelebA differ from those of test. Fixed 0.5 is always reported beside any fitted threshold.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from lineament.types import Float64
 
 GOALS = ("accuracy", "balanced_accuracy", "f1", "precision", "dmm")
 MIN_POSITIVES = 50
-"""Fewest positives on which a precision threshold is fitted: at 50 the 95 % interval of 90 % precision is already 17 points wide."""
+"""Fewest positives on which a precision threshold is fitted: at 50 the 95 % interval of 90 % precision is already 17
+points wide."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A named goal. `precision` needs `least`, the precision wanted; `accuracy`, `balanced_accuracy`, `f1` and `dmm` need nothing."""
+    """A named goal. `precision` needs `least`, the precision wanted; `accuracy`, `balanced_accuracy`, `f1` and `dmm`
+    need nothing."""
 
     name: str
     least: float | None = None
@@ -60,7 +64,8 @@ class Goal:
 
 
 def _candidates(probs: Float64, truth: npt.NDArray[np.bool_]) -> tuple[Float64, Float64, Float64]:
-    """Return thresholds (T,) half-way between neighbouring distinct probs (and one above all), with tp and fp (T,) at each."""
+    """Return thresholds (T,) half-way between neighbouring distinct probs (and one above all), with tp and fp (T,) at
+    each."""
     order = np.argsort(probs, kind="stable")
     p, y = probs[order], truth[order].astype(np.float64)
     starts = np.append(0, np.flatnonzero(np.diff(p)) + 1)
@@ -86,7 +91,8 @@ def _scores(goal: str, tp: Float64, fp: Float64, positives: float, negatives: fl
 def fit_1d(probs: npt.ArrayLike, targets: npt.ArrayLike, goal: Goal) -> float:
     """Return the threshold that serves the goal best on probs (N,), targets (N,) {0,1}.
 
-    Convention: among equally good thresholds the one closest to 0.5. 0.5 itself where a class is absent (nothing can be fitted).
+    Convention: among equally good thresholds the one closest to 0.5. 0.5 itself where a class is absent (nothing can be
+    fitted).
     Raises: DataError for a precision goal on too few positives, or one that no threshold reaches with 95 % confidence.
     """
     p, truth = np.asarray(probs, np.float64), np.asarray(targets).astype(bool)
@@ -104,13 +110,20 @@ def fit_1d(probs: npt.ArrayLike, targets: npt.ArrayLike, goal: Goal) -> float:
 
 
 def _precision_1d(probs: Float64, truth: npt.NDArray[np.bool_], least: float) -> float:
-    """Return the lowest threshold whose precision is at least `least` at the lower end of its 95 % (Wilson) interval."""
+    """Return the lowest threshold whose precision is at least `least` at the lower end of its 95 % (Wilson)
+    interval."""
     if truth.sum() < MIN_POSITIVES:
-        raise DataError(f"{int(truth.sum())} positives are too few for a precision goal; {MIN_POSITIVES} are needed. Give more images.")
+        raise DataError(
+            f"{int(truth.sum())} positives are too few for a precision goal; {MIN_POSITIVES} are needed. Give more "
+            "images."
+        )
     middles, tp, fp = _candidates(probs, truth)
     good = wilson(tp, tp + fp).low >= least
     if not good.any():
-        raise DataError(f"No threshold reaches a precision of {least:g} with 95 % confidence on these images. Ask for less, or give more.")
+        raise DataError(
+            f"No threshold reaches a precision of {least:g} with 95 % confidence on these images. Ask for less, or "
+            "give more."
+        )
     return float(middles[good.argmax()])
 
 
@@ -136,12 +149,18 @@ def fit(
 
 
 def dmm_adaptive(
-    probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None, *, rounds: int = 50, step: float = 0.02
+    probs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    known: npt.ArrayLike | None = None,
+    *,
+    rounds: int = 50,
+    step: float = 0.02,
 ) -> Float64:
     """Return thresholds_ (A,) after DMM-CNN's adaptive rule on fixed held-out predictions (N,A).
 
-    tau <- clip(tau + step * (FP - FN) / (FP + FN + eps), 0.1, 0.9), the step halved every 5 rounds; see the head of this file. The steps add up
-    to 0.2 at most, so a threshold ends between 0.3 and 0.7, and where FP = FN only if that lies there.
+    tau <- clip(tau + step * (FP - FN) / (FP + FN + eps), 0.1, 0.9), the step halved every 5 rounds; see the head of
+    this file. The steps add up to 0.2 at most, so a threshold ends between 0.3 and 0.7, and where FP = FN only if that
+    lies there.
     """
     p = np.asarray(probs, np.float64)
     tau = np.full(p.shape[1], 0.5)
@@ -150,7 +169,14 @@ def dmm_adaptive(
     return tau
 
 
-def dmm_step(tau: Float64, probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None, *, step: float = 0.02) -> Float64:
+def dmm_step(
+    tau: Float64,
+    probs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    known: npt.ArrayLike | None = None,
+    *,
+    step: float = 0.02,
+) -> Float64:
     """Return the thresholds (A,) after one round on held-out predictions (N,A)."""
     counted = count(np.asarray(probs, np.float64) >= tau, targets, known)
     move = (counted.fp - counted.fn) / (counted.fp + counted.fn + 1e-9)

@@ -1,9 +1,11 @@
 """ONNX export: a trained network becomes one file that runs without torch, its card inside, parity asserted.
 
-    safetensors -> network -> ONNX graph (uint8 crops in; logits, maps and features out) -> fp16 weights, all of them -> card -> parity
+    safetensors -> network -> ONNX graph (uint8 crops in; logits, maps and features out) -> fp16 weights, all of them ->
+    card -> parity
 
-Weights are stored as fp16 and cast to fp32 when the file is loaded: half the size, fp32 arithmetic. The trained file holds fp16 too, so nothing
-is lost between the two: the ONNX file can be trained further (models/checkpoint.py), and is the only one that needs to be kept.
+Weights are stored as fp16 and cast to fp32 when the file is loaded: half the size, fp32 arithmetic. The trained file
+holds fp16 too, so nothing is lost between the two: the ONNX file can be trained further (models/checkpoint.py), and is
+the only one that needs to be kept.
 """
 
 from __future__ import annotations
@@ -28,15 +30,17 @@ from lineament.models.layers import Preprocess, TorchOutput
 from lineament.runtime.card import CARD_KEY, CARD_VERSION, INPUT_CONTRACT, Card
 
 PARITY_TOLERANCE = 1e-3
-"""Largest allowed |logit difference| between torch and ONNX Runtime; both compute in fp32, so it is far below what a probability shows."""
+"""Largest allowed |logit difference| between torch and ONNX Runtime; both compute in fp32, so it is far below what a
+probability shows."""
 
 _SMALL = 256  # initialisers with fewer values stay fp32: biases and constants are not worth a cast
 UNSTATED = "not stated by the training config (claim section); ask whoever trained it"
 
 
 class Deployed(nn.Module):
-    """A network with its preprocessing in front: uint8 crops (N,3,218,178) -> logits (N,A), then what `names` says: maps (N,M,h,w) and
-    features (N,D), where it has any. Runtimes compute what is asked for, so neither costs those who do not ask."""
+    """A network with its preprocessing in front: uint8 crops (N,3,218,178) -> logits (N,A), then what `names` says:
+    maps (N,M,h,w) and features (N,D), where it has any. Runtimes compute what is asked for, so neither costs those who
+    do not ask."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -51,15 +55,18 @@ class Deployed(nn.Module):
     def names(self) -> list[str]:
         """Return the names of the outputs, in their order."""
         with torch.no_grad():
-            output: TorchOutput = self.network(self.network.preprocess(torch.zeros((2, 3, 218, 178), dtype=torch.uint8)))  # type: ignore[operator]
+            crops = torch.zeros((2, 3, 218, 178), dtype=torch.uint8)
+            output: TorchOutput = self.network(self.network.preprocess(crops))  # type: ignore[operator]
         given = {"logits": output.logits, "maps": output.region, "features": output.features}
         return [name for name, value in given.items() if value is not None]
 
 
 def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: str | None = None) -> Card:
-    """Export a run folder (or its `model.safetensors`) to an ONNX file with its card inside and beside it (`X.card.json` beside `X.onnx`).
+    """Export a run folder (or its `model.safetensors`) to an ONNX file with its card inside and beside it
+    (`X.card.json` beside `X.onnx`).
 
-    Raises: ModelFileError if the run holds no trained network or the exported graph answers differently; MissingExtraError without onnx.
+    Raises: ModelFileError if the run holds no trained network or the exported graph answers differently;
+    MissingExtraError without onnx.
     """
     source = Path(run)
     source = source / "model.safetensors" if source.is_dir() else source
@@ -69,7 +76,9 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: st
     proto, maps = to_onnx(network)
     document = describe(network, config, maps, name or config.name) | {"trained_file_sha256": sha256_of(source)}
     header = read_header(source)
-    document["decision"] |= {"thresholds": header.get("thresholds", {})}  # those that the training fitted as it went, if it did
+    document["decision"] |= {
+        "thresholds": header.get("thresholds", {})
+    }  # those that the training fitted as it went, if it did
     card = Card(document)
     keep_training(proto, network, header)
     halve(proto)
@@ -78,7 +87,9 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: st
         partial.write_bytes(proto.SerializeToString())
         difference = parity(network, partial)
         if not difference <= PARITY_TOLERANCE:
-            raise ModelFileError(f"The exported graph differs from the network by {difference:.2g} logits (allowed {PARITY_TOLERANCE}).")
+            raise ModelFileError(
+                f"The exported graph differs from the network by {difference:.2g} logits (allowed {PARITY_TOLERANCE})."
+            )
     return write_card_beside(target, card)
 
 
@@ -94,7 +105,14 @@ def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
     names = deployed.names()
     batch = torch.export.Dim("N", min=1, max=1 << 16)
     program = torch.onnx.export(
-        deployed, (crops,), dynamo=True, input_names=["crops"], output_names=names, dynamic_shapes=({0: batch},), optimize=False, verbose=False
+        deployed,
+        (crops,),
+        dynamo=True,
+        input_names=["crops"],
+        output_names=names,
+        dynamic_shapes=({0: batch},),
+        optimize=False,
+        verbose=False,
     )
     if program is None:
         raise LineamentError("torch.onnx.export gave no program. Check the versions of torch and onnxscript.")
@@ -107,22 +125,25 @@ def to_onnx(network: nn.Module) -> tuple[Any, dict[str, Any] | None]:
 def fold_constants(graph: Any) -> None:
     """Compute in place what does not depend on the input, but leave every weight as it was trained, under its own name.
 
-    The exporter's own optimiser folds batch norms into convolutions: neither can be had back, and what it computed does not fit into fp16. Runtimes
-    do the same folding when they load the file, so nothing is slower.
+    The exporter's own optimiser folds batch norms into convolutions: neither can be had back, and what it computed does
+    not fit into fp16. Runtimes do the same folding when they load the file, so nothing is slower.
     """
     from onnx_ir.passes import common
     from onnxscript import optimizer
 
     weights = set(graph.graph.initializers)
     common.InlinePass()(graph)
-    optimizer.fold_constants(graph, should_fold=lambda node: False if any(v is not None and v.name in weights for v in node.inputs) else None)
+    optimizer.fold_constants(
+        graph, should_fold=lambda node: False if any(v is not None and v.name in weights for v in node.inputs) else None
+    )
     common.RemoveUnusedNodesPass()(graph)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
     common.CommonSubexpressionEliminationPass()(graph)
 
 
 def keep_training(proto: Any, network: nn.Module, header: Mapping[str, Any]) -> None:
-    """Put into the graph, in place, what training needs beside what answering does: weights that no answer uses (a landmark head), the header.
+    """Put into the graph, in place, what training needs beside what answering does: weights that no answer uses (a
+    landmark head), the header.
 
     Raises: ModelFileError where a weight of the graph is not the network's.
     """
@@ -149,7 +170,8 @@ def _note(proto: Any, key: str, value: str) -> None:
 
 
 def forget_source(proto: Any) -> None:
-    """Drop what the exporter notes of the Python behind each node, in place: stack traces with this machine's paths, a fortieth of the file."""
+    """Drop what the exporter notes of the Python behind each node, in place: stack traces with this machine's paths, a
+    fortieth of the file."""
     for node in proto.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -159,10 +181,11 @@ def forget_source(proto: Any) -> None:
 
 
 def halve(proto: Any) -> None:
-    """Store every large fp32 initialiser that fp16 holds exactly as fp16 followed by a Cast to fp32, in place; runtimes fold the cast.
+    """Store every large fp32 initialiser that fp16 holds exactly as fp16 followed by a Cast to fp32, in place; runtimes
+    fold the cast.
 
-    Convention: nothing is rounded here. Trained weights are in half precision already; what the exporter computed from them (norms folded into
-    convolutions) is not, and stays as it is: rounding a region network's moved logits by 2e-3.
+    Convention: nothing is rounded here. Trained weights are in half precision already; what the exporter computed from
+    them (norms folded into convolutions) is not, and stays as it is: rounding a region network's moved logits by 2e-3.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -185,12 +208,15 @@ def halve(proto: Any) -> None:
 
 
 def parity(network: nn.Module, onnx_file: Path) -> float:
-    """Return the largest |logit difference| between torch and ONNX Runtime over noise, black, white and smooth crops, batch 1 and N."""
+    """Return the largest |logit difference| between torch and ONNX Runtime over noise, black, white and smooth crops,
+    batch 1 and N."""
     import onnxruntime
 
     rng = np.random.default_rng(0)
     ramp = np.broadcast_to(np.linspace(0, 255, 178), (3, 218, 178))
-    crops = np.stack([rng.integers(0, 256, (3, 218, 178)), np.zeros((3, 218, 178)), np.full((3, 218, 178), 255), ramp]).astype(np.uint8)
+    crops = np.stack(
+        [rng.integers(0, 256, (3, 218, 178)), np.zeros((3, 218, 178)), np.full((3, 218, 178), 255), ramp]
+    ).astype(np.uint8)
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = Deployed(network.eval())(torch.from_numpy(crops))[0].numpy()
@@ -205,7 +231,8 @@ def describe(network: nn.Module, config: TrainConfig, maps: Mapping[str, Any] | 
     claim = config.claim
     normalisation = {
         "where": "inside the graph", "resize": list(preprocess.size), "resize_method": "bilinear, half-pixel centres",
-        "channels": preprocess.channels, "mean": preprocess.mean.flatten().tolist(), "std": preprocess.std.flatten().tolist(),
+        "channels": preprocess.channels, "mean": preprocess.mean.flatten().tolist(),
+        "std": preprocess.std.flatten().tolist(),
     }  # fmt: skip
     return {
         "card_version": CARD_VERSION,
@@ -230,7 +257,8 @@ def describe(network: nn.Module, config: TrainConfig, maps: Mapping[str, Any] | 
 def count_macs(network: nn.Module) -> int:
     """Return the multiply-accumulates of one face, as torch's own counter sees them (matrix products and convolutions).
 
-    Not counted: class-activation maps, which runtimes compute only where they are asked for, and preprocessing, the same for every network.
+    Not counted: class-activation maps, which runtimes compute only where they are asked for, and preprocessing, the
+    same for every network.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,11 +1,12 @@
 """Post-training quantisation to 8 bits, calibrated on real faces.
 
-    ONNX file -> constants folded -> activation ranges on faces -> biases corrected -> QDQ graph (uint8 activations, int8 weights) -> card
+    ONNX file -> constants folded -> activation ranges on faces -> biases corrected -> QDQ graph (uint8 activations,
+    int8 weights) -> card
 
-The graph is plain ONNX (QuantizeLinear, DequantizeLinear), so every runtime takes it. The first convolution (with the resizing before it) and the
-last layers stay in fp32: they cost little time and most accuracy.
-Source: NNCF's post-training quantisation with fast bias correction (`[quantise]`); Nagel et al., "Data-free quantization through weight
-equalization and bias correction", arXiv 1906.04721, for why depthwise layers need it.
+The graph is plain ONNX (QuantizeLinear, DequantizeLinear), so every runtime takes it. The first convolution (with the
+resizing before it) and the last layers stay in fp32: they cost little time and most accuracy.
+Source: NNCF's post-training quantisation with fast bias correction (`[quantise]`); Nagel et al., "Data-free
+quantization through weight equalization and bias correction", arXiv 1906.04721, for why depthwise layers need it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ KEPT_IN_FP32: Mapping[str, str] = {
 
 
 def quantise(model: Path, faces: UInt8, out: Path, *, keep: str = "outer") -> Card:
-    """Write `out`, the network of the ONNX file `model` in 8 bits; return its card, which is the model's own with another `precision`.
+    """Write `out`, the network of the ONNX file `model` in 8 bits; return its card, which is the model's own with
+    another `precision`.
 
-    Args: faces (N,3,218,178): training images, never those the model is scored on; a few hundred do. keep: one of `KEPT_IN_FP32`.
+    Args: faces (N,3,218,178): training images, never those the model is scored on; a few hundred do. keep: one of
+    `KEPT_IN_FP32`.
     Raises: MissingExtraError.
     """
     nncf, onnx = _nncf()
@@ -51,20 +54,24 @@ def quantise(model: Path, faces: UInt8, out: Path, *, keep: str = "outer") -> Ca
     out.parent.mkdir(parents=True, exist_ok=True)
     bare = out.with_name(out.name + ".bare")
     bare.write_bytes(graph.SerializeToString(deterministic=True))
-    card = Card({**read_card(model).document, "precision": f"int8 weights and activations; {KEPT_IN_FP32[keep]} in fp32"})
+    card = Card(
+        {**read_card(model).document, "precision": f"int8 weights and activations; {KEPT_IN_FP32[keep]} in fp32"}
+    )
     with_card(bare, card, out)
     bare.unlink()
     return read_card(out)
 
 
 def kept(proto: Any, keep: str) -> list[Any]:
-    """Return the nodes that a recipe leaves in fp32: weighted layers up to the first convolution, those with no other after them, and with
-    "depthwise" those whose every channel is by itself. Matrix products stay too: resizing and averages over regions, small, and ONNX Runtime
-    refuses some of their scales."""
+    """Return the nodes that a recipe leaves in fp32: weighted layers up to the first convolution, those with no other
+    after them, and with "depthwise" those whose every channel is by itself. Matrix products stay too: resizing and
+    averages over regions, small, and ONNX Runtime refuses some of their scales."""
     layers = [node for node in proto.graph.node if node.op_type in WEIGHTED]
     after = _followed(proto)
     first = next((place for place, node in enumerate(layers) if node.op_type == "Conv"), 0)
-    outer = [node for place, node in enumerate(layers) if place <= first or not after[node.name] or node.op_type == "MatMul"]
+    outer = [
+        node for place, node in enumerate(layers) if place <= first or not after[node.name] or node.op_type == "MatMul"
+    ]
     apart = [node for node in layers if node not in outer and _group(node) > 1]
     return outer + (apart if keep == "depthwise" else [])
 

@@ -26,7 +26,8 @@ MAX_BYTES = 512 * 1024 * 1024
 Channels = Literal["RGB", "BGR", "L"]
 
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _ORIENTATION = 0x0112
@@ -34,30 +35,45 @@ _EXIF_IFD = 0x8769
 
 
 def load_image(
-    source: Any, *, channels: Channels | None = None, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES, max_side: int | None = None
+    source: Any,
+    *,
+    channels: Channels | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    max_side: int | None = None,
 ) -> DecodedImage:
     """Decode one photo to upright RGB pixels.
 
-    Convention: the format is told by content, never by name. EXIF orientation is applied, alpha laid over white, an embedded colour profile
-        converted to sRGB; of an animation or a TIFF of many pages the first picture is taken. `note` says what was done, None if nothing.
-        A Pillow image that is the result of another call, such as `transpose`, keeps the EXIF tag whether or not it was turned: it is taken
-        as it stands, and the note says so, unless its EXIF shows that its sides are still those of the camera.
+    Convention: the format is told by content, never by name. EXIF orientation is applied, alpha laid over white, an
+    embedded colour profile
+        converted to sRGB; of an animation or a TIFF of many pages the first picture is taken. `note` says what was
+        done, None if nothing.
+        A Pillow image that is the result of another call, such as `transpose`, keeps the EXIF tag whether or not it was
+        turned: it is taken as it stands, and the note says so, unless its EXIF shows that its sides are still those of
+        the camera.
     Args:
-        source: a path (str or Path), the file's bytes, a binary file object (read from where it stands), a Pillow image, or a uint8 array
+        source: a path (str or Path), the file's bytes, a binary file object (read from where it stands), a Pillow
+        image, or a uint8 array
             (H,W,3), or (H,W) with channels="L".
-        channels: the order of an array's last axis, "RGB", "BGR" or "L"; required for arrays, refused for everything else.
+        channels: the order of an array's last axis, "RGB", "BGR" or "L"; required for arrays, refused for everything
+        else.
         max_pixels: cap on width x height, checked from the header before anything is decoded.
         max_bytes: cap on the file's length.
-        max_side: a larger JPEG may be decoded at 1/2, 1/4 or 1/8, never below this many pixels on its longer side; `full_size` of the
+        max_side: a larger JPEG may be decoded at 1/2, 1/4 or 1/8, never below this many pixels on its longer side;
+        `full_size` of the
             result is then the upright (width, height) of the whole photo.
     Returns: DecodedImage; pixels (H,W,3) uint8 RGB, C-contiguous.
-    Raises: UsageError for a call that cannot be right; else a subclass of ImageError: EmptyError, NotFoundError, NotAFileError,
+    Raises: UsageError for a call that cannot be right; else a subclass of ImageError: EmptyError, NotFoundError,
+    NotAFileError,
         PermissionDeniedError, TooLargeError, TruncatedError, UnsupportedError, UnreadableError.
     """
     if isinstance(source, np.ndarray):
         return DecodedImage(_from_array(source, channels, max_pixels))
     if channels is not None:
-        raise UsageError(f"channels={channels!r} is for NumPy arrays only; a {type(source).__name__} says its own channels. Leave it out.")
+        raise UsageError(
+            f"channels={channels!r} is for NumPy arrays only; a {type(source).__name__} says its own channels. Leave "
+            "it out."
+        )
     if isinstance(source, Image.Image):
         return _from_pillow(source, max_pixels)
     data, kind = _read(source, max_bytes)
@@ -71,7 +87,9 @@ def read_photo(source: Any, *, max_bytes: int = MAX_BYTES) -> Any:
 
     Raises: as `load_image` where the file cannot be read or is no picture.
     """
-    if isinstance(source, (str, os.PathLike)) or (not isinstance(source, Image.Image) and callable(getattr(source, "read", None))):
+    if isinstance(source, (str, os.PathLike)) or (
+        not isinstance(source, Image.Image) and callable(getattr(source, "read", None))
+    ):
         return _read(source, max_bytes)[0]
     return source
 
@@ -87,7 +105,10 @@ def _read(source: Any, max_bytes: int) -> tuple[bytes, str]:
         return take(_Nothing(), data, max_bytes), kind
     if callable(getattr(source, "read", None)):
         return _head_then_rest(source, max_bytes)
-    raise UsageError(f"Cannot read a photo from {type(source).__name__}. Pass a path, bytes, a binary file object, a Pillow image or a NumPy array.")
+    raise UsageError(
+        f"Cannot read a photo from {type(source).__name__}. Pass a path, bytes, a binary file object, a Pillow image "
+        "or a NumPy array."
+    )
 
 
 class _Nothing:
@@ -108,23 +129,30 @@ def _head_then_rest(stream: Reader, max_bytes: int) -> tuple[bytes, str]:
 def _from_array(array: np.ndarray[Any, Any], channels: str | None, max_pixels: int) -> UInt8:
     """Return a copy of an array as RGB. Raises: UsageError naming the fix; EmptyError; TooLargeError."""
     if channels not in ("RGB", "BGR", "L"):
-        raise UsageError(f'channels={channels!r}: say the order of an array, channels="RGB" (Pillow, imageio), "BGR" (OpenCV) or "L" (grey).')
+        raise UsageError(
+            f'channels={channels!r}: say the order of an array, channels="RGB" (Pillow, imageio), "BGR" (OpenCV) or '
+            '"L" (grey).'
+        )
     if array.dtype != np.uint8:
         raise UsageError(
-            f"An array must be uint8 with levels 0..255, not {array.dtype}. For floats 0..1: (255 * array).round().clip(0, 255).astype('uint8')."
+            f"An array must be uint8 with levels 0..255, not {array.dtype}. For floats 0..1: (255 * "
+            "array).round().clip(0, 255).astype('uint8')."
         )
     if channels == "L":
         grey = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
         array = np.repeat(grey[:, :, None], 3, axis=2) if grey.ndim == 2 else array[None]
     if array.ndim != 3 or array.shape[2] != 3:
         shape = "(H,W) or (H,W,1)" if channels == "L" else "(H,W,3)"
-        raise UsageError(f"An array with channels={channels!r} must be {shape}, not {array.shape}. Drop alpha with array[..., :3].")
+        raise UsageError(
+            f"An array with channels={channels!r} must be {shape}, not {array.shape}. Drop alpha with array[..., :3]."
+        )
     check_size((array.shape[1], array.shape[0]), max_pixels)
     return np.array(array[..., ::-1] if channels == "BGR" else array, order="C")
 
 
 def _from_pillow(image: Image.Image, max_pixels: int) -> DecodedImage:
-    """Return the pixels of a Pillow image. Raises: UsageError for one that is closed, or whose file is; as `load_image`."""
+    """Return the pixels of a Pillow image. Raises: UsageError for one that is closed, or whose file is; as
+    `load_image`."""
     check_size(image.size, max_pixels)
     try:
         image.load()
@@ -132,17 +160,24 @@ def _from_pillow(image: Image.Image, max_pixels: int) -> DecodedImage:
     except FAILURES as error:
         if isinstance(error, ValueError) and "closed" in str(error):
             what = "The Pillow image is closed, or the file that it reads from is"
-            raise UsageError(f"{what}. Pass it while both are open (or call its load() while they are), or pass the path.") from error
+            raise UsageError(
+                f"{what}. Pass it while both are open (or call its load() while they are), or pass the path."
+            ) from error
         raise as_image_error(error) from error
     if image.format is not None or _orientation(image) not in _TURNS or _lies_as_stored(image):
         return _finish(image, [], None)
     derived = image.copy()
     derived.info.pop("exif", None)
-    return _finish(derived, ["Pillow image taken as it stands: changed after it was opened, so its EXIF orientation was not applied"], None)
+    return _finish(
+        derived,
+        ["Pillow image taken as it stands: changed after it was opened, so its EXIF orientation was not applied"],
+        None,
+    )
 
 
 def _lies_as_stored(image: Image.Image) -> bool:
-    """Whether a derived image has the sides that its EXIF says the camera stored: then nobody has turned it yet, only converted it.
+    """Whether a derived image has the sides that its EXIF says the camera stored: then nobody has turned it yet, only
+    converted it.
 
     Said only where turning would swap two different sides; most cameras write both (PixelXDimension, PixelYDimension).
     """
@@ -156,7 +191,8 @@ def _lies_as_stored(image: Image.Image) -> bool:
 
 
 def _finish(image: Image.Image, notes: list[str], size: tuple[int, int] | None) -> DecodedImage:
-    """Return a loaded picture upright and in RGB. size: of the whole photo before turning, where a smaller one was decoded."""
+    """Return a loaded picture upright and in RGB. size: of the whole photo before turning, where a smaller one was
+    decoded."""
     orientation = _orientation(image)
     turn = _TURNS.get(orientation)
     try:
@@ -172,9 +208,11 @@ def _finish(image: Image.Image, notes: list[str], size: tuple[int, int] | None) 
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation that is still to be applied, 1 where there is none or the EXIF is damaged (no reason to lose a photo).
+    """Return the EXIF orientation that is still to be applied, 1 where there is none or the EXIF is damaged (no reason
+    to lose a photo).
 
-    Only EXIF is asked, as browsers do, not XMP. TIFF keeps it among its own tags, which Pillow applies on loading and then removes.
+    Only EXIF is asked, as browsers do, not XMP. TIFF keeps it among its own tags, which Pillow applies on loading and
+    then removes.
     """
     try:
         exif = image.getexif() if image.format == "TIFF" else Image.Exif()

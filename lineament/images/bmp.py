@@ -17,7 +17,8 @@ _RUN_LENGTH = (1, 2)
 def walk(data: bytes) -> Container:
     """Return the BMP as a container with its size.
 
-    Raises: TruncatedError (shorter than its header), EmptyError (zero width or height), TooLargeError (a large run-length picture).
+    Raises: TruncatedError (shorter than its header), EmptyError (zero width or height), TooLargeError (a large
+    run-length picture).
     """
     try:
         (header,) = struct.unpack_from("<I", data, 14)
@@ -29,5 +30,7 @@ def walk(data: bytes) -> Container:
         raise EmptyError(f"A BMP of {width} x {height} pixels.")
     size = abs(width), abs(height)
     if compression in _RUN_LENGTH and size[0] * size[1] > MAX_RUN_LENGTH_PIXELS:
-        raise TooLargeError(f"A run-length BMP of more than {MAX_RUN_LENGTH_PIXELS} pixels would take too long. Save it as PNG.")
+        raise TooLargeError(
+            f"A run-length BMP of more than {MAX_RUN_LENGTH_PIXELS} pixels would take too long. Save it as PNG."
+        )
     return Container("BMP", data, size)

@@ -1,4 +1,5 @@
-"""Colour conversion: any Pillow mode to 8-bit sRGB, alpha over white, 16-bit and float levels scaled, colour profiles applied. What was done is said.
+"""Colour conversion: any Pillow mode to 8-bit sRGB, alpha over white, 16-bit and float levels scaled, colour profiles
+applied. What was done is said.
 
 Nothing is guessed: levels whose white cannot be known are refused.
 """
@@ -21,7 +22,8 @@ ALPHA, SIXTEEN, FLOATS, PROFILE = (
 )
 MAX_PROFILE = 1 << 22
 SAME = 2
-"""A profile that moves no probe colour by more than these 8-bit levels is sRGB for our purpose, whatever it calls itself."""
+"""A profile that moves no probe colour by more than these 8-bit levels is sRGB for our purpose, whatever it calls
+itself."""
 
 _ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK", b"Lab ": "LAB"}
@@ -51,19 +53,27 @@ def _eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
     if not image.mode.startswith(("I", "F")):
         return image
     levels = np.asarray(image)
-    inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF's WhiteIsZero, which Pillow applies to 8-bit levels only
+    inverted = (
+        getattr(image, "tag_v2", {}).get(262) == 0
+    )  # TIFF's WhiteIsZero, which Pillow applies to 8-bit levels only
     low, high = levels.min(), levels.max()
     if image.mode == "F":
         if not (low >= 0 and high <= 1):  # false for NaN too
-            raise UnsupportedError("A float picture with levels outside 0..1: its white is unknown. Scale it to 8 bits.")
+            raise UnsupportedError(
+                "A float picture with levels outside 0..1: its white is unknown. Scale it to 8 bits."
+            )
         notes.append(FLOATS)
         grey = np.rint((1 - levels if inverted else levels) * np.float32(255)).astype(np.uint8)
     else:
         if low < 0 or high > 65535:
-            raise UnsupportedError("A 32-bit picture with levels outside 0..65535: its white is unknown. Scale it to 8 bits.")
+            raise UnsupportedError(
+                "A 32-bit picture with levels outside 0..65535: its white is unknown. Scale it to 8 bits."
+            )
         white = _white(image, int(high), notes)
         wide = levels.astype(np.uint32)
-        grey = (((white - wide if inverted else wide) * 510 + white) // (2 * white)).astype(np.uint8)  # round(255 v / white)
+        grey = (((white - wide if inverted else wide) * 510 + white) // (2 * white)).astype(
+            np.uint8
+        )  # round(255 v / white)
     result = Image.fromarray(grey)
     result.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
     key = image.info.get("transparency")
@@ -75,15 +85,18 @@ def _eight_bits(image: Image.Image, notes: list[str]) -> Image.Image:
 def _white(image: Image.Image, high: int, notes: list[str]) -> int:
     """Return the level of white of a picture of 16-bit words: what its file says, or 65535 where its levels fit that.
 
-    Scanners and cameras write 10, 12 or 14 bits into 16. TIFF's BitsPerSample and MaxSampleValue say so, the latter where it is all ones (others
-    are the largest level used, which says nothing about white). Raises: UnsupportedError where nothing says it and the levels fit in 12 bits.
+    Scanners and cameras write 10, 12 or 14 bits into 16. TIFF's BitsPerSample and MaxSampleValue say so, the latter
+    where it is all ones (others are the largest level used, which says nothing about white). Raises: UnsupportedError
+    where nothing says it and the levels fit in 12 bits.
     """
     tags = getattr(image, "tag_v2", {})
     said = [_number(tags.get(281)), (1 << _number(tags.get(258))) - 1 if 8 < _number(tags.get(258)) <= 16 else 0]
     white = next((value for value in said if 255 < value < 65535 and value & (value + 1) == 0), 65535)
     if white < 65535:
         if high > white:
-            raise UnsupportedError(f"A picture whose file says that {white} is white, with levels up to {high}. Scale it to 8 bits.")
+            raise UnsupportedError(
+                f"A picture whose file says that {white} is white, with levels up to {high}. Scale it to 8 bits."
+            )
         notes.append(f"{white.bit_length()}-bit levels reduced to 8")
         return white
     check_depth(high, notes)
@@ -98,7 +111,8 @@ def check_depth(high: int, notes: list[str]) -> None:
     """
     if 0 < high <= 4095:
         raise UnsupportedError(
-            f"16-bit levels of which none is above {high}: fewer bits inside 16, and no tag says how many. Scale it to the whole range, or to 8 bits."
+            f"16-bit levels of which none is above {high}: fewer bits inside 16, and no tag says how many. Scale it to "
+            "the whole range, or to 8 bits."
         )
     if 4095 < high <= 16383:
         notes.append(f"no level above {high} of 65535: darker than it was if its white is 14 bits")
@@ -165,7 +179,12 @@ def _lab() -> Any:
 def _build(profile: Any, mode: str) -> Any:
     """Return the transform browsers use: relative colorimetric, with black point compensation."""
     return ImageCms.buildTransform(
-        profile, ImageCms.createProfile("sRGB"), mode, "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+        profile,
+        ImageCms.createProfile("sRGB"),
+        mode,
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
 
 

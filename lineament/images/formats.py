@@ -21,10 +21,12 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\x00\x00\x00\x0cJXL ", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"II\xbc\x01", "JPEG XR"),
     (b"\x00\x00\x01\x00", "icon (ICO)"), (b"\x00\x00\x02\x00", "cursor or Targa"), (b"icns", "icon (ICNS)"),
-    (b"gimp xcf", "GIMP"), (b"\x76\x2f\x31\x01", "OpenEXR"), (b"#?RADIANCE", "Radiance HDR"), (b"DDS ", "DDS"), (b"qoif", "QOI"),
+    (b"gimp xcf", "GIMP"), (b"\x76\x2f\x31\x01", "OpenEXR"), (b"#?RADIANCE", "Radiance HDR"), (b"DDS ", "DDS"),
+    (b"qoif", "QOI"),
     (b"SIMPLE  =", "FITS"), (b"\x0a\x05\x01\x08", "PCX"), (b"\x59\xa6\x6a\x95", "Sun raster"), (b"\x8aMNG", "MNG"),
     (b"FUJIFILMCCD-RAW", "camera raw"), (b"IIRO", "camera raw"), (b"IIU\x00", "camera raw"), (b"FOVb", "camera raw"),
-    (b"\x1a\x45\xdf\xa3", "video (Matroska or WebM)"), (b"FLV\x01", "video (FLV)"), (b"\xd7\xcd\xc6\x9a", "Windows metafile"),
+    (b"\x1a\x45\xdf\xa3", "video (Matroska or WebM)"), (b"FLV\x01", "video (FLV)"),
+    (b"\xd7\xcd\xc6\x9a", "Windows metafile"),
 )  # fmt: skip
 
 _NOT_PICTURES: tuple[tuple[bytes, str], ...] = (
@@ -35,7 +37,8 @@ _NOT_PICTURES: tuple[tuple[bytes, str], ...] = (
 )
 
 _BRANDS = {
-    b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"heim": "HEIF", b"heis": "HEIF", b"hevc": "HEIF", b"hevx": "HEIF",
+    b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"heim": "HEIF", b"heis": "HEIF",
+    b"hevc": "HEIF", b"hevx": "HEIF",
     b"mif1": "HEIF", b"msf1": "HEIF", b"crx ": "camera raw",
 }  # fmt: skip
 
@@ -45,7 +48,8 @@ _PNM = frozenset(b"1234567fFy")
 
 @dataclass(frozen=True)
 class Container:
-    """A picture file that was walked to its end. data: what Pillow decodes; size: (width, height) where the container says it.
+    """A picture file that was walked to its end. data: what Pillow decodes; size: (width, height) where the container
+    says it.
 
     scan_end: JPEG only, where the last scan's bytes end, when the completeness of that scan can be tested by decoding.
     """
@@ -61,7 +65,8 @@ class Container:
 def sniff(head: bytes) -> str:
     """Return the format (one of `DECODED`) of a file that begins with `head`.
 
-    Raises: EmptyError for no bytes; UnsupportedError for a known format that is not decoded; TruncatedError where nothing but a part of a
+    Raises: EmptyError for no bytes; UnsupportedError for a known format that is not decoded; TruncatedError where
+    nothing but a part of a
         signature is there; UnreadableError for everything else.
 
     >>> sniff(b"GIF89a...")
@@ -72,9 +77,13 @@ def sniff(head: bytes) -> str:
     found = next((name for signature, name in _SIGNATURES if head.startswith(signature)), None) or _container(head)
     if found in DECODED:
         return found
-    foreign = found or next((name for signature, name in _FOREIGN if head.startswith(signature)), None) or _text_picture(head)
+    foreign = (
+        found or next((name for signature, name in _FOREIGN if head.startswith(signature)), None) or _text_picture(head)
+    )
     if foreign is not None:
-        raise UnsupportedError(f"A file of the kind {foreign} is not decoded. Convert it to JPEG, PNG, WebP, GIF, TIFF or BMP.")
+        raise UnsupportedError(
+            f"A file of the kind {foreign} is not decoded. Convert it to JPEG, PNG, WebP, GIF, TIFF or BMP."
+        )
     if len(head) >= 2 and any(signature.startswith(head) for signature, _ in _SIGNATURES):
         raise TruncatedError("The file ends inside its first bytes.")
     raise UnreadableError(_not_a_picture(head))
@@ -91,7 +100,9 @@ def _container(head: bytes) -> str | None:
         brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(length, len(head), 256), 4))]
         if head[8:12] in (b"mif1", b"msf1") and (b"avif" in brands or b"avis" in brands):
             return "AVIF"  # a generic major brand: the compatible ones say which codec
-        return _BRANDS.get(head[8:12]) or next((_BRANDS[brand] for brand in brands if brand in (b"avif", b"heic", b"heix")), "video (MP4)")
+        return _BRANDS.get(head[8:12]) or next(
+            (_BRANDS[brand] for brand in brands if brand in (b"avif", b"heic", b"heix")), "video (MP4)"
+        )
     return None
 
 

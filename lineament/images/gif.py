@@ -26,7 +26,11 @@ def walk(data: bytes) -> Container:
             control = data[at:end]
         at = end
     if data[at] != _IMAGE:
-        raise (EmptyError("A GIF without a frame.") if data[at] == _TRAILER else UnreadableError("A damaged GIF: no frame where one belongs."))
+        raise (
+            EmptyError("A GIF without a frame.")
+            if data[at] == _TRAILER
+            else UnreadableError("A damaged GIF: no frame where one belongs.")
+        )
     start = at + 10 + _palette(_byte(data, at + 9))
     end = _blocks(data, start + 1)
     size = _size(data, at)
@@ -66,7 +70,8 @@ def _size(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _another(data: bytes, at: int) -> bool:
-    """Whether a second frame begins after `at`; what is behind the first frame may be damaged, which is no concern here."""
+    """Whether a second frame begins after `at`; what is behind the first frame may be damaged, which is no concern
+    here."""
     try:
         while _byte(data, at) == _EXTENSION:
             at = _blocks(data, at + 2)

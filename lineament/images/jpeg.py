@@ -1,7 +1,8 @@
-"""JPEG completeness check: every segment there, every scan begun that the picture needs, and an end marker where it ends.
+"""JPEG completeness check: every segment there, every scan begun that the picture needs, and an end marker where it
+ends.
 
-Pillow alone is not enough. libjpeg only warns (and Pillow hides it) where a scan is cut short and an end marker follows: the rest of the
-picture is then mid-grey, or stays blurred in a progressive file.
+Pillow alone is not enough. libjpeg only warns (and Pillow hides it) where a scan is cut short and an end marker
+follows: the rest of the picture is then mid-grey, or stays blurred in a progressive file.
 Source: ITU-T T.81, annex B (markers) and annex G (progressive scans).
 """
 
@@ -19,7 +20,8 @@ MAX_SCANS = 100
 
 _NOISE = b"\xb6\x5b" + bytes((37 * i * i + 11 * i + 5) % 251 for i in range(4096))
 FILLER = _NOISE + b"".join(bytes([0xFF, 0xD0 + i % 8]) + _NOISE[:256] for i in range(16))
-"""What a decoder that finished its scan skips, and one that did not takes for picture: noise, then restart intervals of noise.
+"""What a decoder that finished its scan skips, and one that did not takes for picture: noise, then restart intervals of
+noise.
 
 It begins with a one bit, since libjpeg pads with zeros: the two must never agree."""
 
@@ -37,7 +39,9 @@ class _Walk:
     segments: int = 0
     scans: int = 0
     components: tuple[int, ...] = ()
-    levels: dict[tuple[int, int], int] = field(default_factory=dict)  # (component, coefficient) -> lowest bit that has been sent
+    levels: dict[tuple[int, int], int] = field(
+        default_factory=dict
+    )  # (component, coefficient) -> lowest bit that has been sent
 
 
 def walk(data: bytes) -> Container:
@@ -59,7 +63,8 @@ def walk(data: bytes) -> Container:
 
 
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:
-    """Return the marker at or after `at` and where its segment begins; other bytes before it are skipped, as decoders do."""
+    """Return the marker at or after `at` and where its segment begins; other bytes before it are skipped, as decoders
+    do."""
     found = _MARKER.search(data, at)
     if found is None:
         raise TruncatedError("The JPEG ends before its end marker.")
@@ -91,14 +96,18 @@ def _frame(marker: int, body: bytes, state: _Walk) -> None:
     if width == 0 or height == 0:
         raise EmptyError(f"A JPEG of {width} x {height} pixels.")
     if marker not in _DECODED or body[0] != 8:
-        raise UnsupportedError("A lossless, hierarchical or 12-bit JPEG is not decoded. Save it as an ordinary JPEG or a PNG.")
+        raise UnsupportedError(
+            "A lossless, hierarchical or 12-bit JPEG is not decoded. Save it as an ordinary JPEG or a PNG."
+        )
     state.size, state.sof, state.components = (width, height), marker, tuple(body[6 : 6 + 3 * body[5] : 3])
 
 
 def _scan(body: bytes, state: _Walk) -> None:
     state.scans += 1
     if state.scans > MAX_SCANS:
-        raise UnreadableError(f"A JPEG of more than {MAX_SCANS} scans: no encoder writes that; it is made to exhaust decoders.")
+        raise UnreadableError(
+            f"A JPEG of more than {MAX_SCANS} scans: no encoder writes that; it is made to exhaust decoders."
+        )
     if not body or len(body) < 4 + 2 * body[0]:
         raise UnreadableError("A damaged JPEG: its scan header makes no sense.")
     first, last, low = body[-3], min(body[-2], 63), body[-1] & 15
@@ -110,7 +119,8 @@ def _scan(body: bytes, state: _Walk) -> None:
 
 
 def _check_scans(state: _Walk) -> None:
-    """Raise TruncatedError unless every component's average is sent to the last bit, and every coefficient begun is finished."""
+    """Raise TruncatedError unless every component's average is sent to the last bit, and every coefficient begun is
+    finished."""
     missing = [component for component in state.components if state.levels.get((component, 0)) != 0]
     if missing or any(state.levels.values()) or not _detail(state):
         raise TruncatedError("The JPEG ends before its last scan.")
@@ -122,7 +132,8 @@ def _detail(state: _Walk) -> bool:
 
 
 def with_filler(container: Container) -> bytes:
-    """Return the file with bytes put between its last scan and its end marker: the picture is the same if, and only if, the scan was whole."""
+    """Return the file with bytes put between its last scan and its end marker: the picture is the same if, and only if,
+    the scan was whole."""
     end = container.scan_end or 0
     coded = container.data[:end].rstrip(b"\xff")  # a cut in the middle of an escaped byte leaves half of it
     return coded + FILLER + container.data[end:]

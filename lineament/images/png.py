@@ -1,5 +1,5 @@
-"""PNG: the file reduced to the chunks that make the picture, each checked: Pillow skips the checksum of picture data, shows what is missing as black,
-and text chunks can be bombs.
+"""PNG: the file reduced to the chunks that make the picture, each checked: Pillow skips the checksum of picture data,
+shows what is missing as black, and text chunks can be bombs.
 
 Source: W3C PNG specification (third edition), 5.3 chunk layout.
 """
@@ -50,7 +50,8 @@ def _chunk(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _sound(data: bytes, name: bytes, at: int, end: int) -> bool:
-    """Whether a chunk may go to Pillow: an unsound one that is not needed is dropped, one that is needed is an error."""
+    """Whether a chunk may go to Pillow: an unsound one that is not needed is dropped, one that is needed is an
+    error."""
     good = zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
     if name in _CRITICAL and not good:
         raise UnreadableError("A damaged PNG: the checksum of its picture data is wrong.")
@@ -67,7 +68,8 @@ def _small(profile: bytes) -> bool:
 
 
 def has_all_rows(data: bytes) -> bool:
-    """Whether the compressed picture data of a walked PNG opens to as many bytes as its size needs, without keeping them."""
+    """Whether the compressed picture data of a walked PNG opens to as many bytes as its size needs, without keeping
+    them."""
     width, height = _size(data)
     needed = _raw_bytes(width, height, data[24] * _BANDS.get(data[25], 1), data[28])
     stream, at, opened = zlib.decompressobj(), 8, 0

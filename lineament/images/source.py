@@ -1,6 +1,7 @@
 """Reading bytes from a path or a file object: regular files only, never blocking, never more than the cap.
 
-The kind of file is asked before it is opened, because opening a pipe waits for a writer and reading a device never ends.
+The kind of file is asked before it is opened, because opening a pipe waits for a writer and reading a device never
+ends.
 """
 
 from __future__ import annotations
@@ -24,19 +25,30 @@ from lineament.errors import (
 HEAD = 4096
 """Bytes looked at before the rest is read, so that a video of half a gigabyte is refused after one page."""
 
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 _BY_ERRNO: dict[int | None, type[ImageError]] = {
-    errno.ENOENT: NotFoundError, errno.ENOTDIR: NotFoundError, errno.ELOOP: NotFoundError, errno.ENAMETOOLONG: NotFoundError,
+    errno.ENOENT: NotFoundError, errno.ENOTDIR: NotFoundError, errno.ELOOP: NotFoundError,
+    errno.ENAMETOOLONG: NotFoundError,
     errno.EACCES: PermissionDeniedError, errno.EPERM: PermissionDeniedError,
     errno.EISDIR: NotAFileError, errno.ENXIO: NotAFileError, errno.ENODEV: NotAFileError,
 }  # fmt: skip
 _KINDS = (
-    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"), (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
 )  # fmt: skip
 _REASONS = {
-    errno.ENOENT: "there is no such file (or the link leads nowhere)", errno.ENOTDIR: "a part of the path is not a folder",
+    errno.ENOENT: "there is no such file (or the link leads nowhere)", errno.ENOTDIR: (
+        "a part of the path is not a folder"
+    ),
     errno.ELOOP: "the links form a loop", errno.ENAMETOOLONG: "the name is longer than the file system allows",
-    errno.EACCES: "this user may not read it; change its permissions", errno.EPERM: "this user may not read it; change its permissions",
+    errno.EACCES: "this user may not read it; change its permissions",
+    errno.EPERM: "this user may not read it; change its permissions",
 }  # fmt: skip
 
 
@@ -58,13 +70,16 @@ def _check_regular(path: str, status: os.stat_result, max_bytes: int) -> None:
     if status.st_size == 0:  # also every file of /proc and /sys, some of which block when read
         raise EmptyError(f"{path!r} has zero bytes.")
     if status.st_size > max_bytes:
-        raise TooLargeError(f"{path!r} has {status.st_size} bytes, more than the cap of {max_bytes}. Raise max_bytes if it is a photo.")
+        raise TooLargeError(
+            f"{path!r} has {status.st_size} bytes, more than the cap of {max_bytes}. Raise max_bytes if it is a photo."
+        )
 
 
 def open_regular(path: str | os.PathLike[str], max_bytes: int) -> int:
     """Return a file descriptor of a regular, non-empty file of at most `max_bytes` bytes; the caller closes it.
 
-    Raises: NotFoundError, NotAFileError, PermissionDeniedError, EmptyError, TooLargeError; UnreadableError for a failing disk.
+    Raises: NotFoundError, NotAFileError, PermissionDeniedError, EmptyError, TooLargeError; UnreadableError for a
+    failing disk.
     """
     name = os.fsdecode(os.fspath(path))
     try:
@@ -125,7 +140,9 @@ def read_stream(stream: Reader, size: int) -> bytes:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableError(f"The file object could not be read: {reason}.") from error
     if not isinstance(data, bytes):
-        raise UsageError(f"The file object gave {type(data).__name__}, not bytes. Open the file in binary mode: open(path, 'rb').")
+        raise UsageError(
+            f"The file object gave {type(data).__name__}, not bytes. Open the file in binary mode: open(path, 'rb')."
+        )
     return data
 
 

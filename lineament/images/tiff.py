@@ -1,4 +1,5 @@
-"""TIFF: the first page, checked before libtiff sees it: its tags, its strips and tiles, all inside the file and of sane size.
+"""TIFF: the first page, checked before libtiff sees it: its tags, its strips and tiles, all inside the file and of sane
+size.
 
 Source: TIFF revision 6.0; BigTIFF as in libtiff.
 """
@@ -41,13 +42,16 @@ class _Page:
 def walk(data: bytes, max_pixels: int) -> Container:
     """Return the TIFF as a container: size from its first directory, every strip or tile inside the file.
 
-    Raises: TruncatedError, EmptyError, TooLargeError (a tile beyond `max_pixels`), UnsupportedError (camera raw), UnreadableError.
+    Raises: TruncatedError, EmptyError, TooLargeError (a tile beyond `max_pixels`), UnsupportedError (camera raw),
+    UnreadableError.
     """
     if data[8:10] == b"CR":
         raise UnsupportedError("A camera raw file is not decoded. Convert it to JPEG.")
     page = _first_page(data)
     if _DNG in page.tags or page.first(_KIND, 0) & 1:
-        raise UnsupportedError("A camera raw file (its first page is only a preview) is not decoded. Convert it to JPEG.")
+        raise UnsupportedError(
+            "A camera raw file (its first page is only a preview) is not decoded. Convert it to JPEG."
+        )
     size = page.first(_WIDTH, -1), page.first(_HEIGHT, -1)
     if 0 in size:
         raise EmptyError(f"A TIFF of {size[0]} x {size[1]} pixels.")
@@ -93,7 +97,11 @@ def _check_parts(page: _Page, size: tuple[int, int], max_pixels: int) -> None:
     tiled = _TILE_OFFSETS in page.tags
     offsets = page.values(_TILE_OFFSETS if tiled else _OFFSETS)
     counts = page.values(_TILE_COUNTS if tiled else _COUNTS)
-    across, down = (page.first(_TILE_WIDTH, 0), page.first(_TILE_HEIGHT, 0)) if tiled else (size[0], min(page.first(_ROWS, size[1]), size[1]))
+    across, down = (
+        (page.first(_TILE_WIDTH, 0), page.first(_TILE_HEIGHT, 0))
+        if tiled
+        else (size[0], min(page.first(_ROWS, size[1]), size[1]))
+    )
     if across <= 0 or down <= 0 or not offsets:
         raise UnreadableError("A damaged TIFF: no strip or tile of it can be found.")
     if across * down > max(max_pixels, 1 << 20):
@@ -105,5 +113,7 @@ def _check_parts(page: _Page, size: tuple[int, int], max_pixels: int) -> None:
         raise UnreadableError("A TIFF in more strips or tiles than any encoder writes.")
     if len(offsets) < needed or (counts and (len(counts) < needed or 0 in counts[:needed])):
         raise TruncatedError("The TIFF lacks some of its strips or tiles.")
-    if any(start + length > len(page.data) for start, length in zip(offsets, counts or (0,) * len(offsets), strict=False)):
+    if any(
+        start + length > len(page.data) for start, length in zip(offsets, counts or (0,) * len(offsets), strict=False)
+    ):
         raise TruncatedError("The TIFF ends before its picture does.")

@@ -1,4 +1,5 @@
-"""WebP (RIFF), HEIF and AVIF (ISO media): containers of nested blocks that say their own length. A block beyond the end is a cut file.
+"""WebP (RIFF), HEIF and AVIF (ISO media): containers of nested blocks that say their own length. A block beyond the end
+is a cut file.
 
 Source: RFC 9649 (WebP container); ISO/IEC 14496-12, 4.2 (boxes).
 """
@@ -36,7 +37,8 @@ def walk_webp(data: bytes) -> Container:
 
 
 def _filled_up(data: bytes) -> bool:
-    """Whether the still picture's own data end in zeros. libwebp decodes zeros as picture; encoders end with at most a few of them."""
+    """Whether the still picture's own data end in zeros. libwebp decodes zeros as picture; encoders end with at most a
+    few of them."""
     at = 12
     for _ in range(MAX_BLOCKS):
         length = int.from_bytes(data[at + 4 : at + 8], "little")

@@ -1,1 +1,2 @@
-"""From what the user names to single items: files, folders, lists, archives, tables, videos, object stores, given boxes."""
+"""From what the user names to single items: files, folders, lists, archives, tables, videos, object stores, given
+boxes."""

@@ -2,9 +2,9 @@
 
     shard.tar -> members -> items "shard.tar::name"      album.zip -> members -> items "album.zip::name"
 
-Convention: members are read one after the other as they are asked for, so an archive of any size takes the memory of one photo. Hard and
-symbolic links are photos too: they follow in a second pass, each beside the member that it leads to. Companions and hidden files are passed
-over, as in folders.
+Convention: members are read one after the other as they are asked for, so an archive of any size takes the memory of
+one photo. Hard and symbolic links are photos too: they follow in a second pass, each beside the member that it leads
+to. Companions and hidden files are passed over, as in folders.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ from lineament.images import MAX_BYTES
 from lineament.inputs.item import SEPARATOR, SUFFIXES, Item, of_os_error, passed_over
 
 _DAMAGED = (
-    tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, LookupError, struct.error,
+    tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError, LookupError,
+    struct.error,
 )  # fmt: skip
-"""What the standard library raises for archives that are cut or damaged; OSError is told apart, it may be the disk's."""
+"""What the standard library raises for archives that are cut or damaged; OSError is told apart, it may be the
+disk's."""
 _MOST_LINKS = 40
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def tar_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
-    """Yield a tar archive's pictures in their order, then the links to them; what cannot be read of it is one item with an error.
+    """Yield a tar archive's pictures in their order, then the links to them; what cannot be read of it is one item with
+    an error.
 
     Args: file: a path or a seekable binary file. name: what sources call it. The compression is told by content.
     """
@@ -57,13 +60,17 @@ def tar_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
 
 
 def zip_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
-    """Yield a zip archive's pictures in their order, names with `/` whatever wrote it; what cannot be read is an item with an error."""
+    """Yield a zip archive's pictures in their order, names with `/` whatever wrote it; what cannot be read is an item
+    with an error."""
     try:
         with zipfile.ZipFile(file) as archive:
             photos = [info for info in archive.infolist() if _is_photo(info.filename.replace("\\", "/"))]
             locked = sum(info.flag_bits & 1 for info in photos)
             if locked:
-                message = f"{locked} of the {len(photos)} photos in this zip are encrypted. Unpack it with its password and give the folder."
+                message = (
+                    f"{locked} of the {len(photos)} photos in this zip are encrypted. Unpack it with its password and "
+                    "give the folder."
+                )
                 yield Item(name, error=UnsupportedError(message))
             for info in photos:
                 if not info.flag_bits & 1:
@@ -86,7 +93,8 @@ def _opened_tar(file: Path | BinaryIO) -> tarfile.TarFile:
 
 
 def _refuse_zstandard(file: BinaryIO) -> None:
-    """Raise: tarfile.CompressionError for an archive packed by zstd where this Python (before 3.14) has no reader for it."""
+    """Raise: tarfile.CompressionError for an archive packed by zstd where this Python (before 3.14) has no reader for
+    it."""
     if sys.version_info < (3, 14) and file.read(4) == _ZSTANDARD:
         raise tarfile.CompressionError("Zstandard is read from Python 3.14 on; `zstd -d` unpacks it")
 
@@ -140,7 +148,11 @@ def _unzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[str, Any]
             with archive.open(info) as entry:
                 data = _whole(entry, info.file_size)
         except NotImplementedError as error:
-            return {"error": UnsupportedError(f"{error}: this compression of zip is not read. Unpack it and give the folder.")}
+            return {
+                "error": UnsupportedError(
+                    f"{error}: this compression of zip is not read. Unpack it and give the folder."
+                )
+            }
         except (*_DAMAGED, OSError, RuntimeError) as error:
             return {"error": TruncatedError(f"This member of the zip is damaged or cut ({error}).")}
         if not stat.S_ISLNK(info.external_attr >> 16):

@@ -2,8 +2,9 @@
 
     INPUT... -> items, in a fixed order, one per record
 
-Convention: a folder gives its pictures depth first, names sorted, companions and hidden files passed over (`item.passed_over`); nothing here
-opens a photo, so nothing here can fail on one. What cannot be listed is an item with an error, never left out.
+Convention: a folder gives its pictures depth first, names sorted, companions and hidden files passed over
+(`item.passed_over`); nothing here opens a photo, so nothing here can fail on one. What cannot be listed is an item with
+an error, never left out.
 """
 
 from __future__ import annotations
@@ -16,13 +17,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lineament.errors import NotFoundError, PermissionDeniedError, UnreadableError
-from lineament.inputs.item import CAMERA, CONTAINER_SUFFIXES, SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, ZIP_SUFFIX, Item, passed_over
+from lineament.inputs.item import (
+    CAMERA,
+    CONTAINER_SUFFIXES,
+    SUFFIXES,
+    TAR_SUFFIXES,
+    VIDEO_SUFFIXES,
+    ZIP_SUFFIX,
+    Item,
+    passed_over,
+)
 from lineament.inputs.lists import listed, read_list, stdin_items
 from lineament.inputs.tables import TableColumns, check_table, is_table, table_items
 
 
 def check_inputs(inputs: Iterable[str | os.PathLike[str]], table: TableColumns | None = None) -> None:
-    """Raise what would stop a run halfway, before any output is touched: a list that cannot be read, a missing extra, a missing column."""
+    """Raise what would stop a run halfway, before any output is touched: a list that cannot be read, a missing extra, a
+    missing column."""
     for given in inputs:
         text = os.fsdecode(given)
         if text.startswith("@") and not os.path.lexists(text):
@@ -49,9 +60,10 @@ def check_inputs(inputs: Iterable[str | os.PathLike[str]], table: TableColumns |
 
 @dataclass(frozen=True)
 class Reading:
-    """How inputs are read. every: seconds between a video's frames; without: real paths of folders to leave out (the run's own outputs);
-    expand: False leaves archives, tables, videos and object-store files closed, so that another process may open them. table: what the columns
-    of tables mean."""
+    """How inputs are read. every: seconds between a video's frames; without: real paths of folders to leave out (the
+    run's own outputs);
+    expand: False leaves archives, tables, videos and object-store files closed, so that another process may open them.
+    table: what the columns of tables mean."""
 
     every: float = 1.0
     without: frozenset[str] = frozenset()
@@ -62,9 +74,10 @@ class Reading:
 def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = None) -> Iterator[Item]:
     """Yield the photos that inputs name.
 
-    Args: inputs: a file; a folder (every picture in it, at any depth); a pattern with * ? [ ] where no file has that name; @FILE, a list of
-        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar or zip archive; a Parquet file with
-        pictures; a video, of which frames are taken.
+    Args: inputs: a file; a folder (every picture in it, at any depth); a pattern with * ? [ ] where no file has that
+    name; @FILE, a list of
+        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar or zip archive; a
+        Parquet file with pictures; a video, of which frames are taken.
     """
     reading = reading or Reading()
     for given in inputs:
@@ -114,7 +127,8 @@ def opened(item: Item, reading: Reading | None = None) -> Iterator[Item]:
 
 
 def is_uri(text: str) -> bool:
-    """Return whether an input is in an object store (s3://, gs://, abfss://, hdfs://, file://): a name with a scheme that is no local file.
+    """Return whether an input is in an object store (s3://, gs://, abfss://, hdfs://, file://): a name with a scheme
+    that is no local file.
 
     >>> is_uri("s3://bucket/a.parquet"), is_uri("a/b.jpg")
     (True, False)

@@ -2,10 +2,10 @@
 
     FILE (CSV, JSONL, Parquet) -> source -> Faces
 
-Columns: `source` (as the photo is given on the command line) and either `x1,y1,x2,y2` or ten keypoint columns, or both; several rows of one
-source are several faces. Keypoints: right_eye_x, right_eye_y, left_eye_x, left_eye_y, nose_x, nose_y, right_mouth_x, right_mouth_y,
-left_mouth_x, left_mouth_y (the subject's right and left), the names that `--csv` writes. Convention: pixels of the upright photo, the corner
-of the top-left pixel is (0, 0).
+Columns: `source` (as the photo is given on the command line) and either `x1,y1,x2,y2` or ten keypoint columns, or both;
+several rows of one source are several faces. Keypoints: right_eye_x, right_eye_y, left_eye_x, left_eye_y, nose_x,
+nose_y, right_mouth_x, right_mouth_y, left_mouth_x, left_mouth_y (the subject's right and left), the names that `--csv`
+writes. Convention: pixels of the upright photo, the corner of the top-left pixel is (0, 0).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from lineament.types import KEYPOINT_NAMES, Faces, Float32, UInt8
 BOX_COLUMNS = ("x1", "y1", "x2", "y2")
 POINT_COLUMNS = tuple(f"{point}_{axis}" for point in KEYPOINT_NAMES for axis in "xy")
 _BOX_OF_POINTS = np.array([[-0.55, -0.75], [1.55, 1.45]], np.float64)
-"""The box drawn around bare keypoints, in units of their own bounding box (only shown; the crop comes from the points)."""
+"""The box drawn around bare keypoints, in units of their own bounding box (only shown; the crop comes from the
+points)."""
 
 
 class BoxError(ImageError):
@@ -38,7 +39,8 @@ class BoxError(ImageError):
 
 
 class GivenFaces:
-    """The faces of a table, looked up by source: a `FindFaces` without a detector. A photo that is not in the table has no face."""
+    """The faces of a table, looked up by source: a `FindFaces` without a detector. A photo that is not in the table has
+    no face."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -63,7 +65,10 @@ class GivenFaces:
         height, width = pixels.shape[:2]
         outside = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0)
         if outside.any():
-            raise BoxError(f"A face given for this photo lies outside its {width}x{height} pixels. Coordinates are of the upright photo, in pixels.")
+            raise BoxError(
+                f"A face given for this photo lies outside its {width}x{height} pixels. Coordinates are of the upright "
+                "photo, in pixels."
+            )
         return Faces(boxes, np.full(len(boxes), np.nan, np.float32), points).largest_first()
 
 
@@ -77,14 +82,20 @@ def _hash(path: Path) -> str:
 def _face(row: Mapping[str, Any], where: str) -> tuple[Float32, Float32] | None:
     """Return (box (4,), keypoints (5,2)) of a row; None for a row without a face (a photo listed as having none)."""
     if not row.get("source"):
-        raise DataError(f"{where} has no `source`. The table needs a column `source`, and x1,y1,x2,y2 or ten keypoint columns.")
+        raise DataError(
+            f"{where} has no `source`. The table needs a column `source`, and x1,y1,x2,y2 or ten keypoint columns."
+        )
     points, box = _numbers(row, POINT_COLUMNS, where), _numbers(row, BOX_COLUMNS, where)
     if points is None and box is None:
         if any(name in row for name in (*BOX_COLUMNS, *POINT_COLUMNS)):
             return None
-        raise DataError(f"{where} has neither {', '.join(BOX_COLUMNS)} nor the ten keypoint columns ({POINT_COLUMNS[0]} ...).")
+        raise DataError(
+            f"{where} has neither {', '.join(BOX_COLUMNS)} nor the ten keypoint columns ({POINT_COLUMNS[0]} ...)."
+        )
     if box is not None and not (box[2] > box[0] and box[3] > box[1]):
-        raise DataError(f"{where}: a box needs x1 < x2 and y1 < y2, got {box.tolist()}. (x, y, width, height must be converted.)")
+        raise DataError(
+            f"{where}: a box needs x1 < x2 and y1 < y2, got {box.tolist()}. (x, y, width, height must be converted.)"
+        )
     if points is None:
         assert box is not None
         return box, keypoints_from_boxes(box[None])[0]

@@ -1,4 +1,5 @@
-"""One input of a run: the file or bytes to answer, the name its record shows, and the file name endings that say what holds photos."""
+"""One input of a run: the file or bytes to answer, the name its record shows, and the file name endings that say what
+holds photos."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from lineament.errors import ImageError, NotFoundError, PermissionDeniedError, U
 
 SUFFIXES = frozenset(
     {
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib", ".heic", ".heif", ".avif", ".ppm",
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib", ".heic", ".heif",
+        ".avif", ".ppm",
         ".pgm", ".pbm", ".pnm", ".jp2", ".mpo",
     }
 )  # fmt: skip
@@ -36,10 +38,12 @@ SEPARATOR = "::"
 
 @dataclass(frozen=True)
 class Item:
-    """One input. source: what its record shows; path: the file; data: bytes or array where it is not a file of its own; error: why not.
+    """One input. source: what its record shows; path: the file; data: bytes or array where it is not a file of its own;
+    error: why not.
 
-    closed: it is an archive, table, video or object-store file whose photos `opened` gives; only with `Reading.expand` False. keys: what came
-    with it from a table ("id", "columns"), for its record. note: what was done to get the pixels of an array, for the record's own note.
+    closed: it is an archive, table, video or object-store file whose photos `opened` gives; only with `Reading.expand`
+    False. keys: what came with it from a table ("id", "columns"), for its record. note: what was done to get the pixels
+    of an array, for the record's own note.
     """
 
     source: str
@@ -51,7 +55,8 @@ class Item:
     note: str | None = None
 
     def fingerprint(self) -> str:
-        """Return what changes when the photo does: size and modification time of a file, the hash of bytes, "-" where there is nothing."""
+        """Return what changes when the photo does: size and modification time of a file, the hash of bytes, "-" where
+        there is nothing."""
         if self.data is not None:
             return sha256(self.data).hexdigest()[:16]
         if self.path is None:
@@ -64,9 +69,11 @@ class Item:
 
 
 def passed_over(name: str) -> bool:
-    """Return whether a path below a folder or in an archive is a companion or hidden: a part of it begins with a dot or is in `PASSED_OVER`.
+    """Return whether a path below a folder or in an archive is a companion or hidden: a part of it begins with a dot or
+    is in `PASSED_OVER`.
 
-    The one rule of `analyze` and `index`, for folders, archives and object stores. A file that is named by itself is always tried.
+    The one rule of `analyze` and `index`, for folders, archives and object stores. A file that is named by itself is
+    always tried.
 
     >>> passed_over("a/._b.jpg"), passed_over("photos/@eaDir/b.jpg/SYNOPHOTO_THUMB_M.jpg"), passed_over("./a/b.jpg")
     (True, True, False)
@@ -75,7 +82,8 @@ def passed_over(name: str) -> bool:
 
 
 def source_hash(source: str) -> bytes:
-    """Return 32 bytes that depend on the source's name only, the same on every machine; undecodable names count by their bytes."""
+    """Return 32 bytes that depend on the source's name only, the same on every machine; undecodable names count by
+    their bytes."""
     return sha256(os.fsencode(source)).digest()
 
 

@@ -1,4 +1,5 @@
-"""Lists of photos, `@FILE` and stdin: one path per line or separated by NUL, in any Unicode encoding; on stdin also a picture itself.
+"""Lists of photos, `@FILE` and stdin: one path per line or separated by NUL, in any Unicode encoding; on stdin also a
+picture itself.
 
     bytes -> paths -> items
 
@@ -46,7 +47,8 @@ def listed(data: bytes) -> Iterator[Item]:
 
 
 def stdin_items() -> Iterator[Item]:
-    """Yield what stdin holds: a list of photos, or one picture in any format, which is then told (or refused) by its content."""
+    """Yield what stdin holds: a list of photos, or one picture in any format, which is then told (or refused) by its
+    content."""
     data = sys.stdin.buffer.read()
     if _is_list(data):
         yield from listed(data)
@@ -55,7 +57,8 @@ def stdin_items() -> Iterator[Item]:
 
 
 def _is_list(data: bytes) -> bool:
-    """Return whether bytes are a list of names: text in some encoding. Whatever holds other control characters is a picture, or should be."""
+    """Return whether bytes are a list of names: text in some encoding. Whatever holds other control characters is a
+    picture, or should be."""
     head = data[:HEAD]
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP):
         return False

@@ -1,9 +1,10 @@
 """Photos in object stores (`[parquet]`): S3, Google Cloud Storage, Azure, HDFS, whatever PyArrow opens by address.
 
-    s3://bucket/folder -> addresses of its pictures -> items      s3://bucket/shard.tar -> members -> items "s3://bucket/shard.tar::name"
+    s3://bucket/folder -> addresses of its pictures -> items      s3://bucket/shard.tar -> members -> items
+    "s3://bucket/shard.tar::name"
 
-Convention: credentials and regions are the store's own business (its usual environment variables); nothing is asked for here. A file is read
-as a stream, so an archive of any size takes the memory of one photo.
+Convention: credentials and regions are the store's own business (its usual environment variables); nothing is asked for
+here. A file is read as a stream, so an archive of any size takes the memory of one photo.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from lineament.inputs.tables import TableColumns, is_table, table_items
 
 
 def remote_names(uri: str) -> Iterator[Item]:
-    """Yield, still closed, the file that an address names or every picture below it, names sorted. What is not there is an item with an error."""
+    """Yield, still closed, the file that an address names or every picture below it, names sorted. What is not there is
+    an item with an error."""
     store, path = store_of(uri)
     try:
         info = store.get_file_info(path)
@@ -63,7 +65,9 @@ def _below(store: Any, path: str, uri: str) -> list[str]:
     from pyarrow.fs import FileSelector
 
     found = store.get_file_info(FileSelector(path, recursive=True))
-    names = [info.path for info in found if info.type.name == "File" and PurePosixPath(info.path).suffix.lower() in SUFFIXES]
+    names = [
+        info.path for info in found if info.type.name == "File" and PurePosixPath(info.path).suffix.lower() in SUFFIXES
+    ]
     below = (name.removeprefix(path.rstrip("/")).lstrip("/") for name in names)
     return sorted(f"{uri.rstrip('/')}/{name}" for name in below if not passed_over(name))
 
@@ -77,7 +81,8 @@ def _store(uri: str) -> tuple[Any, str]:
 
 
 def store_of(uri: str) -> tuple[Any, str]:
-    """Return the store of an address and the path in it. Raises: UsageError for a kind of store that PyArrow does not open."""
+    """Return the store of an address and the path in it. Raises: UsageError for a kind of store that PyArrow does not
+    open."""
     pyarrow, _ = arrow()
 
     try:
@@ -88,10 +93,16 @@ def store_of(uri: str) -> tuple[Any, str]:
             store, path = _store(uri[: len(uri) - len(below)])
             path = f"{path.rstrip('/')}/{below}"
     except pyarrow.ArrowException as error:
-        raise UsageError(f"{uri} cannot be opened ({str(error).splitlines()[0]}). Known: s3://, gs://, abfss://, hdfs://, file:///.") from error
+        raise UsageError(
+            f"{uri} cannot be opened ({str(error).splitlines()[0]}). Known: s3://, gs://, abfss://, hdfs://, file:///."
+        ) from error
     return store, path
 
 
 def _of(uri: str, error: OSError) -> ImageError:
     found = of_os_error(uri, error)
-    return found if not isinstance(found, UnreadableError) else UnreadableError(f"Reading {uri} failed: {str(error).splitlines()[0]}")
+    return (
+        found
+        if not isinstance(found, UnreadableError)
+        else UnreadableError(f"Reading {uri} failed: {str(error).splitlines()[0]}")
+    )

@@ -1,4 +1,5 @@
-"""Why a folder gave no photo, though there is something in it: camera raw files, videos, archives, each with what to do about them."""
+"""Why a folder gave no photo, though there is something in it: camera raw files, videos, archives, each with what to do
+about them."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from lineament.inputs.item import CONTAINER_SUFFIXES, VIDEO_SUFFIXES, passed_ove
 
 RAW_SUFFIXES = frozenset(
     {
-        ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef",
+        ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef",
+        ".nrw", ".orf", ".pef",
         ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
     }
 )  # fmt: skip
@@ -20,7 +22,8 @@ MOST = 10_000
 
 
 def other_files(inputs: Iterable[str]) -> list[str]:
-    """Return sentences about what the folders among the inputs hold in place of photos; none where there is nothing to say."""
+    """Return sentences about what the folders among the inputs hold in place of photos; none where there is nothing to
+    say."""
     kinds: Counter[str] = Counter()
     for number, name in enumerate(_names(inputs)):
         if number >= MOST:
@@ -34,7 +37,11 @@ def other_files(inputs: Iterable[str]) -> list[str]:
         "video": "videos: name them one by one (or FOLDER/*.mp4), and frames are taken of them.",
         "closed": "archives or tables: name them one by one, and the photos inside are answered.",
     }
-    return [f"{kinds[kind]} of the files there {'is' if kinds[kind] == 1 else 'are'} {text}" for kind, text in told.items() if kinds[kind]]
+    return [
+        f"{kinds[kind]} of the files there {'is' if kinds[kind] == 1 else 'are'} {text}"
+        for kind, text in told.items()
+        if kinds[kind]
+    ]
 
 
 def _names(inputs: Iterable[str]) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""Photos in Parquet tables (`[parquet]`): bytes, structs as dataset hubs write them, lists of either, or the names of files.
+"""Photos in Parquet tables (`[parquet]`): bytes, structs as dataset hubs write them, lists of either, or the names of
+files.
 
     table.parquet -> rows -> items "table.parquet::row"
 
@@ -19,7 +20,8 @@ _ROWS_AT_ONCE = 32
 
 
 def parquet_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
-    """Yield the pictures of a Parquet file's picture column (`data.picture_column`); files that it names are read beside it.
+    """Yield the pictures of a Parquet file's picture column (`data.picture_column`); files that it names are read
+    beside it.
 
     The source is NAME::ROW, rows counted from 0, and NAME::ROW.PLACE for each of several pictures in a row.
     """
@@ -29,13 +31,18 @@ def parquet_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
         column = column_of(table.schema_arrow)
         if column is None:
             shown = ", ".join(table.schema_arrow.names[:6])
-            message = f"No column of pictures: one named {', '.join(NAMES[:4])} ... must hold bytes, or name files. The columns: {shown} ..."
+            message = (
+                f"No column of pictures: one named {', '.join(NAMES[:4])} ... must hold bytes, or name files. The "
+                f"columns: {shown} ..."
+            )
             yield Item(name, error=UnreadableError(message))
             return
         row = 0
         for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[column]):
             for cell in cell_values(batch.column(0)):
-                yield from picture_items(cell, f"{name}{SEPARATOR}{row}", file.parent if isinstance(file, Path) else None)
+                yield from picture_items(
+                    cell, f"{name}{SEPARATOR}{row}", file.parent if isinstance(file, Path) else None
+                )
                 row += 1
     except pyarrow.ArrowException as error:
         yield Item(name, error=UnreadableError(f"Not a Parquet file, or damaged: {first_line(error)}"))
@@ -44,7 +51,8 @@ def parquet_items(file: Path | BinaryIO, name: str) -> Iterator[Item]:
 
 
 def picture_items(cell: Any, source: str, folder: Path | None) -> Iterator[Item]:
-    """Yield the pictures of one cell of a picture column. folder: where files that it names are looked for; None where there is none."""
+    """Yield the pictures of one cell of a picture column. folder: where files that it names are looked for; None where
+    there is none."""
     pictures = pictures_of(cell)
     for place, picture in enumerate(pictures):
         yield _item(source + (f".{place}" if len(pictures) > 1 else ""), picture, folder)

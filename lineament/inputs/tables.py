@@ -1,8 +1,10 @@
-"""Tables of photos with keys of their own: Parquet, CSV and Arrow (IPC, Feather); pictures in a column, or paths and addresses of them.
+"""Tables of photos with keys of their own: Parquet, CSV and Arrow (IPC, Feather); pictures in a column, or paths and
+addresses of them.
 
     table -> rows -> items, each with its keys {"id": ..., "columns": {...}}
 
-Convention: rows are read in batches as they are asked for. A relative path in a table is looked for beside the table, then from the working folder;
+Convention: rows are read in batches as they are asked for. A relative path in a table is looked for beside the table,
+then from the working folder;
 an address (s3://...) is read from its store. CSV is read as text; the other kinds keep the types of their columns.
 """
 
@@ -31,7 +33,8 @@ _BYTES = (".parquet", *(suffix for suffix in TABLE_SUFFIXES if suffix not in _TE
 
 @dataclass(frozen=True)
 class TableColumns:
-    """Which columns of input tables mean what. path: holds paths or addresses; id: the key of a row; keep: columns that come along."""
+    """Which columns of input tables mean what. path: holds paths or addresses; id: the key of a row; keep: columns that
+    come along."""
 
     path: str | None = None
     id: str | None = None
@@ -55,15 +58,23 @@ class TableColumns:
 
 
 def is_table(name: str, columns: TableColumns) -> bool:
-    """Return whether a file is to be read as a table here: Arrow files always, CSV with a path column, Parquet where columns are named."""
+    """Return whether a file is to be read as a table here: Arrow files always, CSV with a path column, Parquet where
+    columns are named."""
     lower = name.lower()
-    return lower.endswith(TABLE_SUFFIXES) or (lower.endswith(_TEXT) and columns.path is not None) or (lower.endswith(".parquet") and bool(columns))
+    return (
+        lower.endswith(TABLE_SUFFIXES)
+        or (lower.endswith(_TEXT) and columns.path is not None)
+        or (lower.endswith(".parquet") and bool(columns))
+    )
 
 
 def check_table(path: str, columns: TableColumns) -> None:
-    """Raise what a table would fail on later. Raises: UsageError for a column it does not have, or CSV without a path column; MissingExtraError."""
+    """Raise what a table would fail on later. Raises: UsageError for a column it does not have, or CSV without a path
+    column; MissingExtraError."""
     if path.lower().endswith(_TEXT) and columns.path is None:
-        raise UsageError(f"{path} is a table of text: say which of its columns holds the photos' paths with --path-column.")
+        raise UsageError(
+            f"{path} is a table of text: say which of its columns holds the photos' paths with --path-column."
+        )
     if not is_table(path, columns) or not Path(path).is_file():
         return
     if path.lower().endswith(_BYTES):
@@ -77,8 +88,11 @@ def check_table(path: str, columns: TableColumns) -> None:
         return  # a record says what is wrong with it
 
 
-def table_items(file: Path | BinaryIO, name: str, columns: TableColumns, fetch: Callable[[str], Iterator[Item]]) -> Iterator[Item]:
-    """Yield the photos of a table. The source is the path that a row names, or NAME::ROW, rows counted from 0, of pictures in the table.
+def table_items(
+    file: Path | BinaryIO, name: str, columns: TableColumns, fetch: Callable[[str], Iterator[Item]]
+) -> Iterator[Item]:
+    """Yield the photos of a table. The source is the path that a row names, or NAME::ROW, rows counted from 0, of
+    pictures in the table.
 
     fetch: gives the photos at an address of an object store that a row names.
     """
@@ -96,7 +110,9 @@ def table_items(file: Path | BinaryIO, name: str, columns: TableColumns, fetch: 
         yield Item(name, error=of_os_error(name, error))
 
 
-def _of_row(row: Mapping[str, Any], name: str, number: int, columns: TableColumns, fetch: Callable[[str], Iterator[Item]]) -> Iterator[Item]:
+def _of_row(
+    row: Mapping[str, Any], name: str, number: int, columns: TableColumns, fetch: Callable[[str], Iterator[Item]]
+) -> Iterator[Item]:
     source = f"{name}{SEPARATOR}{number}"
     if columns.path is None:
         yield from picture_items(row.get(_PICTURE), source, Path(name).parent if os.path.lexists(name) else None)
@@ -112,7 +128,8 @@ def _of_row(row: Mapping[str, Any], name: str, number: int, columns: TableColumn
 
 
 def located(text: str, table: str) -> str:
-    """Return where a path in a table leads: as it stands if absolute, beside the table if it is there, else from the working folder.
+    """Return where a path in a table leads: as it stands if absolute, beside the table if it is there, else from the
+    working folder.
 
     >>> located("/photos/a.jpg", "tables/t.csv"), located("no-such.jpg", "tables/t.csv")
     ('/photos/a.jpg', 'no-such.jpg')
@@ -126,8 +143,11 @@ _PICTURE = "\0picture"
 
 
 @contextmanager
-def _batches(file: Path | BinaryIO, name: str, columns: TableColumns | None) -> Iterator[tuple[list[str], Iterator[dict[str, Any]]]]:
-    """Yield a table's column names and its rows; of Arrow's kinds only the columns that are wanted. columns: None for the names alone."""
+def _batches(
+    file: Path | BinaryIO, name: str, columns: TableColumns | None
+) -> Iterator[tuple[list[str], Iterator[dict[str, Any]]]]:
+    """Yield a table's column names and its rows; of Arrow's kinds only the columns that are wanted. columns: None for
+    the names alone."""
     if name.lower().endswith(_TEXT):
         with file.open("rb") if isinstance(file, Path) else file as raw:
             text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -144,7 +164,9 @@ def _batches(file: Path | BinaryIO, name: str, columns: TableColumns | None) -> 
             schema, batches = _ipc(pyarrow, source)
         picture = None if columns is None or columns.path is not None else column_of(schema)
         if columns is not None and columns.path is None and picture is None:
-            raise UnreadableError(f"No column of pictures. Name the column of paths with --path-column: {', '.join(schema.names)}.")
+            raise UnreadableError(
+                f"No column of pictures. Name the column of paths with --path-column: {', '.join(schema.names)}."
+            )
         wanted = [] if columns is None else list(dict.fromkeys([*columns.named, *([picture] if picture else [])]))
         yield schema.names, _rows(batches, [name for name in wanted if name in schema.names], picture)
     except (pyarrow.ArrowException, RuntimeError) as error:
@@ -178,7 +200,8 @@ def _rows(batches: Any, wanted: list[str], picture: str | None) -> Iterator[dict
 
 
 def plain(value: Any) -> Any:
-    """Return a table's value as JSON has it: numbers, text, true and false, lists and objects; times as ISO 8601, bytes as hex, NaN as null.
+    """Return a table's value as JSON has it: numbers, text, true and false, lists and objects; times as ISO 8601, bytes
+    as hex, NaN as null.
 
     >>> plain(datetime.date(2026, 1, 2)), plain(b"\\x01"), plain(float("nan"))
     ('2026-01-02', '01', None)

@@ -1,12 +1,14 @@
 """Videos and cameras (`[video]`): sampled frames as photos, and faces followed from frame to frame.
 
-    file -> frames every S seconds -> items "FILE::t=SECONDS"      device -> frames as they come -> items "camera:0::t=SECONDS"
-    reports in order -> tracks (one per face followed) -> smoothed probabilities -> "changed at t" events
+    file -> frames every S seconds -> items "FILE::t=SECONDS"      device -> frames as they come -> items
+    "camera:0::t=SECONDS" reports in order -> tracks (one per face followed) -> smoothed probabilities -> "changed at t"
+    events
 
-Convention: a track goes on with the face whose box overlaps its last one most (IoU at least `MIN_IOU`), largest faces first; it ends when no
-frame of the last `MAX_GAP` sampled frames had it. Probabilities are smoothed by an exponential mean over sampled frames, and a label changes
-only when the smoothed probability is `HYSTERESIS` beyond the threshold, so that one odd frame is no event. On Linux `camera:N` is
-/dev/videoN, read through Video4Linux; `camera:PATH` is another device, or a pipe or file into which some other program writes a video stream.
+Convention: a track goes on with the face whose box overlaps its last one most (IoU at least `MIN_IOU`), largest faces
+first; it ends when no frame of the last `MAX_GAP` sampled frames had it. Probabilities are smoothed by an exponential
+mean over sampled frames, and a label changes only when the smoothed probability is `HYSTERESIS` beyond the threshold,
+so that one odd frame is no event. On Linux `camera:N` is /dev/videoN, read through Video4Linux; `camera:PATH` is
+another device, or a pipe or file into which some other program writes a video stream.
 Its seconds count from the first frame.
 """
 
@@ -30,9 +32,11 @@ _DRIVERS = {"linux": "v4l2", "darwin": "avfoundation"}
 
 
 def video_items(path: Path, every: float = 1.0, name: str | None = None) -> Iterator[Item]:
-    """Yield the frame at 0 s and then the first one at or after each further multiple of `every` seconds, as it is shown.
+    """Yield the frame at 0 s and then the first one at or after each further multiple of `every` seconds, as it is
+    shown.
 
-    A file that cannot be opened, or breaks off, is one item with an error after the frames before it. name: what sources call it.
+    A file that cannot be opened, or breaks off, is one item with an error after the frames before it. name: what
+    sources call it.
     """
     av, name = pyav(), str(path) if name is None else name
     if not path.exists():
@@ -82,15 +86,20 @@ def device_of(name: str) -> str:
     if sys.platform == "darwin" and asked.isdecimal():
         return asked  # AVFoundation counts its devices itself
     if not os.path.lexists(device):
-        found = ", ".join(f"{CAMERA}{path.name.removeprefix('video')}" for path in sorted(Path("/dev").glob("video[0-9]*")))
+        found = ", ".join(
+            f"{CAMERA}{path.name.removeprefix('video')}" for path in sorted(Path("/dev").glob("video[0-9]*"))
+        )
         raise UsageError(f"There is no camera {name} ({device}). Here: {found or 'no camera'}.")
     if not os.access(device, os.R_OK):
-        raise UsageError(f"The camera {name} ({device}) may not be read by this user. On most systems the group `video` may.")
+        raise UsageError(
+            f"The camera {name} ({device}) may not be read by this user. On most systems the group `video` may."
+        )
     return device
 
 
 def camera_items(name: str, every: float = 1.0) -> Iterator[Item]:
-    """Yield the first frame and then one every so many seconds, as they come. A camera that fails or is pulled out ends with an error item."""
+    """Yield the first frame and then one every so many seconds, as they come. A camera that fails or is pulled out ends
+    with an error item."""
     av, device = pyav(), device_of(name)
     driver = _DRIVERS.get(sys.platform) if _is_device(device) else None
     try:
@@ -136,12 +145,17 @@ class Track:
             old = self.labels.setdefault(name, label)
             if label != old and abs(prob - threshold) >= HYSTERESIS:
                 self.labels[name] = label
-                self.events.append({"t": fixed(seconds, 3), "attribute": name, "from": old, "to": label, "prob": fixed(prob, 4)})
+                self.events.append(
+                    {"t": fixed(seconds, 3), "attribute": name, "from": old, "to": label, "prob": fixed(prob, 4)}
+                )
 
     def to_dict(self) -> dict[str, Any]:
-        attributes = {name: {"prob": fixed(prob, 4), "label": self.labels[name]} for name, prob in self.smoothed.items()}
+        attributes = {
+            name: {"prob": fixed(prob, 4), "label": self.labels[name]} for name, prob in self.smoothed.items()
+        }
         return {
-            "track": self.number, "start": fixed(self.start, 3), "end": fixed(self.end, 3), "frames": self.frames, "attributes": attributes,
+            "track": self.number, "start": fixed(self.start, 3), "end": fixed(self.end, 3), "frames": self.frames,
+            "attributes": attributes,
             "events": self.events,
         }  # fmt: skip
 
@@ -167,7 +181,9 @@ class Tracks:
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return, per video in order, its tracks."""
-        return [{"source": video, "tracks": [track.to_dict() for track in tracks]} for video, tracks in self._videos.items()]
+        return [
+            {"source": video, "tracks": [track.to_dict() for track in tracks]} for video, tracks in self._videos.items()
+        ]
 
     def _advance(self, faces: tuple[FaceReport, ...], seconds: float) -> None:
         left = list(self._open)

@@ -2,10 +2,12 @@
 
     frame -> (H,W,3) uint8 RGB, note
 
-Pixel aspect: a frame is stretched along one axis, never shrunk. Rotation: the display matrix, mirrored ones too, read here because PyAV before
-14.1 does not. HDR (HLG and PQ) and BT.2020: converted to sRGB, reference white (203 cd/m2) to white, what is brighter clipped.
-Source: ITU-R BT.2100-2 tables 4 and 5 (PQ, HLG, the HLG OOTF at 1000 cd/m2), BT.2020-2, BT.2087-0 (matrix to BT.709), BT.2408-5 (reference
-white); ISO/IEC 14496-12, 8.5.2 (matrix); IEC 61966-2-1 (sRGB). What differs: no tone mapping above white, and gamut by clipping.
+Pixel aspect: a frame is stretched along one axis, never shrunk. Rotation: the display matrix, mirrored ones too, read
+here because PyAV before 14.1 does not. HDR (HLG and PQ) and BT.2020: converted to sRGB, reference white (203 cd/m2) to
+white, what is brighter clipped.
+Source: ITU-R BT.2100-2 tables 4 and 5 (PQ, HLG, the HLG OOTF at 1000 cd/m2), BT.2020-2, BT.2087-0 (matrix to BT.709),
+BT.2408-5 (reference white); ISO/IEC 14496-12, 8.5.2 (matrix); IEC 61966-2-1 (sRGB). What differs: no tone mapping above
+white, and gamut by clipping.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ SQUARED, HDR, WIDE = "pixels made square", "HDR converted to sRGB", "BT.2020 col
 
 
 def to_photo(frame: Any, stream: Any) -> tuple[UInt8, str | None]:
-    """Return a decoded frame's pixels (H,W,3) uint8 sRGB, upright and square, and a note on what was done, None for nothing."""
+    """Return a decoded frame's pixels (H,W,3) uint8 sRGB, upright and square, and a note on what was done, None for
+    nothing."""
     notes: list[str] = []
     pixels = _srgb(frame, stream, notes)
     pixels = _squared(pixels, stream, notes)
@@ -51,7 +54,8 @@ def _squared(pixels: UInt8, stream: Any, notes: list[str]) -> UInt8:
 
 
 def _matrix(frame: Any) -> tuple[int, int, int, int] | None:
-    """Return (a, b, c, d) of the display matrix, which takes (x, y) to (a x + c y, b x + d y), None where there is none."""
+    """Return (a, b, c, d) of the display matrix, which takes (x, y) to (a x + c y, b x + d y), None where there is
+    none."""
     for data in frame.side_data:
         if str(getattr(data, "type", "")).endswith("DISPLAYMATRIX"):
             values = np.frombuffer(bytes(memoryview(data))[:36], np.int32)
@@ -85,13 +89,16 @@ def _srgb(frame: Any, stream: Any, notes: list[str]) -> UInt8:
         green, blue, red = _planes(frame.reformat(format="gbrp10le"))
         signal = np.stack([red, green, blue]).astype(np.float32) / np.float32(1023)
     else:
-        signal = _decoded(_planes(frame.reformat(format="yuv444p10le")), _code("color_range", frame, stream) == 2, space)
+        signal = _decoded(
+            _planes(frame.reformat(format="yuv444p10le")), _code("color_range", frame, stream) == 2, space
+        )
     rows = range(0, signal.shape[1], _ROWS_AT_ONCE)
     return np.concatenate([_shown(signal[:, row : row + _ROWS_AT_ONCE], transfer, primaries) for row in rows])
 
 
 def _code(name: str, frame: Any, stream: Any) -> int:
-    """Return a code point of H.273 from the frame, or from the stream where PyAV's frames do not say it; 2 is "unspecified"."""
+    """Return a code point of H.273 from the frame, or from the stream where PyAV's frames do not say it; 2 is
+    "unspecified"."""
     for where in (frame, stream.codec_context):
         found = getattr(where, name, None)
         if found is not None and int(found) != 2:
@@ -129,7 +136,8 @@ def _shown(signal: Float32, transfer: int, primaries: int) -> UInt8:
 def linear(signal: Float32, transfer: int) -> Float32:
     """Return linear light (3,H,W), 1 at reference white, of R'G'B' (3,H,W) in 0..1.
 
-    >>> [round(float(linear(np.full((3, 1, 1), s, np.float32), t)[0, 0, 0]), 2) for s, t in ((0.75, 18), (0.5807, 16), (1.0, 1))]
+    >>> whites = ((0.75, 18), (0.5807, 16), (1.0, 1))
+    >>> [round(float(linear(np.full((3, 1, 1), s, np.float32), t)[0, 0, 0]), 2) for s, t in whites]
     [1.0, 1.0, 1.0]
     """
     if transfer == _PQ:

@@ -2,9 +2,9 @@
 
     labels of A and B (N,A) -> counts per identity (I, columns) -> multinomial weights (draws, I) @ counts -> intervals
 
-Photos of one person are not independent, so people are drawn, not photos. Counts are summed per person once; every draw is then one row
-of a matrix product, done in chunks: 200,000 images x 40 attributes x 1,000 draws take seconds and well under 2 GB. Where a system was
-trained several times, `two_level` draws its trainings too.
+Photos of one person are not independent, so people are drawn, not photos. Counts are summed per person once; every draw
+is then one row of a matrix product, done in chunks: 200,000 images x 40 attributes x 1,000 draws take seconds and well
+under 2 GB. Where a system was trained several times, `two_level` draws its trainings too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _CHUNK_BYTES = 64_000_000  # of float32 weights held at once
 
 
 def clusters(identity: npt.ArrayLike | None, rows: int) -> tuple[npt.NDArray[np.intp], int]:
-    """Return the cluster of each row (N,) and how many there are: one per identity; rows without one (None, or negative) stand alone."""
+    """Return the cluster of each row (N,) and how many there are: one per identity; rows without one (None, or
+    negative) stand alone."""
     if identity is None:
         return np.arange(rows), rows
     people = np.asarray(identity, np.int64).copy()
@@ -45,7 +46,8 @@ def sum_by_cluster(values: npt.ArrayLike, place: npt.NDArray[np.intp], size: int
 
 
 def weights(size: int, draws: int, seed: int = 0) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield how often each of `size` clusters is drawn, (chunk, I) float32, `draws` rows in all: multinomial, seeded, bounded memory."""
+    """Yield how often each of `size` clusters is drawn, (chunk, I) float32, `draws` rows in all: multinomial, seeded,
+    bounded memory."""
     rng = np.random.default_rng(seed)
     chunk = max(1, min(draws, _CHUNK_BYTES // (4 * max(size, 1))))
     for start in range(0, draws, chunk):
@@ -93,7 +95,8 @@ def percentile_interval(estimate: npt.ArrayLike, draws: Float64, level: float = 
 def simultaneous_interval(estimate: npt.ArrayLike, draws: Float64, level: float = 0.95) -> Interval:
     """Return intervals that hold for *all* entries at once with probability `level`: the max-t bootstrap.
 
-    Convention: estimate (A,) +- q * standard error, q the level-quantile over draws of the largest standardised deviation.
+    Convention: estimate (A,) +- q * standard error, q the level-quantile over draws of the largest standardised
+    deviation.
     Source: Romano & Wolf, Econometrica 2005 (single-step form).
     """
     point = np.asarray(estimate, np.float64)
@@ -152,7 +155,9 @@ def draw_counts(
     truth, has_label = np.asarray(targets).astype(bool), np.asarray(known, bool)
     answers = [np.asarray(labels).astype(bool) for labels in systems]
     if any(labels.shape != truth.shape for labels in answers) or has_label.shape != truth.shape:
-        raise UsageError(f"labels {[labels.shape for labels in answers]}, targets {truth.shape} and known must be one shape (N,A).")
+        raise UsageError(
+            f"labels {[labels.shape for labels in answers]}, targets {truth.shape} and known must be one shape (N,A)."
+        )
     place, size = clusters(identity, len(truth))
     base: npt.NDArray[np.int8] = np.concatenate([truth & has_label, ~truth & has_label], 1).astype(np.int8)
     tables = [base, *(_columns(labels, truth, has_label) for labels in answers)]
@@ -170,9 +175,11 @@ def mean_interval(counts: Counts, drawn: Counts, metric: str = "accuracy", level
 
 @dataclass(frozen=True)
 class SeedDraws:
-    """What two-level draws say of one system, as fractions: per_seed (S,A), the metric of each training; draws (D,A), the seed mean redrawn.
+    """What two-level draws say of one system, as fractions: per_seed (S,A), the metric of each training; draws (D,A),
+    the seed mean redrawn.
 
-    `estimate` (A,) is the mean over trainings. With a single training there is no seed part in `draws`: its interval is of people alone.
+    `estimate` (A,) is the mean over trainings. With a single training there is no seed part in `draws`: its interval is
+    of people alone.
     """
 
     per_seed: Float64
@@ -204,16 +211,19 @@ def two_level(
     draws: int = 1000,
     seed: int = 0,
 ) -> list[SeedDraws]:
-    """Draw people and trainings: how sure is the mean over seeds of each system, were it trained anew and asked about other people?
+    """Draw people and trainings: how sure is the mean over seeds of each system, were it trained anew and asked about
+    other people?
 
-    Every draw takes people with replacement, the same ones for all systems (differences stay paired), and of each system its S trainings with
-    replacement. A resampled mean of S varies by (S - 1) / S of what the mean of S varies by, so each draw's departure from the plain seed mean
-    is widened by sqrt(S / (S - 1)): sqrt(1.5) for three.
+    Every draw takes people with replacement, the same ones for all systems (differences stay paired), and of each
+    system its S trainings with replacement. A resampled mean of S varies by (S - 1) / S of what the mean of S varies
+    by, so each draw's departure from the plain seed mean is widened by sqrt(S / (S - 1)): sqrt(1.5) for three.
 
-    Args: systems: of each, its trainings' labels (N,A) in {0,1}, all on the same rows; targets, known (N,A); identity (N,) or None;
+    Args: systems: of each, its trainings' labels (N,A) in {0,1}, all on the same rows; targets, known (N,A); identity
+    (N,) or None;
         metric: a name in `METRICS`; draws: how many; seed: of the draws.
     Raises: UsageError for an unknown metric, a system without a training or shapes that differ; DataError without data.
-    Source: a bootstrap of crossed levels, people and trainings; the widening is the small-sample correction of the variance of a mean of S.
+    Source: a bootstrap of crossed levels, people and trainings; the widening is the small-sample correction of the
+    variance of a mean of S.
 
     >>> one, other = two_level([[[[1, 0]], [[1, 1]]], [[[0, 0]]]], [[1, 1]], [[1, 1]], draws=3)
     >>> one.per_seed.tolist(), other.estimate.tolist()
@@ -237,7 +247,8 @@ def two_level(
 
 
 def _with_seeds(people: Float64, rng: np.random.Generator) -> Float64:
-    """Return (D,A): the mean over trainings of people (S,D,A), moved in each draw by what redrawing the trainings moves it, widened."""
+    """Return (D,A): the mean over trainings of people (S,D,A), moved in each draw by what redrawing the trainings moves
+    it, widened."""
     trainings, draws, _ = people.shape
     middle = mean_of_known(people, 0)
     if trainings == 1:
@@ -248,13 +259,17 @@ def _with_seeds(people: Float64, rng: np.random.Generator) -> Float64:
 
 
 def two_level_difference(system: SeedDraws, baseline: SeedDraws, level: float = 0.95) -> tuple[Interval, Interval]:
-    """Return system minus baseline, fractions: the interval of the mean over attributes (), and the simultaneous ones of all attributes (A,).
+    """Return system minus baseline, fractions: the interval of the mean over attributes (), and the simultaneous ones
+    of all attributes (A,).
 
-    Both must come from one call of `two_level`, so that they drew the same people. "Better" may be said where an interval excludes zero.
+    Both must come from one call of `two_level`, so that they drew the same people. "Better" may be said where an
+    interval excludes zero.
     Raises: UsageError if the draws are not of one call.
     """
     if system.draws.shape != baseline.draws.shape:
-        raise UsageError(f"Draws of shapes {system.draws.shape} and {baseline.draws.shape} are not of one call of two_level.")
+        raise UsageError(
+            f"Draws of shapes {system.draws.shape} and {baseline.draws.shape} are not of one call of two_level."
+        )
     each, moved = system.estimate - baseline.estimate, system.draws - baseline.draws
     mean = percentile_interval(mean_of_known(each), mean_of_known(moved, 1), level)
     return mean, simultaneous_interval(each, moved, level)

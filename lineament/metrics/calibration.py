@@ -38,7 +38,8 @@ def brier_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def _sorted_with_ties(probs: Float64, targets: Float64) -> tuple[Float64, Float64]:
-    """Return probs (N,) ascending and targets in that order, equal probs sharing their mean target: the file's order cannot matter."""
+    """Return probs (N,) ascending and targets in that order, equal probs sharing their mean target: the file's order
+    cannot matter."""
     order = np.argsort(probs, kind="stable")
     p, y = probs[order], targets[order]
     starts = np.append(0, np.flatnonzero(np.diff(p)) + 1)
@@ -47,7 +48,8 @@ def _sorted_with_ties(probs: Float64, targets: Float64) -> tuple[Float64, Float6
 
 
 def reliability_1d(probs: npt.ArrayLike, targets: npt.ArrayLike, bins: int = BINS) -> tuple[Float64, Float64]:
-    """Return mean prob (B,) and mean target (B,) of equal-mass bins, lowest first: the reliability curve. Empty arrays without data.
+    """Return mean prob (B,) and mean target (B,) of equal-mass bins, lowest first: the reliability curve. Empty arrays
+    without data.
 
     Convention: every bin holds exactly N/B images; an image on a border is shared by both bins in parts.
     """
@@ -76,7 +78,8 @@ def ece_1d(probs: npt.ArrayLike, targets: npt.ArrayLike, bins: int = BINS) -> fl
 
 
 def ece_floor_1d(probs: npt.ArrayLike, *, draws: int = 50, seed: int = 0, bins: int = BINS) -> float:
-    """Return the mean ECE that *perfectly* calibrated predictions of this size would show: targets drawn from probs themselves."""
+    """Return the mean ECE that *perfectly* calibrated predictions of this size would show: targets drawn from probs
+    themselves."""
     p = np.sort(np.asarray(probs, np.float64))
     if len(p) == 0:
         return float("nan")
@@ -84,7 +87,9 @@ def ece_floor_1d(probs: npt.ArrayLike, *, draws: int = 50, seed: int = 0, bins: 
     return float(np.mean([ece_1d(p, rng.random(len(p)) < p, bins) for _ in range(draws)]))
 
 
-def per_attribute(metric: Any, probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> Float64:
+def per_attribute(
+    metric: Any, probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None
+) -> Float64:
     """Return metric(probs, targets) for each column over its known entries: (A,). For `brier_1d` and `ece_1d`."""
     p, y = np.asarray(probs, np.float64), np.asarray(targets, np.float64)
     use = np.ones(p.shape, bool) if known is None else np.asarray(known, bool)
@@ -100,10 +105,13 @@ def fit_platt_1d(
     steps: int = 50,
     precision: tuple[float, float] = (_RIDGE, _RIDGE),
 ) -> tuple[float, float]:
-    """Fit prob = sigmoid(a * logit + b) by Newton's method on the mean log loss; `bias=False` fits the temperature 1/a alone.
+    """Fit prob = sigmoid(a * logit + b) by Newton's method on the mean log loss; `bias=False` fits the temperature 1/a
+    alone.
 
-    Convention: a tiny ridge pulls (a, b) to (1, 0), which is returned without data; a is kept above 0.05, so the order of images stays.
-    Args: logits (N,), targets (N,) {0,1}, weights (N,) or None. precision: of the Gaussian priors of a (mean 1) and b (mean 0), 1 / variance,
+    Convention: a tiny ridge pulls (a, b) to (1, 0), which is returned without data; a is kept above 0.05, so the order
+    of images stays.
+    Args: logits (N,), targets (N,) {0,1}, weights (N,) or None. precision: of the Gaussian priors of a (mean 1) and b
+    (mean 0), 1 / variance,
         in units of one image's log loss: what shrinks a fit on few images.
     Source: Platt 1999; Guo et al., ICML 2017 (temperature).
     """
@@ -128,7 +136,8 @@ def fit_platt_1d(
 
 
 def fit_bias_1d(logits: npt.ArrayLike, targets: npt.ArrayLike, *, steps: int = 50) -> float:
-    """Fit prob = sigmoid(logit + b) by Newton's method on the mean log loss; 0.0 without data. The ridge is `fit_platt_1d`'s."""
+    """Fit prob = sigmoid(logit + b) by Newton's method on the mean log loss; 0.0 without data. The ridge is
+    `fit_platt_1d`'s."""
     z, y = np.asarray(logits, np.float64), np.asarray(targets, np.float64)
     b = 0.0
     for _ in range(steps):
@@ -141,7 +150,8 @@ def fit_bias_1d(logits: npt.ArrayLike, targets: npt.ArrayLike, *, steps: int = 5
 
 
 def _pool_adjacent(values: Float64, weights: Float64) -> tuple[Float64, npt.NDArray[np.intp]]:
-    """Return block means and block sizes (in entries) of the weighted isotonic regression of `values`: pool adjacent violators."""
+    """Return block means and block sizes (in entries) of the weighted isotonic regression of `values`: pool adjacent
+    violators."""
     means: list[float] = []
     masses: list[float] = []
     sizes: list[int] = []
@@ -170,9 +180,9 @@ def increasing(values: npt.ArrayLike, weights: npt.ArrayLike) -> Float64:
 def fit_isotonic_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[list[float], list[float]]:
     """Fit an increasing map of raw probs; return knots x and calibrated y for `numpy.interp`.
 
-    Convention: pool adjacent violators, then one knot at the mean raw prob of each block with lines between ("centred isotonic"), so
-    that the map has no flat steps and different raw probs stay different. y is kept 1/(2N) away from 0 and 1, because no finite sample
-    shows certainty. Without data the identity.
+    Convention: pool adjacent violators, then one knot at the mean raw prob of each block with lines between ("centred
+    isotonic"), so that the map has no flat steps and different raw probs stay different. y is kept 1/(2N) away from 0
+    and 1, because no finite sample shows certainty. Without data the identity.
     Source: Zadrozny & Elkan, KDD 2002; the centring: Oron & Flournoy, Statistics in Biopharmaceutical Research 2017.
     """
     p, y = np.asarray(probs, np.float64), np.asarray(targets, np.float64)

@@ -1,4 +1,5 @@
-"""Cohorts: demographic sets of images, crossed on request; gaps between cohorts, with intervals corrected for how many are looked at.
+"""Cohorts: demographic sets of images, crossed on request; gaps between cohorts, with intervals corrected for how many
+are looked at.
 
 table columns -> cohort name per image -> counts per cohort -> rates, gaps, intervals
 """
@@ -32,7 +33,9 @@ def cross(columns: Mapping[str, Sequence[str]], by: Sequence[str]) -> npt.NDArra
     if absent or not by:
         raise UsageError(f"No column {absent} to make cohorts by. The table has: {', '.join(columns)}.")
     values = zip(*(columns[name] for name in by), strict=True)
-    return np.array([", ".join(f"{name}={value}" for name, value in zip(by, row, strict=True)) for row in values], dtype=np.str_)
+    return np.array(
+        [", ".join(f"{name}={value}" for name, value in zip(by, row, strict=True)) for row in values], dtype=np.str_
+    )
 
 
 def corrected_level(level: float, looked_at: int) -> float:
@@ -45,7 +48,8 @@ def corrected_level(level: float, looked_at: int) -> float:
 
 
 def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, level: float = 0.95) -> Interval:
-    """Return the Wilson score interval of a rate; NaN without trials. For rates of 0 or 1, where a bootstrap has no spread.
+    """Return the Wilson score interval of a rate; NaN without trials. For rates of 0 or 1, where a bootstrap has no
+    spread.
 
     >>> wilson(0, 20).high.round(3).tolist()
     0.161
@@ -60,11 +64,18 @@ def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike, level: float = 0.95)
 
 
 def rate_interval(
-    hits: npt.ArrayLike, trials: npt.ArrayLike, identity: npt.ArrayLike | None, *, level: float, draws: int = 1000, seed: int = 0
+    hits: npt.ArrayLike,
+    trials: npt.ArrayLike,
+    identity: npt.ArrayLike | None,
+    *,
+    level: float,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> tuple[Interval, Float64]:
     """Return intervals (C,) of rates hits/trials and the draws (D,C) behind them, people drawn with replacement.
 
-    Convention: estimate +- z * bootstrap standard error, so that levels corrected for many cohorts need no thousands of draws in the tail;
+    Convention: estimate +- z * bootstrap standard error, so that levels corrected for many cohorts need no thousands of
+    draws in the tail;
     the Wilson interval where every draw gives the same rate (0 or 1).
     Args: hits, trials (N,C) of {0,1}: what each image adds to numerator and denominator.
     """
@@ -87,7 +98,8 @@ def rate_interval(
 
 
 def gap(rates: Mapping[str, float]) -> tuple[float, str, str]:
-    """Return the largest difference between two cohorts' rates and the two names (highest, lowest); NaN with fewer than two known rates.
+    """Return the largest difference between two cohorts' rates and the two names (highest, lowest); NaN with fewer than
+    two known rates.
 
     >>> gap({"a": 0.9, "b": 0.7, "c": float("nan")})
     (0.2, 'a', 'b')
@@ -98,5 +110,7 @@ def gap(rates: Mapping[str, float]) -> tuple[float, str, str]:
     if len(known) < 2:
         return float("nan"), "", ""
     highest = max(known, key=lambda name: known[name])
-    lowest = min(reversed(known), key=lambda name: known[name])  # of equal ones the last, so that a gap of 0 names two cohorts
+    lowest = min(
+        reversed(known), key=lambda name: known[name]
+    )  # of equal ones the last, so that a gap of 0 names two cohorts
     return round(known[highest] - known[lowest], 12), highest, lowest

@@ -1,9 +1,12 @@
-"""Confusion counts, additive: count first, divide last. Counts per attribute (and per cohort), and every ratio derived from them.
+"""Confusion counts, additive: count first, divide last. Counts per attribute (and per cohort), and every ratio derived
+from them.
 
-    labels, targets, known (N,A) -> Counts (A,) or (Q,A) -> accuracy, balanced accuracy, precision, recall, F1, specificity
+    labels, targets, known (N,A) -> Counts (A,) or (Q,A) -> accuracy, balanced accuracy, precision, recall, F1,
+    specificity
 
-A ratio whose denominator is zero is NaN, "no data", never 0: an empty cohort has no accuracy. Merging the counts of parts gives the counts
-of the whole, whatever cohorts or attributes a part lacks, because cohorts are keyed by name and counts are sums.
+A ratio whose denominator is zero is NaN, "no data", never 0: an empty cohort has no accuracy. Merging the counts of
+parts gives the counts of the whole, whatever cohorts or attributes a part lacks, because cohorts are keyed by name and
+counts are sums.
 """
 
 from __future__ import annotations
@@ -101,7 +104,8 @@ class Counts:
 
     @property
     def f1(self) -> Float64:
-        """2 TP / (2 TP + FP + FN): 0 where positives exist and none is found; NaN where yes is neither true nor said."""
+        """2 TP / (2 TP + FP + FN): 0 where positives exist and none is found; NaN where yes is neither true nor
+        said."""
         return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property
@@ -124,7 +128,9 @@ def _checked(labels: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike
     said, truth = np.asarray(labels).astype(bool), np.asarray(targets).astype(bool)
     has_label = np.ones(truth.shape, bool) if known is None else np.asarray(known, bool)
     if said.ndim != 2 or said.shape != truth.shape or has_label.shape != truth.shape:
-        raise UsageError(f"labels {said.shape}, targets {truth.shape} and known {has_label.shape} must be one shape (N,A).")
+        raise UsageError(
+            f"labels {said.shape}, targets {truth.shape} and known {has_label.shape} must be one shape (N,A)."
+        )
     return said, truth, has_label
 
 
@@ -146,12 +152,19 @@ def count(labels: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | 
 
 
 def count_by_cohort(
-    labels: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None, cohort: Sequence[str] | npt.NDArray[np.str_]
+    labels: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    known: npt.ArrayLike | None,
+    cohort: Sequence[str] | npt.NDArray[np.str_],
 ) -> dict[str, Counts]:
-    """Count per cohort, keyed by the cohort's name; `cohort` (N,) names each row's. Only cohorts that occur are keys."""
+    """Count per cohort, keyed by the cohort's name; `cohort` (N,) names each row's. Only cohorts that occur are
+    keys."""
     said, truth, has_label = _checked(labels, targets, known)
     names = np.asarray(cohort).astype(str)
-    return {str(name): count(said[names == name], truth[names == name], has_label[names == name]) for name in np.unique(names)}
+    return {
+        str(name): count(said[names == name], truth[names == name], has_label[names == name])
+        for name in np.unique(names)
+    }
 
 
 def merge(parts: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
@@ -163,11 +176,15 @@ def merge(parts: Iterable[Mapping[str, Counts]]) -> dict[str, Counts]:
     return whole
 
 
-def example_based(labels: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> dict[str, float]:
-    """Return pedestrian-attribute literature's example-based accuracy, precision, recall, F1, and mA (label-based mean accuracy).
+def example_based(
+    labels: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None
+) -> dict[str, float]:
+    """Return pedestrian-attribute literature's example-based accuracy, precision, recall, F1, and mA (label-based mean
+    accuracy).
 
-    Convention: per image |yes and true| over |yes or true|, |yes| and |true|, then averaged over images; images where a denominator is
-    zero are left out of that average. F1 is of the averaged precision and recall. mA is the mean of balanced accuracy.
+    Convention: per image |yes and true| over |yes or true|, |yes| and |true|, then averaged over images; images where a
+    denominator is zero are left out of that average. F1 is of the averaged precision and recall. mA is the mean of
+    balanced accuracy.
     Source: Jia et al., "Rethinking of pedestrian attribute recognition", arXiv 2005.11909, section on metrics.
     """
     said, truth, has_label = _checked(labels, targets, known)

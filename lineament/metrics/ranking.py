@@ -15,7 +15,8 @@ def _known(probs: Float64, known: npt.ArrayLike | None) -> Bool:
 
 
 def _curve(probs: Float64, truth: Bool) -> tuple[Float64, Float64]:
-    """Return cumulative true and false positives (T,) at each distinct threshold, highest first: equal probs enter together."""
+    """Return cumulative true and false positives (T,) at each distinct threshold, highest first: equal probs enter
+    together."""
     order = np.argsort(-probs, kind="stable")
     sorted_probs = probs[order]
     last_of_tie = np.append(np.flatnonzero(np.diff(sorted_probs)), len(probs) - 1)
@@ -40,7 +41,8 @@ def average_precision_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def roc_auc_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Return the chance that a random positive outranks a random negative, ties counting half; NaN unless both are present.
+    """Return the chance that a random positive outranks a random negative, ties counting half; NaN unless both are
+    present.
 
     >>> roc_auc_1d([0.9, 0.5, 0.5], [1, 1, 0])
     0.75
@@ -56,7 +58,10 @@ def roc_auc_1d(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def _per_attribute(
-    metric: Callable[[npt.ArrayLike, npt.ArrayLike], float], probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None
+    metric: Callable[[npt.ArrayLike, npt.ArrayLike], float],
+    probs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    known: npt.ArrayLike | None,
 ) -> Float64:
     p, truth = np.asarray(probs, np.float64), np.asarray(targets).astype(bool)
     use = _known(p, known)
@@ -69,5 +74,6 @@ def average_precision(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.A
 
 
 def roc_auc(probs: npt.ArrayLike, targets: npt.ArrayLike, known: npt.ArrayLike | None = None) -> Float64:
-    """Return ROC-AUC (A,) of probs (N,A) against targets (N,A) {0,1}; entries not `known` are left out; NaN is "no data"."""
+    """Return ROC-AUC (A,) of probs (N,A) against targets (N,A) {0,1}; entries not `known` are left out; NaN is "no
+    data"."""
     return _per_attribute(roc_auc_1d, probs, targets, known)

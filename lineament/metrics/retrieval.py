@@ -37,7 +37,8 @@ def ndcg_1d(scores: npt.ArrayLike, gains: npt.ArrayLike, k: int | None = None) -
 
 
 def query_scores(probs: npt.ArrayLike, attributes: Sequence[str], query: Mapping[str, bool]) -> Float64:
-    """Return the score (N,) of images for a conjunction: the product of p or 1 - p over the query's attributes (independence assumed)."""
+    """Return the score (N,) of images for a conjunction: the product of p or 1 - p over the query's attributes
+    (independence assumed)."""
     p = np.asarray(probs, np.float64)
     columns = [list(attributes).index(name) for name in query]
     wanted = np.array(list(query.values()), bool)
@@ -45,11 +46,16 @@ def query_scores(probs: npt.ArrayLike, attributes: Sequence[str], query: Mapping
 
 
 def retrieval(
-    probs: npt.ArrayLike, targets: npt.ArrayLike, attributes: Sequence[str], queries: Sequence[Mapping[str, bool]], k: int = 10
+    probs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    attributes: Sequence[str],
+    queries: Sequence[Mapping[str, bool]],
+    k: int = 10,
 ) -> dict[str, float]:
     """Return {"map", "ndcg", "queries"}: means over the queries that have at least one relevant image.
 
-    Args: probs (N,A), targets (N,A) {0,1}, queries: attribute -> wanted answer, all of which an image must meet to be relevant.
+    Args: probs (N,A), targets (N,A) {0,1}, queries: attribute -> wanted answer, all of which an image must meet to be
+    relevant.
     """
     truth = np.asarray(targets).astype(bool)
     names = list(attributes)

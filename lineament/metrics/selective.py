@@ -17,8 +17,9 @@ from lineament.types import Bool, Float64
 def band_1d(probs: npt.ArrayLike, coverage: float, threshold: float = 0.5) -> tuple[float, float]:
     """Return (low, high) around the threshold such that at least `coverage` of probs lie outside `low < prob < high`.
 
-    Convention: "cannot tell" is `low < prob < high`, as in `Decision.abstain`; closeness to the threshold is the distance in log-odds, so
-    an asymmetric threshold is respected; ties count as answered. Coverage 1 gives (1, 0): never.
+    Convention: "cannot tell" is `low < prob < high`, as in `Decision.abstain`; closeness to the threshold is the
+    distance in log-odds, so an asymmetric threshold is respected; ties count as answered. Coverage 1 gives (1, 0):
+    never.
     """
     p = np.asarray(probs, np.float64)
     allowed = int(np.floor(len(p) * (1 - coverage) + 1e-9))
@@ -33,7 +34,11 @@ def band_1d(probs: npt.ArrayLike, coverage: float, threshold: float = 0.5) -> tu
     if inside.sum() > allowed:  # rounding put a tie inside: shrink to the outermost values that are
         kept = p[distance < limit]
         # The values kept may all lie on one side; the band holds the threshold all the same.
-        low, high = (min(np.nextafter(kept.min(), 0), threshold), max(np.nextafter(kept.max(), 1), threshold)) if len(kept) else (1.0, 0.0)
+        low, high = (
+            (min(np.nextafter(kept.min(), 0), threshold), max(np.nextafter(kept.max(), 1), threshold))
+            if len(kept)
+            else (1.0, 0.0)
+        )
     return float(low), float(high)
 
 
@@ -45,7 +50,10 @@ def confidence_1d(probs: npt.ArrayLike, threshold: float = 0.5) -> Float64:
 
 
 def coverage_risk_1d(
-    probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: float = 0.5, coverages: npt.ArrayLike = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
+    probs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    threshold: float = 0.5,
+    coverages: npt.ArrayLike = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5),
 ) -> Float64:
     """Return the error rate (C,) of the most confident share of answers, for each coverage; NaN without data.
 
@@ -73,7 +81,8 @@ class Selective:
 
 
 def measure(answers: npt.NDArray[np.str_], full: Bool, targets: npt.ArrayLike, known: npt.ArrayLike) -> Selective:
-    """Return coverage and accuracy of three-valued answers (N,A) of "yes", "no", "cannot_tell", beside two-valued `full` (N,A)."""
+    """Return coverage and accuracy of three-valued answers (N,A) of "yes", "no", "cannot_tell", beside two-valued
+    `full` (N,A)."""
     truth, has_label = np.asarray(targets).astype(bool), np.asarray(known, bool)
     answered = (answers != "cannot_tell") & has_label
     right = ((answers == "yes") == truth) & answered
@@ -84,12 +93,14 @@ def measure(answers: npt.NDArray[np.str_], full: Bool, targets: npt.ArrayLike, k
     )
 
 
-def conformal_limit_1d(probs: npt.ArrayLike, targets: npt.ArrayLike, miss: float = 0.1, *, per_class: bool = True) -> tuple[float, float]:
+def conformal_limit_1d(
+    probs: npt.ArrayLike, targets: npt.ArrayLike, miss: float = 0.1, *, per_class: bool = True
+) -> tuple[float, float]:
     """Return (limit for "no", limit for "yes"): an answer belongs to the set if its probability is at least its limit.
 
-    Convention: split-conformal with score 1 - probability of the true answer, so the true answer is in the set with probability at least
-    1 - miss for new images exchangeable with these; `per_class` makes that hold among true yes and true no separately. A class too small
-    for the level gets limit 0: always in the set.
+    Convention: split-conformal with score 1 - probability of the true answer, so the true answer is in the set with
+    probability at least 1 - miss for new images exchangeable with these; `per_class` makes that hold among true yes and
+    true no separately. A class too small for the level gets limit 0: always in the set.
     Args: probs (N,), targets (N,) {0,1} that no fit has seen; miss: the allowed miss rate.
     Source: Vovk et al. 2005; Angelopoulos & Bates, arXiv 2107.07511.
     """
@@ -104,6 +115,7 @@ def conformal_limit_1d(probs: npt.ArrayLike, targets: npt.ArrayLike, miss: float
 
 
 def conformal_sets(probs: npt.ArrayLike, limits: tuple[float, float]) -> Bool:
-    """Return which answers are in the set, (N,2): column 0 "no", column 1 "yes". Both in: cannot tell; neither: unlike anything seen."""
+    """Return which answers are in the set, (N,2): column 0 "no", column 1 "yes". Both in: cannot tell; neither: unlike
+    anything seen."""
     p = np.asarray(probs, np.float64)
     return np.stack([1 - p >= limits[0], p >= limits[1]], 1)

@@ -1,4 +1,5 @@
-"""Attention in the form the heads share: several heads, norms before, a bias per pair where one is learned. Exported as plain matrix products.
+"""Attention in the form the heads share: several heads, norms before, a bias per pair where one is learned. Exported as
+plain matrix products.
 
     query (N,Q,D), memory (N,M,D), bias (Q,M) -> softmax(q k / sqrt(d) + bias) v -> (N,Q,D), weights (N,Q,M)
 
@@ -27,13 +28,17 @@ class Attention(nn.Module):
     def __init__(self, size: int, heads: int = 4) -> None:
         super().__init__()
         if size % heads:
-            raise ConfigError(f"An attention of size {size} cannot have {heads} heads: the size must be a multiple of them.")
+            raise ConfigError(
+                f"An attention of size {size} cannot have {heads} heads: the size must be a multiple of them."
+            )
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(size, size) for _ in range(4))
 
     def forward(self, query: Tensor, memory: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the answers (N,Q,D) and, averaged over heads, how much of each memory they hold (N,Q,M)."""
-        q, k, v = (self._split(part) for part in (self.query(query), self.key(memory), self.value(memory)))  # (N,heads,.,d)
+        q, k, v = (
+            self._split(part) for part in (self.query(query), self.key(memory), self.value(memory))
+        )  # (N,heads,.,d)
         scores = (q @ k.transpose(2, 3)).float() / math.sqrt(q.shape[3])
         weights = torch.softmax(scores if bias is None else scores + bias.float(), dim=3)  # (N,heads,Q,M)
         answer = (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
@@ -56,7 +61,9 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, memory: Tensor | None = None, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return x after the layer (N,Q,D), and its attention (N,Q,M)."""
         asked = self.norm(x)
-        answer, weights = self.attention(asked, asked if memory is None or self.norm_memory is None else self.norm_memory(memory), bias)
+        answer, weights = self.attention(
+            asked, asked if memory is None or self.norm_memory is None else self.norm_memory(memory), bias
+        )
         x = x + self.dropout(answer)
         return x + self.dropout(self.mlp(self.norm_mlp(x))), weights
 
@@ -76,7 +83,8 @@ class Tokens(nn.Module):
 
 
 def places(h: int, w: int) -> Tensor:
-    """Return what tells the cells of a grid apart (hw,16): sines and cosines of 1, 2, 4, 8 half turns over each side, at cell centres."""
+    """Return what tells the cells of a grid apart (hw,16): sines and cosines of 1, 2, 4, 8 half turns over each side,
+    at cell centres."""
     turns = 2.0 ** torch.arange(_FREQUENCIES) * math.pi
     y, x = ((torch.arange(n) + 0.5)[:, None] / n * turns for n in (h, w))
     rows = torch.cat([torch.sin(y), torch.cos(y)], 1)[:, None].expand(h, w, -1)

@@ -1,7 +1,9 @@
-"""Backbones (trunks), and the only importer of timm: crops -> x (N,3,h,w) -> features of stages 3, 4, 5 (strides 8, 16, 32).
+"""Backbones (trunks), and the only importer of timm: crops -> x (N,3,h,w) -> features of stages 3, 4, 5 (strides 8, 16,
+32).
 
-Source: `mobilenetv1_100` with the HSE-FaceRes weights (Savchenko, PeerJ CS 2019; VGGFace2 identities), converted to timm's names. Its batch
-norms arrive folded (mean 0, variance 1), so `fold_norms` merges them into the convolutions exactly: faster, and nothing to keep in eval mode.
+Source: `mobilenetv1_100` with the HSE-FaceRes weights (Savchenko, PeerJ CS 2019; VGGFace2 identities), converted to
+timm's names. Its batch norms arrive folded (mean 0, variance 1), so `fold_norms` merges them into the convolutions
+exactly: faster, and nothing to keep in eval mode.
 """
 
 from __future__ import annotations
@@ -50,10 +52,13 @@ RECIPES: Mapping[str, BackboneSpec] = {
 class Backbone(nn.Module):
     """A trunk cut into a stem and its stages; forward returns the features of the last three stages.
 
-    `channels` are those of the last three stages. `frozen_stages` counts stages from the input (the stem is frozen with the first): 0 trains all.
+    `channels` are those of the last three stages. `frozen_stages` counts stages from the input (the stem is frozen with
+    the first): 0 trains all.
     """
 
-    def __init__(self, stem: nn.Module, stages: list[nn.Module], channels: tuple[int, int, int], frozen_stages: int = 0) -> None:
+    def __init__(
+        self, stem: nn.Module, stages: list[nn.Module], channels: tuple[int, int, int], frozen_stages: int = 0
+    ) -> None:
         super().__init__()
         self.stem, self.stages, self.channels, self.frozen_stages = stem, nn.ModuleList(stages), channels, frozen_stages
         if not 0 <= frozen_stages <= len(stages):
@@ -77,13 +82,17 @@ class Backbone(nn.Module):
         return self
 
     def detach_last_block(self) -> nn.Module:
-        """Remove and return the last block of the last stage; forward then ends with that block's input (FAR-AMTN's WSGSA takes its place).
+        """Remove and return the last block of the last stage; forward then ends with that block's input (FAR-AMTN's
+        WSGSA takes its place).
 
         Raises: ConfigError if the last stage has a single block.
         """
         last = self.stages[-1]
         if not isinstance(last, nn.Sequential) or len(last) < 2:
-            raise ConfigError("This trunk's last stage has no separate last block; use mobilenetv1_100, resnet18, resnet50, resnest50d or toy.")
+            raise ConfigError(
+                "This trunk's last stage has no separate last block; use mobilenetv1_100, resnet18, resnet50, "
+                "resnest50d or toy."
+            )
         block = last[-1]
         self.stages[-1] = last[:-1]
         return block
@@ -93,9 +102,20 @@ def _fold(module: nn.Module) -> None:
     """Merge every norm into the convolution before it, in place; the norm's activation stays."""
     previous: nn.Conv2d | None = None
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d) and previous is not None and child.running_mean is not None and child.running_var is not None:
+        if (
+            isinstance(child, nn.BatchNorm2d)
+            and previous is not None
+            and child.running_mean is not None
+            and child.running_var is not None
+        ):
             weight, bias = fuse_conv_bn_weights(
-                previous.weight, previous.bias, child.running_mean, child.running_var, child.eps, child.weight, child.bias
+                previous.weight,
+                previous.bias,
+                child.running_mean,
+                child.running_var,
+                child.eps,
+                child.weight,
+                child.bias,
             )
             previous.weight, previous.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
             setattr(module, name, getattr(child, "act", nn.Identity()))
@@ -123,10 +143,12 @@ IMAGENET = "imagenet"
 
 
 def trunk_file(name: str, weights: str | Path, *, allow_download: bool = False) -> Path:
-    """Return the safetensors file that `model.weights` means: the file itself, or for `imagenet` timm's own weights in the local hub cache.
+    """Return the safetensors file that `model.weights` means: the file itself, or for `imagenet` timm's own weights in
+    the local hub cache.
 
     Args: allow_download: fetch them where the cache lacks them; without it nothing here touches the network.
-    Raises: ConfigError where they are not in the cache, naming both ways to get them; ModelFileError where the download fails.
+    Raises: ConfigError where they are not in the cache, naming both ways to get them; ModelFileError where the download
+    fails.
     """
     if str(weights) != IMAGENET:
         return Path(weights)
@@ -137,32 +159,43 @@ def trunk_file(name: str, weights: str | Path, *, allow_download: bool = False) 
     known = None if recipe is None or recipe.timm_name is None else timm.get_pretrained_cfg(recipe.timm_name)
     repository = None if known is None else known.hf_hub_id
     if not repository:
-        raise ConfigError(f"model.weights: imagenet means timm's weights, and timm has none of {name!r}. Name a file, or set it to null.")
+        raise ConfigError(
+            f"model.weights: imagenet means timm's weights, and timm has none of {name!r}. Name a file, or set it to "
+            "null."
+        )
     found = try_to_load_from_cache(repository, "model.safetensors")
     if isinstance(found, str):
         return Path(found)
     if not allow_download:
         raise ConfigError(
             f"model.weights: imagenet means timm's weights of {name} ({repository}), which are not on this machine. "
-            "Add --allow-download to fetch them once (about 100 MB), or give a file: --set model.weights=FILE.safetensors."
+            "Add --allow-download to fetch them once (about 100 MB), or give a file: --set "
+            "model.weights=FILE.safetensors."
         )
     try:
         return Path(hf_hub_download(repository, "model.safetensors"))
     except Exception as error:  # what the hub's client raises is its transport's
-        raise ModelFileError(f"{repository} could not be fetched ({error}). Give a file: --set model.weights=FILE.safetensors.") from error
+        raise ModelFileError(
+            f"{repository} could not be fetched ({error}). Give a file: --set model.weights=FILE.safetensors."
+        ) from error
 
 
 def _load(net: nn.Module, weights: str | Path) -> None:
-    """Fill a timm network from its safetensors file. Tensors of its classifier, by timm's name for it, are left out: it has none here."""
+    """Fill a timm network from its safetensors file. Tensors of its classifier, by timm's name for it, are left out: it
+    has none here."""
     from safetensors.torch import load_file
 
     path = Path(weights)
     if not path.is_file():
-        raise ModelFileError(f"No trunk weights at {path}. Give the file's path in the config (model.weights) or set it to null.")
+        raise ModelFileError(
+            f"No trunk weights at {path}. Give the file's path in the config (model.weights) or set it to null."
+        )
     state = _without_classifier(net, load_file(path))
     missing, unexpected = net.load_state_dict(state, strict=False)
     if missing or unexpected:
-        raise ModelFileError(f"{path} does not fit the trunk: {len(missing)} tensors missing ({missing[:2]}), {len(unexpected)} unknown.")
+        raise ModelFileError(
+            f"{path} does not fit the trunk: {len(missing)} tensors missing ({missing[:2]}), {len(unexpected)} unknown."
+        )
 
 
 def _without_classifier(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -212,14 +245,20 @@ _CUTS: Mapping[str, Callable[[nn.Module], tuple[nn.Module, list[nn.Module], tupl
 
 
 def create_backbone(
-    name: str, weights: str | Path | None = None, frozen_stages: int = 0, fold_norms: bool | None = None, input_size: tuple[int, int] | None = None
+    name: str,
+    weights: str | Path | None = None,
+    frozen_stages: int = 0,
+    fold_norms: bool | None = None,
+    input_size: tuple[int, int] | None = None,
 ) -> Backbone:
     """Build a trunk.
 
     Args:
-        name: one of `RECIPES`. weights: a safetensors file of the timm network, `imagenet` for timm's own from the hub cache or None for
+        name: one of `RECIPES`. weights: a safetensors file of the timm network, `imagenet` for timm's own from the hub
+        cache or None for
             random weights.
-        fold_norms: merge batch norms into convolutions; by default exactly where `weights` are the face-pretrained MobileNetV1.
+        fold_norms: merge batch norms into convolutions; by default exactly where `weights` are the face-pretrained
+        MobileNetV1.
         input_size: (h, w), needed by `swin_tiny` only.
 
     Raises: ConfigError for an unknown name; ModelFileError if the weights do not fit.

@@ -1,4 +1,5 @@
-"""The plain multi-label baseline every paper's system must beat: trunk -> global average pooling -> dropout -> one linear layer.
+"""The plain multi-label baseline every paper's system must beat: trunk -> global average pooling -> dropout -> one
+linear layer.
 
 x (N,3,h,w) -> features (N,C5,h/32,w/32) -> pooled (N,C5) -> logits (N,A)
 """
@@ -14,10 +15,16 @@ from lineament.models.layers import Preprocess, TorchOutput
 
 
 class Baseline(nn.Module):
-    """Plain multi-label network. In eval mode its output carries class-activation maps (Zhou et al., CVPR 2016): what each answer rests on."""
+    """Plain multi-label network. In eval mode its output carries class-activation maps (Zhou et al., CVPR 2016): what
+    each answer rests on."""
 
     def __init__(
-        self, backbone: Backbone, preprocess: Preprocess, attributes: Sequence[str], groups: Mapping[str, Sequence[str]], dropout: float = 0.2
+        self,
+        backbone: Backbone,
+        preprocess: Preprocess,
+        attributes: Sequence[str],
+        groups: Mapping[str, Sequence[str]],
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.backbone, self.preprocess = backbone, preprocess
@@ -34,7 +41,8 @@ class Baseline(nn.Module):
         return TorchOutput(logits, self.class_maps(feature), features=pooled.float())
 
     def class_maps(self, feature: Tensor) -> Tensor:
-        """Return the class-activation maps (N,A,h,w) of a feature (N,C5,h,w), in logits per cell; their mean plus the bias is the logit."""
+        """Return the class-activation maps (N,A,h,w) of a feature (N,C5,h,w), in logits per cell; their mean plus the
+        bias is the logit."""
         weight = self.head.weight.to(feature.dtype)
         return nn.functional.conv2d(feature, weight[:, :, None, None]).float()
 

@@ -1,11 +1,14 @@
-"""Branched network: several systems on one trunk; early stages shared, late stages and heads per branch, answers averaged.
+"""Branched network: several systems on one trunk; early stages shared, late stages and heads per branch, answers
+averaged.
 
-    x (N,3,h,w) -> shared stages -> F (N,C,h',w') -> branch m: own stages, own head -> logits_m (N,A) ;  logits = mean over m
+    x (N,3,h,w) -> shared stages -> F (N,C,h',w') -> branch m: own stages, own head -> logits_m (N,A) ;  logits = mean
+    over m
 
-Networks that were trained apart err apart, and their mean errs less than either; what they cost together is mostly the early stages, which are
-alike in all of them. In training every branch answers for itself (`TorchOutput.branches`), so that the mean stays one of different opinions.
-Source: TreeNets, Lee et al., "Why M heads are better than one", arXiv 1511.06314: sharing early layers, a loss per branch. Which systems the
-branches are, and where they part, is ours.
+Networks that were trained apart err apart, and their mean errs less than either; what they cost together is mostly the
+early stages, which are alike in all of them. In training every branch answers for itself (`TorchOutput.branches`), so
+that the mean stays one of different opinions.
+Source: TreeNets, Lee et al., "Why M heads are better than one", arXiv 1511.06314: sharing early layers, a loss per
+branch. Which systems the branches are, and where they part, is ours.
 """
 
 from __future__ import annotations
@@ -25,11 +28,14 @@ from lineament.models.layers import Preprocess, TorchOutput
 
 
 class Rest(Backbone):
-    """The stages of a trunk after the first `shared`: features so far -> features of the last three stages. Names are the whole trunk's."""
+    """The stages of a trunk after the first `shared`: features so far -> features of the last three stages. Names are
+    the whole trunk's."""
 
     def __init__(self, backbone: Backbone, shared: int) -> None:
         own = [copy.deepcopy(stage) for stage in list(backbone.stages)[shared:]]
-        super().__init__(nn.Identity(), [*(nn.Identity() for _ in range(shared)), *own], backbone.channels, backbone.frozen_stages)
+        super().__init__(
+            nn.Identity(), [*(nn.Identity() for _ in range(shared)), *own], backbone.channels, backbone.frozen_stages
+        )
         self.first = shared
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:  # type: ignore[override]
@@ -43,12 +49,13 @@ class Branched(nn.Module):
     """Branches on shared early stages.
 
     Args:
-        branches: one mapping each: `name` of a system (`baseline`, `mgmtn`, ...), its `options`, and `start`, trained weights (shipped name, run
+        branches: one mapping each: `name` of a system (`baseline`, `mgmtn`, ...), its `options`, and `start`, trained
+        weights (shipped name, run
             folder or file) from which its own part begins; the shared stages begin with the config's `model.start`.
         shared: stages computed once, counted from the input.
 
-    Raises: ConfigError for fewer than two branches, for a number of stages that leaves a branch none of its own, and for a branch that predicts
-    masks from the image, which only the shared stages see.
+    Raises: ConfigError for fewer than two branches, for a number of stages that leaves a branch none of its own, and
+    for a branch that predicts masks from the image, which only the shared stages see.
     """
 
     def __init__(
@@ -62,21 +69,35 @@ class Branched(nn.Module):
         shared: int = 3,
     ) -> None:
         super().__init__()
-        if any(not isinstance(branch, Mapping) or "name" not in branch or set(branch) - {"name", "options", "start"} for branch in branches):
-            raise ConfigError("branched: each of `branches` is a mapping with `name` and, if wanted, `options` and `start`.")
+        if any(
+            not isinstance(branch, Mapping) or "name" not in branch or set(branch) - {"name", "options", "start"}
+            for branch in branches
+        ):
+            raise ConfigError(
+                "branched: each of `branches` is a mapping with `name` and, if wanted, `options` and `start`."
+            )
         if len(branches) < 2 or not 1 <= shared < len(backbone.stages):
             raise ConfigError(
-                f"branched: give at least two branches and shared stages within 1..{len(backbone.stages) - 1}; got {len(branches)} and {shared}."
+                f"branched: give at least two branches and shared stages within 1..{len(backbone.stages) - 1}; got "
+                f"{len(branches)} and {shared}."
             )
         self.preprocess, self.attributes, self.groups = preprocess, tuple(attributes), dict(groups)
         self.branches = nn.ModuleList(
-            called(branch["name"], Rest(backbone, shared), preprocess, attributes, groups, **branch.get("options", {})) for branch in branches
+            called(branch["name"], Rest(backbone, shared), preprocess, attributes, groups, **branch.get("options", {}))
+            for branch in branches
         )
         if any(getattr(branch, "region_net", None) is not None for branch in self.branches):
-            raise ConfigError("branched: a branch of mgmtn needs `mask: mean` or `mask: none`; learned masks are predicted from the image.")
+            raise ConfigError(
+                "branched: a branch of mgmtn needs `mask: mean` or `mask: none`; learned masks are predicted from the "
+                "image."
+            )
         backbone.stages = backbone.stages[:shared]
         self.backbone = backbone
-        self.starts = [(branch, str(given["start"])) for branch, given in zip(self.branches, branches, strict=True) if given.get("start") is not None]
+        self.starts = [
+            (branch, str(given["start"]))
+            for branch, given in zip(self.branches, branches, strict=True)
+            if given.get("start") is not None
+        ]
         """Parts that begin with trained weights of their own."""
 
     def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
@@ -88,7 +109,9 @@ class Branched(nn.Module):
             return TorchOutput(branches.mean(0), None, landmarks, branches)
         pooled = [output.features for output in said if output.features is not None]  # (N,D) of each branch that pools
         features = torch.cat(pooled, dim=1) if pooled else None
-        return TorchOutput(branches.mean(0), self._mean_maps([output.region for output in said]), landmarks, features=features)
+        return TorchOutput(
+            branches.mean(0), self._mean_maps([output.region for output in said]), landmarks, features=features
+        )
 
     def whole_frame_region(self, n: int) -> Tensor | None:
         """Return the masks (n,8,h',w') that a branch holds for every uncropped face, None where none does."""
@@ -96,7 +119,8 @@ class Branched(nn.Module):
         return next((masks for ask in asked if ask is not None and (masks := ask(n)) is not None), None)
 
     def _mean_maps(self, maps: Sequence[Tensor | None]) -> Tensor | None:
-        """Return the mean of the branches' class-activation maps on the finest of their grids (N,A,h,w), in logits per cell."""
+        """Return the mean of the branches' class-activation maps on the finest of their grids (N,A,h,w), in logits per
+        cell."""
         known = [map for map in maps if map is not None]
         if len(known) < len(maps) or not all(self._explains_answers(branch) for branch in self.branches):
             return None

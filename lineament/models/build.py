@@ -34,11 +34,14 @@ def groups_for(attributes: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def network_class(name: str) -> type[nn.Module]:
-    """Return the class of a network name, or of `module.path:Class`. Raises: ConfigError naming what could not be imported."""
+    """Return the class of a network name, or of `module.path:Class`. Raises: ConfigError naming what could not be
+    imported."""
     where = NETWORKS.get(name, name)
     module, _, attribute = where.partition(":")
     if not attribute:
-        raise ConfigError(f"Unknown model {name!r}. Use one of {', '.join(NETWORKS)}, or `module.path:Class` for your own network.")
+        raise ConfigError(
+            f"Unknown model {name!r}. Use one of {', '.join(NETWORKS)}, or `module.path:Class` for your own network."
+        )
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -61,19 +64,27 @@ def called(name: str, *given: Any, **options: Any) -> nn.Module:
 
 
 def trunk_weights(config: ModelConfig, *, allow_download: bool = False) -> Path | None:
-    """Return the file of the pretrained trunk that a config names, None for none. Raises: as `backbone.trunk_file`; ConfigError of a variable."""
+    """Return the file of the pretrained trunk that a config names, None for none. Raises: as `backbone.trunk_file`;
+    ConfigError of a variable."""
     if config.weights is None:
         return None
-    return trunk_file(config.backbone, IMAGENET if config.weights == IMAGENET else expand(config.weights), allow_download=allow_download)
+    return trunk_file(
+        config.backbone,
+        IMAGENET if config.weights == IMAGENET else expand(config.weights),
+        allow_download=allow_download,
+    )
 
 
 def build_network(config: ModelConfig, attributes: Sequence[str], *, random_trunk: bool = False) -> nn.Module:
     """Build the network a config describes.
 
-    Args: random_trunk: skip the trunk's pretrained file (its tensors are about to be overwritten by a checkpoint), folding norms all the same.
+    Args: random_trunk: skip the trunk's pretrained file (its tensors are about to be overwritten by a checkpoint),
+    folding norms all the same.
     """
     weights = None if config.weights is None or random_trunk else trunk_weights(config)
     folded = config.backbone == "mobilenetv1_100" and config.weights not in (None, IMAGENET)
-    backbone = create_backbone(config.backbone, weights, config.frozen_stages, fold_norms=folded, input_size=config.input_size)
+    backbone = create_backbone(
+        config.backbone, weights, config.frozen_stages, fold_norms=folded, input_size=config.input_size
+    )
     preprocess = create_preprocess(config.backbone, config.input_size)
     return called(config.name, backbone, preprocess, tuple(attributes), groups_for(attributes), **config.options)

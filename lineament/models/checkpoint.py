@@ -1,7 +1,8 @@
-"""Checkpoints: safetensors with a JSON header, never pickle; written to the side and renamed, so a kill leaves the old file whole.
+"""Checkpoints: safetensors with a JSON header, never pickle; written to the side and renamed, so a kill leaves the old
+file whole.
 
-An exported ONNX file is a checkpoint too: it holds every weight as it was trained, under its own name, and the header in its metadata. So a trained
-network is one file, from which it answers, is taken further and teaches.
+An exported ONNX file is a checkpoint too: it holds every weight as it was trained, under its own name, and the header
+in its metadata. So a trained network is one file, from which it answers, is taken further and teaches.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from lineament.models.build import build_network
 from lineament.models.legacy import FORMAT, as_it_was
 
 TRAINED_KEY = "lineament_training"
-"""Metadata of an ONNX file: the checkpoint's header as JSON, with `weights`, their names, and `counters`, tensors without a dimension, which no
-graph holds."""
+"""Metadata of an ONNX file: the checkpoint's header as JSON, with `weights`, their names, and `counters`, tensors
+without a dimension, which no graph holds."""
 ONNX_PREFIX, HALF_SUFFIX = "network.", "_fp16"
-"""How a weight's own name is found in an exported graph: after the one, and where it is stored in half precision, before the other."""
+"""How a weight's own name is found in an exported graph: after the one, and where it is stored in half precision,
+before the other."""
 
 _WITHOUT_ATTRIBUTES = ("backbone", "region_net")
 """First parts of the names of tensors that do not depend on which attributes a network answers."""
@@ -38,7 +40,11 @@ _WITHOUT_ATTRIBUTES = ("backbone", "region_net")
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors and a JSON header atomically."""
     with replacing(path) as partial:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, partial, metadata={"lineament": json.dumps(header)})
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+            partial,
+            metadata={"lineament": json.dumps(header)},
+        )
 
 
 def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -72,11 +78,14 @@ def _open_onnx(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         proto = onnx.load(file)
     except (DecodeError, ValueError) as error:
-        raise ModelFileError(f"{file} is damaged or no ONNX file ({error}). Take an earlier copy or export it again.") from error
+        raise ModelFileError(
+            f"{file} is damaged or no ONNX file ({error}). Take an earlier copy or export it again."
+        ) from error
     header = {entry.key: entry.value for entry in proto.metadata_props}.get(TRAINED_KEY)
     if header is None:
         raise ModelFileError(
-            f"{file} is an exported graph without its training's weights. Training needs those: the run's folder or its model.safetensors, "
+            f"{file} is an exported graph without its training's weights. Training needs those: the run's folder or "
+            "its model.safetensors, "
             "or a file exported from them by this version."
         )
     facts: dict[str, Any] = json.loads(header)
@@ -84,13 +93,20 @@ def _open_onnx(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     stored = {tensor.name.removesuffix(HALF_SUFFIX): tensor for tensor in proto.graph.initializer}
     for name in facts.pop("weights"):
         if ONNX_PREFIX + name not in stored:
-            raise ModelFileError(f"{file} lacks the weight {name}: another program rewrote the graph. Take the file that was exported.")
+            raise ModelFileError(
+                f"{file} lacks the weight {name}: another program rewrote the graph. Take the file that was exported."
+            )
         tensors[name] = torch.from_numpy(numpy_helper.to_array(stored[ONNX_PREFIX + name]).copy())
     return tensors, facts
 
 
 def save_network(
-    path: str | os.PathLike[str], network: nn.Module, config: TrainConfig, *, half: bool = True, facts: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    network: nn.Module,
+    config: TrainConfig,
+    *,
+    half: bool = True,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a trained network with its config and attribute names; floats as fp16 unless half is False.
 
@@ -102,7 +118,8 @@ def save_network(
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what a trained file says of itself, without its tensors. Raises: ModelFileError if it is missing, damaged or of another program."""
+    """Return what a trained file says of itself, without its tensors. Raises: ModelFileError if it is missing, damaged
+    or of another program."""
     return _open(Path(path), tensors=False)[1]
 
 
@@ -111,7 +128,8 @@ def load_network_file(path: str | os.PathLike[str]) -> tuple[nn.Module, TrainCon
     tensors, header = load_tensors(path)
     config = from_dict(header["config"])
     config = replace(config, model=as_it_was(config.model, int(header.get("format", 1))))
-    # The checkpoint holds every tensor, so no pretrained file is needed: neither the trunk's nor one named by an option `..._weights`.
+    # The checkpoint holds every tensor, so no pretrained file is needed: neither the trunk's nor one named by an option
+    # `..._weights`.
     options = {key: None if key.endswith("weights") else value for key, value in config.model.options.items()}
     network = build_network(replace(config.model, options=options), header["attributes"], random_trunk=True)
     try:
@@ -127,7 +145,13 @@ def find_weights(name: str) -> Path:
     Raises: ModelFileError naming where it looked.
     """
     given, name, package = Path(name), SAME_AS.get(name, name), Path(__file__).parent.parent / "weights"
-    places = [given, given / "model.safetensors", given / "model.onnx", package / f"{name}.safetensors", package / f"{name}.onnx"]
+    places = [
+        given,
+        given / "model.safetensors",
+        given / "model.onnx",
+        package / f"{name}.safetensors",
+        package / f"{name}.onnx",
+    ]
     for folder in model_folders():
         places += [folder.path / name / "model.safetensors", folder.path / f"{name}.safetensors"]
         places += [folder.path / name / "model.onnx", folder.path / f"{name}.onnx"]
@@ -136,16 +160,18 @@ def find_weights(name: str) -> Path:
             return place
     looked = ", ".join(str(place) for place in places)
     raise ModelFileError(
-        f"No trainable weights {name!r}: looked for {looked}. The trained systems come with `pip install lineament-systems`, or let LINEAMENT_MODELS "
+        f"No trainable weights {name!r}: looked for {looked}. The trained systems come with `pip install "
+        "lineament-systems`, or let LINEAMENT_MODELS "
         "name a folder that holds them."
     )
 
 
 def begin(network: nn.Module, start: str) -> list[str]:
-    """Copy trained weights into `network`, and into each of its parts that names some of its own (`starts`); return the names that none fitted.
+    """Copy trained weights into `network`, and into each of its parts that names some of its own (`starts`); return the
+    names that none fitted.
 
-    Weights of other attributes, or of the same in another order, give what knows no attribute: the trunk and a region network. A row of a head
-    would fit by shape alone, and answer another question.
+    Weights of other attributes, or of the same in another order, give what knows no attribute: the trunk and a region
+    network. A row of a head would fit by shape alone, and answer another question.
 
     Raises: ModelFileError, also where nothing fits.
     """
@@ -157,7 +183,10 @@ def begin(network: nn.Module, start: str) -> list[str]:
         left -= {own[id(tensor)] for inner, tensor in part.state_dict(keep_vars=True).items() if inner not in missed}
     matrices = {name for name, tensor in network.state_dict().items() if tensor.ndim > 1}
     if matrices <= left:  # a bias per attribute may fit any network
-        raise ModelFileError(f"No tensor of {start!r} fits this network: another model and another trunk. Start from one of its kind, or from none.")
+        raise ModelFileError(
+            f"No tensor of {start!r} fits this network: another model and another trunk. Start from one of its kind, "
+            "or from none."
+        )
     return [name for name in own.values() if name in left]
 
 
@@ -169,7 +198,8 @@ def _copy_from(network: nn.Module, start: str, attributes: tuple[str, ...]) -> l
 
 
 def copy_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
-    """Copy every tensor whose name and shape match into `network`; return the names that did not (a new head, other attributes).
+    """Copy every tensor whose name and shape match into `network`; return the names that did not (a new head, other
+    attributes).
 
     A network that keeps a part of the trunk under another name says so in `moved`: its own prefix -> the plain trunk's.
     """

@@ -9,11 +9,12 @@
 | dynamic weighting | `objectives/weighting.py`, strategy `dmm` |
 | adaptive threshold | `objectives/thresholds.py` |
 
-Read in the paper (abstract and reading notes): landmark detection trained jointly to help the attributes; attributes split into objective and
-subjective, each with its own network design; loss weights set per attribute during training; thresholds set per attribute.
-Remembered, not re-read: ResNet-50, 72 landmarks, spatial pyramid pooling in one branch. Reconstructed here: which branch has the pyramid
-(`swap` exchanges them), which stages each reads, what the branch of judgements is (`judging`), the split, every layer size, the landmark head
-and its loss (`objectives/landmarks.py`).
+Read in the paper (abstract and reading notes): landmark detection trained jointly to help the attributes; attributes
+split into objective and subjective, each with its own network design; loss weights set per attribute during training;
+thresholds set per attribute.
+Remembered, not re-read: ResNet-50, 72 landmarks, spatial pyramid pooling in one branch. Reconstructed here: which
+branch has the pyramid (`swap` exchanges them), which stages each reads, what the branch of judgements is (`judging`),
+the split, every layer size, the landmark head and its loss (`objectives/landmarks.py`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ JUDGING = ("residual", "deep")
 class PyramidPooling(nn.Module):
     """Spatial pyramid pooling: the maximum (or mean) over each cell of 1x1, 2x2 and 4x4 grids. (N,C,h,w) -> (N,21C).
 
-    Convention: cell i of n covers rows floor(i h / n) to ceil((i+1) h / n), so any map size works and neighbours may overlap by a row.
+    Convention: cell i of n covers rows floor(i h / n) to ceil((i+1) h / n), so any map size works and neighbours may
+    overlap by a row.
     Source: He et al., ECCV 2014 (arXiv 1406.4729), with overlap where h is no multiple of n.
     """
 
@@ -62,15 +64,20 @@ class PyramidPooling(nn.Module):
 
 
 class PyramidBranch(nn.Module):
-    """1x1 convolution -> pyramid, of each stage given -> hidden layer -> logits: the design for attributes that are the presence of a thing."""
+    """1x1 convolution -> pyramid, of each stage given -> hidden layer -> logits: the design for attributes that are the
+    presence of a thing."""
 
-    def __init__(self, channels: Sequence[int], inner: int, hidden: int, outputs: int, dropout: float, pool: str = "max") -> None:
+    def __init__(
+        self, channels: Sequence[int], inner: int, hidden: int, outputs: int, dropout: float, pool: str = "max"
+    ) -> None:
         super().__init__()
         pyramid = PyramidPooling(pool=pool)
         *earlier, last = channels
         self.look = nn.Sequential(nn.Conv2d(last, inner, 1), nn.ReLU())
         self.look_earlier = nn.ModuleList(nn.Sequential(nn.Conv2d(cin, inner, 1), nn.ReLU()) for cin in earlier)
-        self.answer = nn.Sequential(nn.Flatten(), *_answer(inner * pyramid.cells * len(channels), hidden, outputs, dropout))
+        self.answer = nn.Sequential(
+            nn.Flatten(), *_answer(inner * pyramid.cells * len(channels), hidden, outputs, dropout)
+        )
         self.pyramid = pyramid
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -82,14 +89,17 @@ class PyramidBranch(nn.Module):
 
 
 class Refine(nn.Module):
-    """F + r(F), r = 1x1, 3x3, 1x1 convolutions; the last begins small, so that the feature is nearly the trunk's own until training adds to it."""
+    """F + r(F), r = 1x1, 3x3, 1x1 convolutions; the last begins small, so that the feature is nearly the trunk's own
+    until training adds to it."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
         narrow = [nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU()]
         look = [nn.Conv2d(inner, inner, 3, padding=1, bias=False), nn.BatchNorm2d(inner), nn.ReLU()]
         last = nn.Conv2d(inner, channels, 1)
-        nn.init.normal_(last.weight, std=0.03 * inner**-0.5)  # not zero: what lies before it must learn from the first step
+        nn.init.normal_(
+            last.weight, std=0.03 * inner**-0.5
+        )  # not zero: what lies before it must learn from the first step
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.change = nn.Sequential(*narrow, *look, last)
 
@@ -101,10 +111,13 @@ class Refine(nn.Module):
 class JudgingBranch(nn.Module):
     """Each stage given, refined (`Refine`) -> global average -> hidden layer -> logits: the design for judgements.
 
-    It begins with what a plain network pools, and with stages 3 and 4 beside it, so that it has nothing to regain before it can gain.
+    It begins with what a plain network pools, and with stages 3 and 4 beside it, so that it has nothing to regain
+    before it can gain.
     """
 
-    def __init__(self, channels: Sequence[int], inner: int, hidden: int, outputs: int, dropout: float, pool: str = "max") -> None:
+    def __init__(
+        self, channels: Sequence[int], inner: int, hidden: int, outputs: int, dropout: float, pool: str = "max"
+    ) -> None:
         super().__init__()
         self.refine = nn.ModuleList(Refine(size, max(1, inner // 2)) for size in channels)
         self.answer = nn.Sequential(*_answer(sum(channels), hidden, outputs, dropout))
@@ -116,12 +129,16 @@ class JudgingBranch(nn.Module):
 
 
 class DeepBranch(nn.Module):
-    """Three 3x3 convolutions on the last stage -> global average -> hidden layer -> logits: the earlier design for judgements.
+    """Three 3x3 convolutions on the last stage -> global average -> hidden layer -> logits: the earlier design for
+    judgements.
 
-    It reads the last stage alone through layers that all begin at random, and lost 1.9 points of AUC on subjective attributes to the plain network.
+    It reads the last stage alone through layers that all begin at random, and lost 1.9 points of AUC on subjective
+    attributes to the plain network.
     """
 
-    def __init__(self, channels: Sequence[int], inner: int, hidden: int, outputs: int, dropout: float, pool: str = "max") -> None:
+    def __init__(
+        self, channels: Sequence[int], inner: int, hidden: int, outputs: int, dropout: float, pool: str = "max"
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for cin in (channels[-1], inner, inner):
@@ -143,11 +160,14 @@ class DmmCnn(nn.Module):
     """Landmarks and two kinds of attributes from one trunk.
 
     Args:
-        landmarks: points of the landmark head, 0 for none. It reads means over a grid of `landmark_grid` cells a side of stage `landmark_stage`
+        landmarks: points of the landmark head, 0 for none. It reads means over a grid of `landmark_grid` cells a side
+        of stage `landmark_stage`
             (one cell is the mean of the whole map, which hardly tells where anything is).
-        judging: the branch of judgements is `residual` (`JudgingBranch`) or `deep`. swap: exchange the designs of the two branches; split: else
+        judging: the branch of judgements is `residual` (`JudgingBranch`) or `deep`. swap: exchange the designs of the
+        two branches; split: else
             one pyramid branch for all attributes.
-        stages: how many of the trunk's last three stages the pyramid branch reads (1: the last alone); judging_stages: the same of the other.
+        stages: how many of the trunk's last three stages the pyramid branch reads (1: the last alone); judging_stages:
+        the same of the other.
         inner, hidden: layer sizes (512 and 1024 at paper scale); pool: `max` or `mean` over the pyramid's cells.
 
     Source: arXiv 2002.03683, see the file header for what is reconstructed.
@@ -175,7 +195,9 @@ class DmmCnn(nn.Module):
     ) -> None:
         super().__init__()
         if stages not in (1, 2, 3) or judging_stages not in (1, 2, 3):
-            raise ConfigError(f"dmm-cnn: stages and judging_stages must be one of (1, 2, 3), not {stages} and {judging_stages}.")
+            raise ConfigError(
+                f"dmm-cnn: stages and judging_stages must be one of (1, 2, 3), not {stages} and {judging_stages}."
+            )
         if landmarks not in LANDMARK_COUNTS:
             raise ConfigError(f"dmm-cnn: landmarks must be one of {LANDMARK_COUNTS}, not {landmarks}.")
         if landmark_stage not in (3, 4, 5):
@@ -187,17 +209,26 @@ class DmmCnn(nn.Module):
         subjective = [i for i, name in enumerate(self.attributes) if split and name in SUBJECTIVE_17]
         objective = [i for i in range(len(self.attributes)) if i not in subjective]
         designs = [(PyramidBranch, stages), (JudgingBranch if judging == "residual" else DeepBranch, judging_stages)]
-        kinds = zip(("objective", "subjective"), designs[::-1] if swap else designs, (objective, subjective), strict=True)
+        kinds = zip(
+            ("objective", "subjective"), designs[::-1] if swap else designs, (objective, subjective), strict=True
+        )
         built = {name: (design, reads, columns) for name, (design, reads), columns in kinds if columns}
         self.reads = {name: reads for name, (_, reads, _) in built.items()}
         self.branches = nn.ModuleDict(
-            {name: design(backbone.channels[-reads:], inner, hidden, len(columns), dropout, pool) for name, (design, reads, columns) in built.items()}
+            {
+                name: design(backbone.channels[-reads:], inner, hidden, len(columns), dropout, pool)
+                for name, (design, reads, columns) in built.items()
+            }
         )
         flat = objective + subjective
         self.order: Tensor
         self.register_buffer("order", torch.tensor([flat.index(i) for i in range(len(flat))]), persistent=False)
         self.landmark_stage = landmark_stage - 3
-        self.landmark_head = self._landmark_head(backbone.channels[self.landmark_stage], inner, hidden, landmark_grid) if landmarks else None
+        self.landmark_head = (
+            self._landmark_head(backbone.channels[self.landmark_stage], inner, hidden, landmark_grid)
+            if landmarks
+            else None
+        )
 
     def _landmark_head(self, channels: int, inner: int, hidden: int, grid: int) -> nn.Sequential:
         last = nn.Linear(hidden, 2 * self.landmarks)
@@ -210,7 +241,9 @@ class DmmCnn(nn.Module):
 
     def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
         features = self.backbone(x)  # of stages 3, 4, 5; the last (N,C,h/32,w/32)
-        answers, seen = zip(*(branch(features[-self.reads[name] :]) for name, branch in self.branches.items()), strict=True)
+        answers, seen = zip(
+            *(branch(features[-self.reads[name] :]) for name, branch in self.branches.items()), strict=True
+        )
         logits = torch.cat(answers, dim=1).index_select(1, self.order).float()  # (N,A)
         maps = None if self.training else torch.stack(seen, dim=1)  # (N,2,h/32,w/32)
         pooled = None if self.training else features[-1].mean((2, 3)).float()  # (N,C5)

@@ -11,17 +11,19 @@
 | Psi_g | `gates` |
 | X'_g | `group_feature` |
 
-Read in the paper (through its reviews): ResNet-50, conv1 to conv4 shared; Weight-Shared Group-Specific Attention replaces the last residual
-block of conv5; squeeze by GAP of X, two fully connected layers per group with reduction 16, sigmoid; f shared by all groups; the group's
-feature is the element-wise product; group features interact before K independent fully connected heads; losses are weighted dynamically.
-Reconstructed here: the order of the two layers (the only one whose dimensions match), the skip a X and the ReLU, both CGFF forms and what their
-tokens are, K = 8 and the groups. DWS: `objectives/weighting.py`.
+Read in the paper (through its reviews): ResNet-50, conv1 to conv4 shared; Weight-Shared Group-Specific Attention
+replaces the last residual block of conv5; squeeze by GAP of X, two fully connected layers per group with reduction 16,
+sigmoid; f shared by all groups; the group's feature is the element-wise product; group features interact before K
+independent fully connected heads; losses are weighted dynamically.
+Reconstructed here: the order of the two layers (the only one whose dimensions match), the skip a X and the ReLU, both
+CGFF forms and what their tokens are, K = 8 and the groups. DWS: `objectives/weighting.py`.
 
-Why the ReLU matters, and where it does not: GAP(Psi f(X)) = Psi GAP(f(X)), so without it groups differ by a channel scaling only. It cuts
-where f is negative, as f of a ResNet block is (its last activation comes after the skip): there a is 1 and a gate of 1 is the block itself. A
-block without a skip (MobileNetV1, toy) ends in an activation: taken whole, X and f(X) are never negative and the ReLU cuts nothing. It is taken
-without that activation (`linear`), and its skip, which the trunk never had, begins at a = 0 and is learned (`learned_skip`): the network then
-starts from what the trunk computes.
+Why the ReLU matters, and where it does not: GAP(Psi f(X)) = Psi GAP(f(X)), so without it groups differ by a channel
+scaling only. It cuts where f is negative, as f of a ResNet block is (its last activation comes after the skip): there a
+is 1 and a gate of 1 is the block itself. A block without a skip (MobileNetV1, toy) ends in an activation: taken whole,
+X and f(X) are never negative and the ReLU cuts nothing. It is taken without that activation (`linear`), and its skip,
+which the trunk never had, begins at a = 0 and is learned (`learned_skip`): the network then starts from what the trunk
+computes.
 """
 
 from __future__ import annotations
@@ -52,13 +54,17 @@ class GroupGates(nn.Module):
         self.up = nn.ModuleList(nn.Linear(inner, channels) for _ in range(groups))
 
     def forward(self, squeezed: Tensor) -> Tensor:
-        return torch.stack([torch.sigmoid(up(torch.relu(down(squeezed)))) for down, up in zip(self.down, self.up, strict=True)], dim=1)
+        return torch.stack(
+            [torch.sigmoid(up(torch.relu(down(squeezed)))) for down, up in zip(self.down, self.up, strict=True)], dim=1
+        )
 
 
 class GroupTokens(nn.Module):
-    """What groups show each other: their features (N,K,C), each normalised over its channels, plus what says whose it is.
+    """What groups show each other: their features (N,K,C), each normalised over its channels, plus what says whose it
+    is.
 
-    Pooled features of one face are nearly the same for all groups (gates scale channels), so attention over them plain is uniform. Reconstructed.
+    Pooled features of one face are nearly the same for all groups (gates scale channels), so attention over them plain
+    is uniform. Reconstructed.
 
     Args: told: add a learned embedding per group; without, the place in a concatenation says whose a token is.
     """
@@ -106,7 +112,8 @@ class ConcatFusion(nn.Module):
 
 
 def has_skip(block: nn.Module) -> bool:
-    """Whether a trunk's block adds its input to what it computes (ResNet and its kin), so that X + Psi f(X) is the block again for Psi = 1."""
+    """Whether a trunk's block adds its input to what it computes (ResNet and its kin), so that X + Psi f(X) is the
+    block again for Psi = 1."""
     return hasattr(block, "conv2")
 
 
@@ -122,10 +129,11 @@ def without_last_activation(block: nn.Module) -> nn.Module:
 
 
 def residual_branch(block: nn.Module, *, linear: bool = False) -> nn.Module:
-    """Return f of a trunk's last block: its convolutions without the skip and the last activation, so that X + Psi f(X) is the block again.
+    """Return f of a trunk's last block: its convolutions without the skip and the last activation, so that X + Psi f(X)
+    is the block again.
 
-    Convention: a block without a skip of its own (MobileNetV1, toy) is taken whole, or with `linear` without its last activation. The names of
-    its tensors stay in either case, so that trained trunks fill them.
+    Convention: a block without a skip of its own (MobileNetV1, toy) is taken whole, or with `linear` without its last
+    activation. The names of its tensors stay in either case, so that trained trunks fill them.
     """
     if not has_skip(block):
         return without_last_activation(block) if linear else block
@@ -138,8 +146,9 @@ def residual_branch(block: nn.Module, *, linear: bool = False) -> nn.Module:
 class FarAmtn(nn.Module):
     """Shared trunk, one shared last block, one gate per group.
 
-    Args: residual: relu(a X + Psi f(X)), else Psi f(X) (the control that shows the remark in the header). learned_skip: a is learned, from 0, else
-    1; linear: f without its last activation; both by default (None) where the trunk's last block has no skip. fusion: `gate`, `concat` or `none`;
+    Args: residual: relu(a X + Psi f(X)), else Psi f(X) (the control that shows the remark in the header). learned_skip:
+    a is learned, from 0, else 1; linear: f without its last activation; both by default (None) where the trunk's last
+    block has no skip. fusion: `gate`, `concat` or `none`;
     fusion_tokens: `normalised` (and told apart, `GroupTokens`) or `plain`.
 
     Source: arXiv 2601.01537, see the file header for what is reconstructed.
@@ -201,7 +210,8 @@ class FarAmtn(nn.Module):
         return made
 
     def attend(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """Return v (N,K,C), the pooled features of each group, and attention (N,K,h,w), the mean over channels of each group's map."""
+        """Return v (N,K,C), the pooled features of each group, and attention (N,K,h,w), the mean over channels of each
+        group's map."""
         shared = self.shared(feature)  # f(X) (N,C,h,w)
         gates = self.gates(feature.mean((2, 3)))  # Psi (N,K,C) of Z
         kept = feature if self.skip is None else self.skip.to(feature.dtype) * feature  # a X
@@ -209,7 +219,9 @@ class FarAmtn(nn.Module):
         for g in range(len(self.groups)):
             gated = gates[:, g, :, None, None] * shared
             group_feature = kept + gated if self.residual else gated
-            group_feature = torch.relu(group_feature) if self.residual or self.linear else group_feature  # X'_g (N,C,h,w)
+            group_feature = (
+                torch.relu(group_feature) if self.residual or self.linear else group_feature
+            )  # X'_g (N,C,h,w)
             pooled.append(group_feature.mean((2, 3)))
             maps.append(group_feature.mean(1))
         return torch.stack(pooled, dim=1), torch.stack(maps, dim=1).float()

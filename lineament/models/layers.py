@@ -1,6 +1,7 @@
 """Shared layers: the preprocessing inside the graph, the output type, the linear heads.
 
-Convention: crops are uint8 (or float) RGB 0-255 (N,3,218,178) in CelebA's layout; `x` is what `Preprocess` makes of them.
+Convention: crops are uint8 (or float) RGB 0-255 (N,3,218,178) in CelebA's layout; `x` is what `Preprocess` makes of
+them.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from lineament.geometry import CROP_SIZE
 
 @dataclass
 class TorchOutput:
-    """A network's answer: logits (N,A) float32; optional region (N,M,h,w), the maps that explain it; optional landmarks (N,L,2) in 0..1 of `x`.
+    """A network's answer: logits (N,A) float32; optional region (N,M,h,w), the maps that explain it; optional landmarks
+    (N,L,2) in 0..1 of `x`.
 
-    branches (B,N,A): in training, the logits that each learn by themselves where `logits` is their mean; None where `logits` learns.
-    features (N,D): in eval mode, what the trunk pooled of each face, for linear heads of other attributes; None where a network pools nothing.
-    embedding (N,E,D): in training, features by which the identity-centred loss tells people apart (`objectives/identity.py`).
+    branches (B,N,A): in training, the logits that each learn by themselves where `logits` is their mean; None where
+    `logits` learns.
+    features (N,D): in eval mode, what the trunk pooled of each face, for linear heads of other attributes; None where a
+    network pools nothing.
+    embedding (N,E,D): in training, features by which the identity-centred loss tells people apart
+    (`objectives/identity.py`).
     """
 
     logits: Tensor
@@ -32,7 +37,8 @@ class TorchOutput:
 
 
 def taps(size: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return how `wanted` places lie between `size` samples of a line: the sample below (wanted,) int64, the one above, how far (wanted,) in 0..1.
+    """Return how `wanted` places lie between `size` samples of a line: the sample below (wanted,) int64, the one above,
+    how far (wanted,) in 0..1.
 
     Half-pixel centres, edges repeated.
 
@@ -47,11 +53,12 @@ def taps(size: int, wanted: int) -> tuple[Tensor, Tensor, Tensor]:
 class Preprocess(nn.Module):
     """Resize and normalise crops, inside the graph, so that no caller can get it wrong.
 
-    Args: size (h, w) of the network input; channels "RGB" or "BGR", the order the trunk was trained with; mean and std per channel
-    *in that order*, on the 0-255 scale.
+    Args: size (h, w) of the network input; channels "RGB" or "BGR", the order the trunk was trained with; mean and std
+    per channel *in that order*, on the 0-255 scale.
 
-    `forward` is `resize` and `normalise` written for runtimes (a sixth of a MobileNet's time was spent in theirs): channels are put in order while
-    they are bytes, rows are two copies and a weighted sum, columns a matrix product. Crops of any size but the contract's go the general way.
+    `forward` is `resize` and `normalise` written for runtimes (a sixth of a MobileNet's time was spent in theirs):
+    channels are put in order while they are bytes, rows are two copies and a weighted sum, columns a matrix product.
+    Crops of any size but the contract's go the general way.
     """
 
     def __init__(self, size: tuple[int, int], channels: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -66,7 +73,9 @@ class Preprocess(nn.Module):
         self.share: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("channel_order", torch.tensor([2, 1, 0] if channels == "BGR" else [0, 1, 2]), persistent=False)
+        self.register_buffer(
+            "channel_order", torch.tensor([2, 1, 0] if channels == "BGR" else [0, 1, 2]), persistent=False
+        )
         rows, columns = (taps(given, wanted) for given, wanted in zip(CROP_SIZE, size, strict=True))
         for name, tensor in zip(("above", "below", "down"), rows, strict=True):
             self.register_buffer(name, tensor, persistent=False)

@@ -1,4 +1,5 @@
-"""What trained files of earlier formats mean: options whose defaults have changed since, written out, so that old weights answer as they did.
+"""What trained files of earlier formats mean: options whose defaults have changed since, written out, so that old
+weights answer as they did.
 
 a checkpoint's config and format -> the config that builds the network it was
 """
@@ -12,7 +13,8 @@ from typing import Any
 from lineament.config import ModelConfig
 
 FORMAT = 2
-"""The format of files written now. 1 (or none stated): before masks were resized by area and the heads of the other systems were rebuilt."""
+"""The format of files written now. 1 (or none stated): before masks were resized by area and the heads of the other
+systems were rebuilt."""
 
 _BEFORE: Mapping[str, Mapping[str, Any]] = {
     "mgmtn": {"mask_resize": "bilinear", "floor": 0.0, "open_object": True},
@@ -33,5 +35,8 @@ def as_it_was(model: ModelConfig, written: int) -> ModelConfig:
 def _options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     filled = {**_BEFORE.get(name, {}), **options}
     if name == "branched":
-        filled["branches"] = [dict(branch) | {"options": _options(branch["name"], branch.get("options", {}))} for branch in options["branches"]]
+        filled["branches"] = [
+            dict(branch) | {"options": _options(branch["name"], branch.get("options", {}))}
+            for branch in options["branches"]
+        ]
     return filled

@@ -1,6 +1,8 @@
-"""MGMTN: Mask-Guided Multi-Task Network (arXiv 2601.01408; Gao et al., 2026), Adaptive Mask Learning and Group-Global Feature Fusion.
+"""MGMTN: Mask-Guided Multi-Task Network (arXiv 2601.01408; Gao et al., 2026), Adaptive Mask Learning and Group-Global
+Feature Fusion.
 
-    x (N,3,h,w) -> region (N,K,h',w') ;  x -> F_3, F_4, F_5 -> region (x) F_i -> v (N,K,3D) ; GAP(F_5) -> g (N,D) -> [v ; g] -> logits (N,A)
+    x (N,3,h,w) -> region (N,K,h',w') ;  x -> F_3, F_4, F_5 -> region (x) F_i -> v (N,K,3D) ; GAP(F_5) -> g (N,D) -> [v
+    ; g] -> logits (N,A)
 
 | paper symbol | our name |
 |---|---|
@@ -9,12 +11,14 @@
 | Gr_i^j = resize(P_j; F_i) (x) F_i | inside `masked_average` |
 | g, global feature | `whole` |
 
-Read in the paper (through its reviews): eight groups by name; a UNet with a head per group predicts the masks, no key points at inference;
-ResNeSt-50 at 227x227 with features of stages 3, 4, 5; the mask, resized to each stage's own shape, multiplies the stage's features; group
-features are fused with the global feature before each group's attributes are predicted.
-Reconstructed here: group membership; polygons and U-Net size (`region_unet.py`, `data/regions.py`); frozen soft masks; how a mask is resized
-(by area, so that no part vanishes on a coarse grid); pooling over a stage (masked average with a floor), its projection and norm, the fusion
-layer, all widths. Every such choice is a switch. A variation of ours, not the paper's: `open_object`, where the group Object looks at the whole map.
+Read in the paper (through its reviews): eight groups by name; a UNet with a head per group predicts the masks, no key
+points at inference;
+ResNeSt-50 at 227x227 with features of stages 3, 4, 5; the mask, resized to each stage's own shape, multiplies the
+stage's features; group features are fused with the global feature before each group's attributes are predicted.
+Reconstructed here: group membership; polygons and U-Net size (`region_unet.py`, `data/regions.py`); frozen soft masks;
+how a mask is resized (by area, so that no part vanishes on a coarse grid); pooling over a stage (masked average with a
+floor), its projection and norm, the fusion layer, all widths. Every such choice is a switch. A variation of ours, not
+the paper's: `open_object`, where the group Object looks at the whole map.
 """
 
 from __future__ import annotations
@@ -42,13 +46,17 @@ class MGMTN(nn.Module):
     """Mask-guided network. Each switch is one control of the paper's claim.
 
     Args:
-        mask: `learned` (region network, or the cached `region` given to forward), `mean` (one fixed mean-shape mask), `none` (plain pooling).
+        mask: `learned` (region network, or the cached `region` given to forward), `mean` (one fixed mean-shape mask),
+        `none` (plain pooling).
         soft: soft masks, or binarised at 0.5. use: `both`, `group` only or `global` only. last_stage_only: F_5 alone.
         plain_pooling: GAP of the masked features (its scale follows the region's area) in place of the masked average.
-        mask_resize: how masks reach a stage's grid, by `area` or sampled (`bilinear`: weights trained before). floor: cells of the whole map
+        mask_resize: how masks reach a stage's grid, by `area` or sampled (`bilinear`: weights trained before). floor:
+        cells of the whole map
             mixed into a region's average (`region_pooling.py`); 0 gives an absent part a zero feature.
-        open_object: the group Object sees the whole map, a variation of ours: necklaces and neckties lie outside every face region.
-        region_scale: `cpu` or `paper` U-Net; region_weights: its trained file; region_trainable: train it with the rest.
+        open_object: the group Object sees the whole map, a variation of ours: necklaces and neckties lie outside every
+        face region.
+        region_scale: `cpu` or `paper` U-Net; region_weights: its trained file; region_trainable: train it with the
+        rest.
         width, hidden: sizes of the projections and of the fused feature.
 
     Source: arXiv 2601.01408, see the file header for what is reconstructed.
@@ -80,10 +88,18 @@ class MGMTN(nn.Module):
         if mask not in MASKS or use not in USES:
             raise ConfigError(f"mgmtn: mask must be one of {MASKS} and use one of {USES}; got {mask!r}, {use!r}.")
         if mask_resize not in MASK_RESIZES or floor < 0:
-            raise ConfigError(f"mgmtn: mask_resize must be one of {MASK_RESIZES} and floor at least 0; got {mask_resize!r}, {floor}.")
+            raise ConfigError(
+                f"mgmtn: mask_resize must be one of {MASK_RESIZES} and floor at least 0; got {mask_resize!r}, {floor}."
+            )
         self.backbone, self.preprocess = backbone, preprocess
         self.attributes, self.groups = tuple(attributes), {name: tuple(members) for name, members in groups.items()}
-        self.mask, self.soft, self.use, self.plain_pooling, self.open_object = mask, soft, use, plain_pooling, open_object
+        self.mask, self.soft, self.use, self.plain_pooling, self.open_object = (
+            mask,
+            soft,
+            use,
+            plain_pooling,
+            open_object,
+        )
         self.mask_resize, self.floor = mask_resize, floor
         self.region_given = region_weights is not None
         self.stages = (2,) if last_stage_only else (0, 1, 2)
@@ -99,7 +115,9 @@ class MGMTN(nn.Module):
             return
         unknown = [name for name in self.groups if name not in GROUPS]
         if unknown:
-            raise ConfigError(f"mgmtn has no region for the group {unknown[0]!r}. Use groups among {GROUPS}, or mask: none.")
+            raise ConfigError(
+                f"mgmtn has no region for the group {unknown[0]!r}. Use groups among {GROUPS}, or mask: none."
+            )
         self.region_rows = [GROUPS.index(name) for name in self.groups]
         if self.mask == "mean":
             self.mean_mask = torch.from_numpy(mean_region(style="paper")).float().unsqueeze(0)
@@ -107,19 +125,25 @@ class MGMTN(nn.Module):
         self.region_net = region_unet(GROUPS, scale)
         if weights is not None:
             tensors, _ = load_tensors(expand(weights))
-            self.region_net.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+            self.region_net.load_state_dict(
+                {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+            )
         self.region_net.requires_grad_(self.region_trainable)
 
     def _build_fusion(self, width: int, hidden: int, dropout: float) -> None:
         channels = self.backbone.channels
         size = 0
         if self.use != "global":
-            self.project = nn.ModuleList(nn.Sequential(nn.Linear(channels[i], width), nn.LayerNorm(width)) for i in self.stages)
+            self.project = nn.ModuleList(
+                nn.Sequential(nn.Linear(channels[i], width), nn.LayerNorm(width)) for i in self.stages
+            )
             size += width * len(self.stages)
         if self.use != "group":
             self.project_whole = nn.Linear(channels[-1], width)
             size += width
-        self.fuse = nn.Sequential(nn.Linear(size, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.fuse = nn.Sequential(
+            nn.Linear(size, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout)
+        )
         self.heads = nn.ModuleList(nn.Linear(hidden, len(members)) for members in self.groups.values())
         self.order: Tensor
         flat = [name for members in self.groups.values() for name in members]
@@ -133,19 +157,27 @@ class MGMTN(nn.Module):
         return self
 
     def check_start(self, fresh: Sequence[str] | None) -> None:
-        """Raises: ConfigError before a training whose masks would come from a region network that nothing has trained or will train.
+        """Raises: ConfigError before a training whose masks would come from a region network that nothing has trained
+        or will train.
 
         Args: fresh: names of the tensors that the weights it starts from did not fill, None where it starts from none.
         """
-        learned = self.region_given or self.region_trainable or (fresh is not None and not any(name.startswith("region_net.") for name in fresh))
+        learned = (
+            self.region_given
+            or self.region_trainable
+            or (fresh is not None and not any(name.startswith("region_net.") for name in fresh))
+        )
         if self.region_net is not None and not learned:
             raise ConfigError(
-                "mgmtn: mask: learned needs a trained region network also where data.regions gives cached masks, since the exported network predicts "
-                "its own. Set model.options.region_weights to a file (`lineament prepare` makes it), region_trainable: true, or another mask."
+                "mgmtn: mask: learned needs a trained region network also where data.regions gives cached masks, since "
+                "the exported network predicts "
+                "its own. Set model.options.region_weights to a file (`lineament prepare` makes it), region_trainable: "
+                "true, or another mask."
             )
 
     def whole_frame_region(self, n: int) -> Tensor | None:
-        """Return the masks (n,8,h',w') that hold for every uncropped face, None where they depend on the image: training moves them with its crop."""
+        """Return the masks (n,8,h',w') that hold for every uncropped face, None where they depend on the image:
+        training moves them with its crop."""
         return None if self.mean_mask is None else self.mean_mask.expand(n, -1, -1, -1)
 
     def predict_region(self, x: Tensor) -> Tensor:
@@ -156,9 +188,11 @@ class MGMTN(nn.Module):
         return masks
 
     def masks(self, x: Tensor, region: Tensor | None = None) -> Tensor | None:
-        """Return the masks used (N,K,h',w') in the order of `groups`, (1,K,h',w') where they are the same for all; None without masks.
+        """Return the masks used (N,K,h',w') in the order of `groups`, (1,K,h',w') where they are the same for all; None
+        without masks.
 
-        Args: x (N,3,h,w) normalised; region (N,8,...) masks of the same frame, taken in place of the region network's or the mean face's.
+        Args: x (N,3,h,w) normalised; region (N,8,...) masks of the same frame, taken in place of the region network's
+        or the mean face's.
         """
         if self.region_net is None and self.mean_mask is None:
             return None
@@ -185,16 +219,20 @@ class MGMTN(nn.Module):
         if self.training:
             return TorchOutput(logits, masks)
         pooled = features[-1].mean((2, 3)).float()  # (N,C5)
-        return TorchOutput(logits, self.class_maps(features, masks, fused) if self.region_net is None else masks, features=pooled)
+        return TorchOutput(
+            logits, self.class_maps(features, masks, fused) if self.region_net is None else masks, features=pooled
+        )
 
     def maps_of(self) -> dict[str, object]:
-        """Return what the maps are, for the card: learned masks, or each answer taken apart where masks are the same for all and show nothing."""
+        """Return what the maps are, for the card: learned masks, or each answer taken apart where masks are the same
+        for all and show nothing."""
         if self.region_net is not None:
             return {"kind": "region", "of": list(self.groups)}
         return {"kind": "class_activation", "of": list(self.attributes)}
 
     def class_maps(self, features: Sequence[Tensor], masks: Tensor | None, fused: Tensor) -> Tensor:
-        """Return class-activation maps (N,A,h,w) on the grid of the middle stage: a cell's part in each logit (`contributions.py`).
+        """Return class-activation maps (N,A,h,w) on the grid of the middle stage: a cell's part in each logit
+        (`contributions.py`).
 
         Args: features F_3, F_4, F_5; masks (N,K,h',w'); fused (N,K,hidden) after the ReLU.
         """
@@ -230,7 +268,9 @@ class MGMTN(nn.Module):
     def _pool(self, feature: Tensor, masks: Tensor | None) -> Tensor:
         if masks is None:
             return feature.mean((2, 3)).unsqueeze(1).expand(-1, len(self.groups), -1)
-        return masked_average(feature, on_grid(masks, feature, self.mask_resize), plain=self.plain_pooling, floor=self.floor)
+        return masked_average(
+            feature, on_grid(masks, feature, self.mask_resize), plain=self.plain_pooling, floor=self.floor
+        )
 
     def _shares(self, feature: Tensor, masks: Tensor) -> Tensor:
         return pooling_shares(on_grid(masks, feature, self.mask_resize), plain=self.plain_pooling, floor=self.floor)

@@ -1,7 +1,9 @@
-"""MGRR-Net's idea as an attribute head (arXiv 2204.01349; Ge, Jose, Xu, Liu, Han; ACM TIST 2024): regions, the whole, a graph of attributes.
+"""MGRR-Net's idea as an attribute head (arXiv 2204.01349; Ge, Jose, Xu, Liu, Han; ACM TIST 2024): regions, the whole, a
+graph of attributes.
 
-    x -> F_4, F_5 -> region nodes (N,K,D) and a global node (N,1,D), which ask each other -> attribute nodes (N,A,D) ask them
-    -> attribute nodes ask each other over a learned graph, gated -> logits (N,A) = linear of GAP(F_5) + what each node says
+    x -> F_4, F_5 -> region nodes (N,K,D) and a global node (N,1,D), which ask each other -> attribute nodes (N,A,D) ask
+    them -> attribute nodes ask each other over a learned graph, gated -> logits (N,A) = linear of GAP(F_5) + what each
+    node says
 
 | paper's term | our name |
 |---|---|
@@ -9,10 +11,11 @@
 | graph attention | `graph`, the learned bias (A,A) of `between_attributes` |
 | gated fusion cell | `gate` |
 
-Read in the paper: it detects facial action units, not attributes; in each layer features are learned at the level of regions (a graph network over
-local patches) and of the whole map (graph attention over pixels and channels), and gated cells fuse them.
-Ours: what its units are here (the 40 attributes), nodes pooled from the mean face's eight regions, attention in place of both graph networks, one
-layer. No accuracy of the paper speaks of attributes, so there is none to compare with.
+Read in the paper: it detects facial action units, not attributes; in each layer features are learned at the level of
+regions (a graph network over local patches) and of the whole map (graph attention over pixels and channels), and gated
+cells fuse them.
+Ours: what its units are here (the 40 attributes), nodes pooled from the mean face's eight regions, attention in place
+of both graph networks, one layer. No accuracy of the paper speaks of attributes, so there is none to compare with.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ from lineament.models.region_pooling import masked_average, on_grid
 class MGRR(nn.Module):
     """Region and global nodes, and attributes that ask them and each other.
 
-    Args: size, heads: of nodes and attention. floor: see `region_pooling.py`. use_graph: attributes ask each other (the control without).
+    Args: size, heads: of nodes and attention. floor: see `region_pooling.py`. use_graph: attributes ask each other (the
+    control without).
 
     Source: arXiv 2204.01349, see the file header.
     Raises: ConfigError for a group that has no region.
@@ -60,7 +64,9 @@ class MGRR(nn.Module):
             raise ConfigError(f"mgrr has no region for the group {unknown[0]!r}. Use groups among {GROUPS}.")
         self.region_rows = [GROUPS.index(name) for name in self.groups]
         self.mean_mask: Tensor
-        self.register_buffer("mean_mask", torch.from_numpy(mean_region(style="paper")).float().unsqueeze(0), persistent=False)
+        self.register_buffer(
+            "mean_mask", torch.from_numpy(mean_region(style="paper")).float().unsqueeze(0), persistent=False
+        )
         count, nodes, channels = len(self.attributes), len(self.groups) + 1, backbone.channels
         self.project = nn.ModuleList(nn.Sequential(nn.Linear(c, size), nn.LayerNorm(size)) for c in channels[-2:])
         self.project_whole = nn.Sequential(nn.Linear(channels[-1], size), nn.LayerNorm(size))
@@ -100,7 +106,8 @@ class MGRR(nn.Module):
         return TorchOutput(logits, features[-1].mean(1, keepdim=True).float(), features=pooled.float())
 
     def nodes(self, features: Sequence[Tensor], pooled: Tensor, masks: Tensor) -> Tensor:
-        """Return region nodes and the global node (N,K+1,D) after they asked each other; masks (N,K,h',w'), or one for all."""
+        """Return region nodes and the global node (N,K+1,D) after they asked each other; masks (N,K,h',w'), or one for
+        all."""
         parts = [
             project(masked_average(feature, on_grid(masks, feature), floor=self.floor))
             for project, feature in zip(self.project, features, strict=True)
@@ -111,7 +118,8 @@ class MGRR(nn.Module):
         return related  # type: ignore[no-any-return]
 
     def relate(self, asked: Tensor) -> Tensor:
-        """Return attribute nodes (N,A,D) after they asked each other over the learned graph, old and new mixed by a gate."""
+        """Return attribute nodes (N,A,D) after they asked each other over the learned graph, old and new mixed by a
+        gate."""
         asked = self.norm(asked)
         if self.between_attributes is None or self.gate is None:
             return asked

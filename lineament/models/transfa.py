@@ -1,6 +1,8 @@
-"""TransFA (arXiv 2207.05456; Liu, He, Peng, Wang, Li, Gao, 2022): a transformer over the trunk's tokens, a query and a branch per location.
+"""TransFA (arXiv 2207.05456; Liu, He, Peng, Wang, Li, Gao, 2022): a transformer over the trunk's tokens, a query and a
+branch per location.
 
-    x -> trunk -> F_4, F_5 -> tokens T (N,M,D) -> encoder -> Q_l asks T -> u (N,L,D) -> [u_l ; GAP(F_5)] -> branch l -> logits (N,A)
+    x -> trunk -> F_4, F_5 -> tokens T (N,M,D) -> encoder -> Q_l asks T -> u (N,L,D) -> [u_l ; GAP(F_5)] -> branch l ->
+    logits (N,A)
                                                                     u -> identity features (N,1+L,E), in training
 
 | paper's term | our name |
@@ -9,12 +11,14 @@
 | branch of a group | `branches` |
 | hierarchical identity constraint | `objectives/identity.py` |
 
-Read in the abstract: transformer features, attributes grouped by semantic region with a branch each, a hierarchical identity-constraint loss. Read in
-the public code (lorry30/TransFA): Swin-T trunk at 224, the seven groups by location (sizes 9, 10, 5, 2, 9, 3, 2), branches C -> 2048 -> 512 -> n with
-BN, ReLU and dropout 0.5, identity terms on the whole face and on each branch, SGD 0.9 at 1e-2, rotation by up to 30 degrees.
-Reconstructed here: where a trunk has no attention of its own (MobileNetV1, ResNet), tokens of its last two stages pass through a small encoder,
-and a learned query per location reads its branch's feature from them (in the public code all branches read the same pooled feature, here
-`reads: pooled`); centres of identities in place of pairs within a batch; all widths.
+Read in the abstract: transformer features, attributes grouped by semantic region with a branch each, a hierarchical
+identity-constraint loss. Read in the public code (lorry30/TransFA): Swin-T trunk at 224, the seven groups by location
+(sizes 9, 10, 5, 2, 9, 3, 2), branches C -> 2048 -> 512 -> n with BN, ReLU and dropout 0.5, identity terms on the whole
+face and on each branch, SGD 0.9 at 1e-2, rotation by up to 30 degrees.
+Reconstructed here: where a trunk has no attention of its own (MobileNetV1, ResNet), tokens of its last two stages pass
+through a small encoder, and a learned query per location reads its branch's feature from them (in the public code all
+branches read the same pooled feature, here `reads: pooled`); centres of identities in place of pairs within a batch;
+all widths.
 """
 
 from __future__ import annotations
@@ -32,13 +36,15 @@ from lineament.models.layers import Preprocess, TorchOutput
 LOCATIONS: Mapping[str, tuple[str, ...]] = {
     "whole": ("Attractive", "Blurry", "Chubby", "Heavy_Makeup", "Male", "Oval_Face", "Pale_Skin", "Smiling", "Young"),
     "hair": (
-        "Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Straight_Hair", "Wavy_Hair",
+        "Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Straight_Hair",
+        "Wavy_Hair",
         "Wearing_Hat",
     ),
     "eyes": ("Arched_Eyebrows", "Bushy_Eyebrows", "Bags_Under_Eyes", "Eyeglasses", "Narrow_Eyes"),
     "nose": ("Big_Nose", "Pointy_Nose"),
     "lower": (
-        "5_o_Clock_Shadow", "Big_Lips", "Mouth_Slightly_Open", "Mustache", "Wearing_Lipstick", "Double_Chin", "Goatee", "No_Beard",
+        "5_o_Clock_Shadow", "Big_Lips", "Mouth_Slightly_Open", "Mustache", "Wearing_Lipstick", "Double_Chin", "Goatee",
+        "No_Beard",
         "Sideburns",
     ),
     "cheeks": ("High_Cheekbones", "Rosy_Cheeks", "Wearing_Earrings"),
@@ -58,9 +64,12 @@ def _branch(channels: int, widths: Sequence[int], outputs: int, dropout: float) 
 
 
 class Locations(nn.Module):
-    """What each location of the face shows: tokens of the last two stages -> encoder -> one learned query per location. -> (N,L,D), (N,L,h,w)."""
+    """What each location of the face shows: tokens of the last two stages -> encoder -> one learned query per location.
+    -> (N,L,D), (N,L,h,w)."""
 
-    def __init__(self, channels: Sequence[int], locations: int, size: int, layers: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, channels: Sequence[int], locations: int, size: int, layers: int, heads: int, dropout: float
+    ) -> None:
         super().__init__()
         self.tokens = nn.ModuleList(Tokens(c, size) for c in channels)
         self.encoder = nn.ModuleList(Layer(size, heads, dropout=dropout) for _ in range(layers))
@@ -68,7 +77,9 @@ class Locations(nn.Module):
         self.asking, self.norm = Layer(size, heads, asks=True, dropout=dropout), nn.LayerNorm(size)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        memory = torch.cat([tokens(feature) for tokens, feature in zip(self.tokens, features, strict=True)], 1)  # (N,M,D)
+        memory = torch.cat(
+            [tokens(feature) for tokens, feature in zip(self.tokens, features, strict=True)], 1
+        )  # (N,M,D)
         for layer in self.encoder:
             memory, _ = layer(memory)
         asked, weights = self.asking(self.query.to(memory.dtype).repeat(memory.shape[0], 1, 1), memory)
@@ -80,8 +91,10 @@ class TransFA(nn.Module):
     """A branch per location, each reading its own part of the face.
 
     Args:
-        reads: `tokens` (a query per location over a transformer) or `pooled` (all branches read the pooled feature, as the public code's heads do).
-        size, layers, heads: of the transformer. widths: hidden sizes of a branch (2048, 512 in the public code); dropout 0.5 there, in branches.
+        reads: `tokens` (a query per location over a transformer) or `pooled` (all branches read the pooled feature, as
+        the public code's heads do).
+        size, layers, heads: of the transformer. widths: hidden sizes of a branch (2048, 512 in the public code);
+        dropout 0.5 there, in branches.
         identity: size of the features that the identity-centred loss compares (`loss.identity`), 0 for none.
 
     Source: arXiv 2207.05456, see the file header for what is reconstructed.
@@ -113,10 +126,18 @@ class TransFA(nn.Module):
         members["whole"] += [name for name in self.attributes if name not in placed]
         self.locations = {place: tuple(names) for place, names in members.items() if names}
         channels = backbone.channels[-1]
-        self.looks = Locations(backbone.channels[-2:], len(self.locations), size, layers, heads, 0.1) if reads == "tokens" else None
+        self.looks = (
+            Locations(backbone.channels[-2:], len(self.locations), size, layers, heads, 0.1)
+            if reads == "tokens"
+            else None
+        )
         wide = channels if self.looks is None else channels + size
         self.branches = nn.ModuleList(_branch(wide, widths, len(names), dropout) for names in self.locations.values())
-        self.identify = nn.ModuleList(nn.Linear(c, identity) for c in (channels, size)) if identity and self.looks is not None else None
+        self.identify = (
+            nn.ModuleList(nn.Linear(c, identity) for c in (channels, size))
+            if identity and self.looks is not None
+            else None
+        )
         flat = [name for names in self.locations.values() for name in names]
         self.order: Tensor
         self.register_buffer("order", torch.tensor([flat.index(name) for name in self.attributes]), persistent=False)
@@ -131,14 +152,17 @@ class TransFA(nn.Module):
             told, maps = self.looks(features)  # u (N,L,D), (N,L,h/16,w/16)
             seen = [torch.cat([told[:, place], pooled], 1) for place in range(len(self.locations))]
             embedding = self._identity(pooled, told) if self.training else None
-        logits = torch.cat([branch(feature) for branch, feature in zip(self.branches, seen, strict=True)], dim=1)  # (N,A) by location
+        logits = torch.cat(
+            [branch(feature) for branch, feature in zip(self.branches, seen, strict=True)], dim=1
+        )  # (N,A) by location
         logits = logits.index_select(1, self.order).float()
         if self.training:
             return TorchOutput(logits, embedding=embedding)
         return TorchOutput(logits, maps.float(), features=pooled.float())
 
     def _identity(self, pooled: Tensor, told: Tensor) -> Tensor | None:
-        """Return the features that say who is shown (N,1+L,E): of the whole face, then of each location. None where none are asked for."""
+        """Return the features that say who is shown (N,1+L,E): of the whole face, then of each location. None where
+        none are asked for."""
         if self.identify is None:
             return None
         whole, located = self.identify

@@ -2,10 +2,11 @@
 
     probs, targets, known (N,A) -> FP, FN (A,) at the present thresholds -> tau (A,) moved towards FP = FN
 
-Convention: prob >= tau is a yes. They decide labels only, never the loss. Fitted on a slice of train, whose class rates are not those of other
-splits: fixed 0.5 is always reported beside them.
-Source: DMM-CNN, arXiv 2002.03683: that there are adaptive thresholds per attribute was read; what moves them, the formula, its step and its limits
-are reconstructed, as in `evaluation/thresholds.py`, which applies the rule to finished predictions.
+Convention: prob >= tau is a yes. They decide labels only, never the loss. Fitted on a slice of train, whose class rates
+are not those of other splits: fixed 0.5 is always reported beside them.
+Source: DMM-CNN, arXiv 2002.03683: that there are adaptive thresholds per attribute was read; what moves them, the
+formula, its step and its limits are reconstructed, as in `evaluation/thresholds.py`, which applies the rule to finished
+predictions.
 """
 
 from __future__ import annotations

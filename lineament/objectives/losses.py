@@ -1,7 +1,7 @@
 """Classification losses: per-attribute terms (N,A), masked by `known`; one place reduces them.
 
-Convention: logits (N,A) raw, never squashed; targets (N,A) in 0..1 (soft targets allowed); known (N,A) bool. An unknown label contributes
-exactly zero to value and gradient, whatever stands in `targets` there, NaN included.
+Convention: logits (N,A) raw, never squashed; targets (N,A) in 0..1 (soft targets allowed); known (N,A) bool. An unknown
+label contributes exactly zero to value and gradient, whatever stands in `targets` there, NaN included.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def focal(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
 def logit_adjusted(logits: Tensor, targets: Tensor, rates: Tensor, tau: float = 1.0) -> Tensor:
     """Return cross-entropy on logits shifted by tau * log(r / (1-r)): the network learns what the prior does not tell.
 
-    Source: Menon et al., ICLR 2021 (arXiv 2007.07314), its loss form, for two classes. At tau 1 the threshold 0.5 of the *unshifted* logits
-    targets balanced error, not accuracy.
+    Source: Menon et al., ICLR 2021 (arXiv 2007.07314), its loss form, for two classes. At tau 1 the threshold 0.5 of
+    the *unshifted* logits targets balanced error, not accuracy.
     """
     r = rates.to(logits).clamp(_LEAST_RATE, 1 - _LEAST_RATE)
     return bce(logits + tau * torch.logit(r), targets)
@@ -61,7 +61,8 @@ def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
     """Return (tanh(z/2) - (2t-1))^2 (N,A): Euclidean regression on targets of +-1, as DMM-CNN's predecessor does.
 
     Convention: tanh(z/2) = 2 sigmoid(z) - 1, so the sigmoid of the same logits stays the probability.
-    Source: QIE code (papers.md 3.3) regresses raw outputs; the squashing is ours, so that every loss here speaks of the same logits.
+    Source: QIE code (papers.md 3.3) regresses raw outputs; the squashing is ours, so that every loss here speaks of the
+    same logits.
     """
     return (torch.tanh(logits / 2) - (2 * targets - 1)) ** 2
 
@@ -73,18 +74,23 @@ NEEDS_RATES = ("weighted_bce", "logit_adjusted")
 def create_loss(name: str, rates: Tensor | Sequence[float] | None = None, **options: float) -> Loss:
     """Return the loss called `name`.
 
-    Args: rates (A,): positive rate of each attribute among known training labels, for the losses that correct imbalance; options: `power`
-    (weighted_bce), `gamma` (focal), `tau` (logit_adjusted).
+    Args: rates (A,): positive rate of each attribute among known training labels, for the losses that correct
+    imbalance; options: `power` (weighted_bce), `gamma` (focal), `tau` (logit_adjusted).
     Raises: ConfigError for an unknown name or option, or missing rates.
     """
     known_options = {"weighted_bce": {"power"}, "focal": {"gamma"}, "logit_adjusted": {"tau"}}.get(name, set())
     if name not in LOSSES:
         raise ConfigError(f"Unknown loss {name!r}. Use one of: {', '.join(LOSSES)}.")
     if set(options) - known_options:
-        raise ConfigError(f"loss {name} has no option {sorted(set(options) - known_options)[0]!r}. Known: {sorted(known_options) or 'none'}.")
+        raise ConfigError(
+            f"loss {name} has no option {sorted(set(options) - known_options)[0]!r}. Known: "
+            f"{sorted(known_options) or 'none'}."
+        )
     if name in NEEDS_RATES:
         if rates is None:
-            raise ConfigError(f"loss {name} needs the positive rate of each attribute: create_loss({name!r}, rates=...).")
+            raise ConfigError(
+                f"loss {name} needs the positive rate of each attribute: create_loss({name!r}, rates=...)."
+            )
         given = torch.as_tensor(rates, dtype=torch.float32)
         corrected: Callable[..., Tensor] = weighted_bce if name == "weighted_bce" else logit_adjusted
         return partial(corrected, rates=given, **options)
@@ -104,7 +110,9 @@ def masked_terms(loss: Loss, logits: Tensor, targets: Tensor, known: Tensor) -> 
 
     Convention: unknown places are given a harmless target and logit *before* the loss, so not even 0 * NaN can leak.
     """
-    terms = loss(torch.where(known, logits, torch.zeros_like(logits)), torch.where(known, targets, torch.zeros_like(targets)))
+    terms = loss(
+        torch.where(known, logits, torch.zeros_like(logits)), torch.where(known, targets, torch.zeros_like(targets))
+    )
     return torch.where(known, terms, torch.zeros_like(terms))
 
 

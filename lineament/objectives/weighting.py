@@ -1,12 +1,14 @@
 """Loss weights of attributes during training: one interface, five strategies.
 
     step:  weights() (A,) -> reduce(terms, known, weights) -> loss ;  update(losses (A,)) after every step
-    window: end_window(train losses (A,), held-out losses (A,) or None); a window is an epoch or a part of one (`weighting.windows`)
+    window: end_window(train losses (A,), held-out losses (A,) or None); a window is an epoch or a part of one
+    (`weighting.windows`)
 
-Convention: weights (A,) are scaled to mean 1, then clamped to [`LEAST`, `MOST`] (so that clamped ones may have another mean); a strategy that
-has seen too little answers all ones. A loss that is NaN is one of an attribute without any label in the window: it says nothing. `state_dict`
-holds plain tensors, so a resumed run weighs as an uninterrupted one. Held-out losses come from a slice of *train*: weighting on validation
-images would spend them. The weighted loss is a mean over *attributes* (`losses.reduce`), so a group counts with as many as it has.
+Convention: weights (A,) are scaled to mean 1, then clamped to [`LEAST`, `MOST`] (so that clamped ones may have another
+mean); a strategy that has seen too little answers all ones. A loss that is NaN is one of an attribute without any label
+in the window: it says nothing. `state_dict` holds plain tensors, so a resumed run weighs as an uninterrupted one.
+Held-out losses come from a slice of *train*: weighting on validation images would spend them. The weighted loss is a
+mean over *attributes* (`losses.reduce`), so a group counts with as many as it has.
 """
 
 from __future__ import annotations
@@ -59,11 +61,12 @@ class Weighting(nn.Module):
 class DynamicWeighting(Weighting):
     """DWS of FAR-AMTN: slow groups weigh more, and every group's loss is brought to one scale. Weights follow groups.
 
-    Read in the paper: losses are weighted dynamically so that tasks converge together. Reconstructed here: the rule (papers.md 2.3),
-    w_g = K softmax(r_g / T) with r_g = L_g(t-1) / L_g(t-2), times s_g = mean_h L_h(t-1) / L_g(t-1); ones for the first two windows
-    (epochs in the notes; shorter ones where a run has few epochs). Unlike the notes' sum_g w_g s_g L_g, in which every group's mean loss counts
-    once, each attribute carries its group's w_g s_g and all attributes count alike, so that Hair (10 of 40) outweighs Ear (1); all ones are then
-    the baseline's own loss. `by_group` gives the sum of the notes: an attribute's weight is divided by the size of its group.
+    Read in the paper: losses are weighted dynamically so that tasks converge together. Reconstructed here: the rule
+    (papers.md 2.3), w_g = K softmax(r_g / T) with r_g = L_g(t-1) / L_g(t-2), times s_g = mean_h L_h(t-1) / L_g(t-1);
+    ones for the first two windows (epochs in the notes; shorter ones where a run has few epochs). Unlike the notes'
+    sum_g w_g s_g L_g, in which every group's mean loss counts once, each attribute carries its group's w_g s_g and all
+    attributes count alike, so that Hair (10 of 40) outweighs Ear (1); all ones are then the baseline's own loss.
+    `by_group` gives the sum of the notes: an attribute's weight is divided by the size of its group.
     Source: arXiv 2601.01537.
     """
 
@@ -114,8 +117,9 @@ class DynamicWeighting(Weighting):
 class ValidationTrend(Weighting):
     """Validation-loss trend: an attribute whose held-out loss still moves, and is high, weighs more.
 
-    lambda = norm(|m_cur - m_prev| / m_cur) * norm(m_cur), normalised to mean 1. Read in the authors' Caffe layer and a PyTorch port
-    (papers.md 3.4), where a window is k steps with a validation batch each; here it ends with a look at the held-out slice of train.
+    lambda = norm(|m_cur - m_prev| / m_cur) * norm(m_cur), normalised to mean 1. Read in the authors' Caffe layer and a
+    PyTorch port (papers.md 3.4), where a window is k steps with a validation batch each; here it ends with a look at
+    the held-out slice of train.
     Source: He et al., ACM MM 2017.
     """
 
@@ -130,7 +134,9 @@ class ValidationTrend(Weighting):
         if heldout_losses is None:
             raise ConfigError(f"{type(self).__name__} needs held-out losses: set data.holdout above 0.")
         now = heldout_losses.detach().float().cpu()
-        both = torch.isfinite(self.previous) & torch.isfinite(now)  # an attribute without a held-out label keeps its weight
+        both = torch.isfinite(self.previous) & torch.isfinite(
+            now
+        )  # an attribute without a held-out label keeps its weight
         if both.any():
             learned = self.current.clone()
             learned[both] = clamp_mean_one(self._rule(self.previous[both], now[both], self.current[both]))
@@ -146,8 +152,9 @@ class ValidationTrend(Weighting):
 class DmmDynamic(ValidationTrend):
     """DMM-CNN's per-attribute dynamic weighting.
 
-    Read in the paper: weights are set automatically, per attribute, during training. Reconstructed here: the rule of its public predecessor
-    (`ValidationTrend`), smoothed over windows with `momentum`, since the paper's own equation was not readable.
+    Read in the paper: weights are set automatically, per attribute, during training. Reconstructed here: the rule of
+    its public predecessor (`ValidationTrend`), smoothed over windows with `momentum`, since the paper's own equation
+    was not readable.
     Source: arXiv 2002.03683.
     """
 
@@ -164,8 +171,8 @@ class DmmDynamic(ValidationTrend):
 class Uncertainty(Weighting):
     """Learned uncertainty: weights exp(-s) with a penalty s per attribute, s trained by gradient with the network.
 
-    Convention: `parameters()` must join the optimiser. Weights are not rescaled: their scale is part of what is learned. s is bounded by
-    log(MOST) through tanh, so easy attributes cannot run away and the gradient never dies.
+    Convention: `parameters()` must join the optimiser. Weights are not rescaled: their scale is part of what is
+    learned. s is bounded by log(MOST) through tanh, so easy attributes cannot run away and the gradient never dies.
     Source: Kendall et al., CVPR 2018 (arXiv 1705.07115), classification form.
     """
 
@@ -185,11 +192,14 @@ class Uncertainty(Weighting):
 
 
 STRATEGIES: Mapping[str, type[Weighting]] = {
-    "uniform": Weighting, "dws": DynamicWeighting, "validation_trend": ValidationTrend, "dmm": DmmDynamic, "uncertainty": Uncertainty,
+    "uniform": Weighting, "dws": DynamicWeighting, "validation_trend": ValidationTrend, "dmm": DmmDynamic,
+    "uncertainty": Uncertainty,
 }  # fmt: skip
 
 
-def create_weighting(name: str, attributes: Sequence[str], groups: Mapping[str, Sequence[str]], **options: float) -> Weighting:
+def create_weighting(
+    name: str, attributes: Sequence[str], groups: Mapping[str, Sequence[str]], **options: float
+) -> Weighting:
     """Return the strategy called `name`. Raises: ConfigError for an unknown name or option."""
     if name not in STRATEGIES:
         raise ConfigError(f"Unknown weighting {name!r}. Use one of: {', '.join(STRATEGIES)}.")

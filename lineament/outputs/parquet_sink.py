@@ -2,9 +2,10 @@
 
     reports -> journal (JSONL beside the file) -> row groups -> file, at once
 
-Convention: a Parquet file cannot be read before it is whole, so until the run ends the records stand in FILE.journal; `kill -9` loses none of
-them, and --resume goes on from the file, the journal, or both. A resumed run moves the file's records into the journal first and notes there
-that it has them all, so that no record counts twice when that run is interrupted too.
+Convention: a Parquet file cannot be read before it is whole, so until the run ends the records stand in FILE.journal;
+`kill -9` loses none of them, and --resume goes on from the file, the journal, or both. A resumed run moves the file's
+records into the journal first and notes there that it has them all, so that no record counts twice when that run is
+interrupted too.
 """
 
 from __future__ import annotations
@@ -27,10 +28,17 @@ _HAS_ALL = '{"has_all": true}\n'
 
 
 class ParquetSink:
-    """A Parquet file of records. File names that are not text are stored with \\udcXX escapes spelled out (Parquet holds UTF-8 only)."""
+    """A Parquet file of records. File names that are not text are stored with \\udcXX escapes spelled out (Parquet
+    holds UTF-8 only)."""
 
     def __init__(
-        self, path: str, attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False, keys: Mapping[str, str] | None = None
+        self,
+        path: str,
+        attributes: Sequence[str],
+        *,
+        consistent: bool = False,
+        abstain: bool = False,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         if path == STDOUT:
             raise UsageError("--parquet cannot write to stdout. Name a file.")
@@ -83,7 +91,9 @@ class ParquetSink:
         with replacing(self.path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             source = self._journal.rows()
             while batch := list(islice(source, _ROWS_PER_GROUP)):
-                writer.write_table(pa.Table.from_pylist([_text(row, self._keys, schema) for row in batch], schema=schema))
+                writer.write_table(
+                    pa.Table.from_pylist([_text(row, self._keys, schema) for row in batch], schema=schema)
+                )
 
     def _old_rows(self) -> Iterator[dict[str, Any]]:
         if not Path(self.path).is_file() or Path(self.path).stat().st_size == 0 or self._journal.has_all():
@@ -94,14 +104,21 @@ class ParquetSink:
         except pa.ArrowInvalid:  # torn: its records are in the journal, or are done again
             return
         if file.schema_arrow.names != self._columns:
-            raise ResumeError(f"{self.path} does not have the columns of this run. Write to another file, or leave --resume out.")
+            raise ResumeError(
+                f"{self.path} does not have the columns of this run. Write to another file, or leave --resume out."
+            )
         for batch in file.iter_batches(_ROWS_PER_GROUP):
             for row in batch.to_pylist():
-                yield {key: _untext(value) if key == "source" else value for key, value in row.items() if value is not None or key == "face"}
+                yield {
+                    key: _untext(value) if key == "source" else value
+                    for key, value in row.items()
+                    if value is not None or key == "face"
+                }
 
 
 class _RowJournal(JsonlSink):
-    """Rows instead of records, so that old Parquet rows and new reports share one journal. The last input may be torn and is done again."""
+    """Rows instead of records, so that old Parquet rows and new reports share one journal. The last input may be torn
+    and is done again."""
 
     def __init__(self, path: str, keys: Mapping[str, str]) -> None:
         super().__init__(path)
@@ -144,7 +161,8 @@ class _RowJournal(JsonlSink):
 
 
 def _types(pa: Any, every: Iterator[dict[str, Any]], keys: Iterable[str]) -> dict[str, Any]:
-    """Return the type of each key's column: that of its values where they are of one kind, else text. Reads all rows once."""
+    """Return the type of each key's column: that of its values where they are of one kind, else text. Reads all rows
+    once."""
     kinds: dict[str, set[type]] = {name: set() for name in keys}
     for row in every if kinds else ():
         for name, seen in kinds.items():
@@ -152,7 +170,10 @@ def _types(pa: Any, every: Iterator[dict[str, Any]], keys: Iterable[str]) -> dic
                 seen.add(type(row[name]))
     types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
     numbers = {name: {float} if seen == {int, float} else seen for name, seen in kinds.items()}
-    return {name: types.get(next(iter(seen)), pa.string()) if len(seen) == 1 else pa.string() for name, seen in numbers.items()}
+    return {
+        name: types.get(next(iter(seen)), pa.string()) if len(seen) == 1 else pa.string()
+        for name, seen in numbers.items()
+    }
 
 
 def _type(pa: Any, column: str) -> Any:
@@ -162,7 +183,11 @@ def _type(pa: Any, column: str) -> Any:
 
 
 def _text(row: dict[str, Any], keys: Iterable[str], schema: Any) -> dict[str, Any]:
-    keys_as_text = {name: spelled(row[name]) for name in keys if row.get(name) is not None and str(schema.field(name).type) == "string"}
+    keys_as_text = {
+        name: spelled(row[name])
+        for name in keys
+        if row.get(name) is not None and str(schema.field(name).type) == "string"
+    }
     return row | keys_as_text | {"source": escaped(row["source"])}
 
 

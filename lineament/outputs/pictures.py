@@ -2,7 +2,8 @@
 
     report (with pixels) -> DIR/STEM-HASH.jpg, DIR/STEM-HASH-FACE.png
 
-The hash is of the whole source, so two photos of one name in two folders never meet. A file is written whole or not at all.
+The hash is of the whole source, so two photos of one name in two folders never meet. A file is written whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class CropFolder:
         if report.pixels is None or not report.faces:
             return
         for index, crop in enumerate(report.crops()):
-            _save(Image.fromarray(crop.transpose(1, 2, 0).copy()), self._folder / f"{name_of(report.source)}-{index}.png")
+            _save(
+                Image.fromarray(crop.transpose(1, 2, 0).copy()), self._folder / f"{name_of(report.source)}-{index}.png"
+            )
 
 
 def remove_pictures(folder: Path, sources: Iterable[str]) -> None:

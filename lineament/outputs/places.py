@@ -2,8 +2,9 @@
 
     s3://bucket/out.jsonl -> a local file while the run lasts -> the store, with its sidecar
 
-Convention: a store takes whole files only. So an output at an address is written to a temporary local file, which is put there when the run ends,
-also when it is interrupted or fails; with --resume what is there is fetched first. A kill in the middle leaves the store as it was.
+Convention: a store takes whole files only. So an output at an address is written to a temporary local file, which is
+put there when the run ends, also when it is interrupted or fails; with --resume what is there is fetched first. A kill
+in the middle leaves the store as it was.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ _WITH = ("", ".run", ".journal")
 
 
 class OutputPlaces:
-    """The outputs of a run by kind (`jsonl`, `csv` ...): `local` says where to write, `put` brings it to where it was asked for.
+    """The outputs of a run by kind (`jsonl`, `csv` ...): `local` says where to write, `put` brings it to where it was
+    asked for.
 
-    Raises: UsageError, at once, for a place that cannot be written: a folder, no right, an address without its parts, a store that refuses.
+    Raises: UsageError, at once, for a place that cannot be written: a folder, no right, an address without its parts, a
+    store that refuses.
     """
 
     def __init__(self, asked: Mapping[str, str | None]) -> None:
@@ -46,7 +49,9 @@ class OutputPlaces:
         for remote in self._remote.values():
             if resume:
                 remote.fetch()
-        return {kind: str(self._remote[kind].local) if kind in self._remote else path for kind, path in self._asked.items()}
+        return {
+            kind: str(self._remote[kind].local) if kind in self._remote else path for kind, path in self._asked.items()
+        }
 
     def put(self) -> None:
         """Bring every output to its address. Raises: OSError."""
@@ -78,12 +83,19 @@ class RemoteFile:
             self._store.delete_file(probe)
         except OSError as error:
             said = str(error).splitlines()[0]
-            raise UsageError(f"Cannot write to {self.uri}: {said}. Check the bucket, its rights and the credentials in the environment.") from error
+            raise UsageError(
+                f"Cannot write to {self.uri}: {said}. Check the bucket, its rights and the credentials in the "
+                "environment."
+            ) from error
 
     def fetch(self) -> None:
         """Bring what the store has here."""
         for end in _WITH:
-            with suppress(FileNotFoundError), self._store.open_input_stream(self._path + end) as source, self._local(end).open("wb") as file:
+            with (
+                suppress(FileNotFoundError),
+                self._store.open_input_stream(self._path + end) as source,
+                self._local(end).open("wb") as file,
+            ):
                 shutil.copyfileobj(source, file)
 
     def put(self) -> None:
@@ -121,7 +133,9 @@ def check_writable(path: str) -> None:
     if not above.is_dir():
         raise UsageError(f"Cannot write {path}: {above} is no folder.")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise UsageError(f"Cannot write {path}: this user may not write to {above}. Name a file in a folder that you may write to.")
+        raise UsageError(
+            f"Cannot write {path}: this user may not write to {above}. Name a file in a folder that you may write to."
+        )
 
 
 def _refusal(path: str) -> str:

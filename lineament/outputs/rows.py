@@ -21,7 +21,8 @@ COUNT_COLUMNS = frozenset({"width", "height", "face"})
 
 
 def key_columns(id_column: str | None, keep: Sequence[str], attributes: Sequence[str]) -> dict[str, str]:
-    """Return output column -> the input table's column for what comes along: `id`, then each by its own name, `input_NAME` where that is taken.
+    """Return output column -> the input table's column for what comes along: `id`, then each by its own name,
+    `input_NAME` where that is taken.
 
     >>> key_columns("asset_id", ["shop", "width"], ["Smiling"])
     {'id': 'asset_id', 'shop': 'shop', 'input_width': 'width'}
@@ -31,7 +32,9 @@ def key_columns(id_column: str | None, keep: Sequence[str], attributes: Sequence
     return found | {f"input_{name}" if name in taken else name: name for name in keep}
 
 
-def columns(attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False, keys: Sequence[str] = ()) -> list[str]:
+def columns(
+    attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False, keys: Sequence[str] = ()
+) -> list[str]:
     """Return the column names: photo, the input table's `keys`, face, then per attribute prob_NAME and label_NAME.
 
     With `consistent` also changed_by_NAME, with `abstain` because_NAME.
@@ -41,11 +44,13 @@ def columns(attributes: Sequence[str], *, consistent: bool = False, abstain: boo
 
 
 def rows(report: Report, keys: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a report, values rounded as in its record; what a row lacks is absent. keys: as `key_columns` gives them."""
+    """Return the rows of a report, values rounded as in its record; what a row lacks is absent. keys: as `key_columns`
+    gives them."""
     record = report.to_dict()
     error = record["error"] or {"code": None, "message": None}
     photo = {
-        "source": record["source"], "status": record["status"], "error_code": error["code"], "error_message": error["message"],
+        "source": record["source"], "status": record["status"], "error_code": error["code"],
+        "error_message": error["message"],
         **record["image"], "model": record["model"], "profile": record["profile"],
     }  # fmt: skip
     for name, own in (keys or {}).items():

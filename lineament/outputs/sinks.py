@@ -1,11 +1,12 @@
-"""Record writers (sinks): JSONL, a JSON array, CSV, Parquet. Each can be read back after any interruption, repaired, and continued.
+"""Record writers (sinks): JSONL, a JSON array, CSV, Parquet. Each can be read back after any interruption, repaired,
+and continued.
 
     report -> one write of whole lines -> file
 
-Convention: a record reaches the file in one write before the next one is begun, so `kill -9` can tear at most the last record, and a torn
-record is found and dropped when the run is resumed. File names that are not text (undecodable bytes) are kept: JSON writes the lone
-surrogates of `os.fsdecode` as \\udcXX escapes, CSV writes the original bytes. Parquet is written whole when the run ends, from a journal
-beside it.
+Convention: a record reaches the file in one write before the next one is begun, so `kill -9` can tear at most the last
+record, and a torn record is found and dropped when the run is resumed. File names that are not text (undecodable bytes)
+are kept: JSON writes the lone surrogates of `os.fsdecode` as \\udcXX escapes, CSV writes the original bytes. Parquet is
+written whole when the run ends, from a journal beside it.
 """
 
 from __future__ import annotations
@@ -64,13 +65,15 @@ class Sink(Protocol):
 
 
 class LineFile:
-    """A file (or stdout) that takes whole lines in single writes, unbuffered; in a regular file a failed write is cut off again."""
+    """A file (or stdout) that takes whole lines in single writes, unbuffered; in a regular file a failed write is cut
+    off again."""
 
     def __init__(self, path: str) -> None:
         self.path, self._descriptor, self._regular = path, -1, False
 
     def open(self, *, resume: bool) -> None:
-        """Open for writing, at the end when resuming, else emptied. Raises: UsageError where the path cannot be written."""
+        """Open for writing, at the end when resuming, else emptied. Raises: UsageError where the path cannot be
+        written."""
         if self.path == STDOUT:
             sys.stdout.flush()
             return
@@ -79,7 +82,9 @@ class LineFile:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, flags if is_plain(self.path) else os.O_WRONLY, 0o666)
         except OSError as error:
-            raise UsageError(f"Cannot write {self.path}: {error.strerror}. Name a file in a folder that you may write to.") from error
+            raise UsageError(
+                f"Cannot write {self.path}: {error.strerror}. Name a file in a folder that you may write to."
+            ) from error
         self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         if self._regular:
             os.lseek(self._descriptor, 0, os.SEEK_END)
@@ -181,20 +186,31 @@ class JsonSink:
 
 
 class CsvSink:
-    """One row per face, one row for a photo without faces; `rows.columns` names the columns. keys: as `rows.key_columns` gives them."""
+    """One row per face, one row for a photo without faces; `rows.columns` names the columns. keys: as
+    `rows.key_columns` gives them."""
 
     def __init__(
-        self, path: str, attributes: Sequence[str], *, consistent: bool = False, abstain: bool = False, keys: Mapping[str, str] | None = None
+        self,
+        path: str,
+        attributes: Sequence[str],
+        *,
+        consistent: bool = False,
+        abstain: bool = False,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self.path, self._file, self._keys = path, LineFile(path), keys or {}
         self._columns = columns(attributes, consistent=consistent, abstain=abstain, keys=tuple(self._keys))
 
     def written(self) -> Iterator[Written]:
-        return (Written(*(group[0][key] for key in ("source", "status", "model", "profile"))) for group in self._groups())
+        return (
+            Written(*(group[0][key] for key in ("source", "status", "model", "profile"))) for group in self._groups()
+        )
 
     def repair(self, keep: Keep) -> None:
         groups = (group for group in self._groups() if keep(group[0]["source"]))
-        _rewrite(self.path, (data for part in ([self._header()], (self._lines(group) for group in groups)) for data in part))
+        _rewrite(
+            self.path, (data for part in ([self._header()], (self._lines(group) for group in groups)) for data in part)
+        )
 
     def open(self, *, resume: bool) -> None:
         self._file.open(resume=resume)
@@ -216,7 +232,8 @@ class CsvSink:
         return text.getvalue().encode("utf-8", "surrogateescape")
 
     def _groups(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of each input. The last input is left out: its later rows may be missing, so it is done again."""
+        """Yield the rows of each input. The last input is left out: its later rows may be missing, so it is done
+        again."""
         path = Path(self.path)
         if not path.is_file() or path.stat().st_size == 0:
             return
@@ -226,7 +243,9 @@ class CsvSink:
             file.seek(0)
             reader = csv.DictReader(file)
             if list(reader.fieldnames or ()) != self._columns[: len(reader.fieldnames or ())]:
-                raise ResumeError(f"{self.path} does not have the columns of this run. Write to another file, or leave --resume out.")
+                raise ResumeError(
+                    f"{self.path} does not have the columns of this run. Write to another file, or leave --resume out."
+                )
             group: list[dict[str, Any]] = []
             for row in reader:
                 if row.get(self._columns[-1]) is None:
@@ -272,7 +291,11 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and {"source", "status", "model", "profile", "faces"} <= set(record) else None
+    return (
+        record
+        if isinstance(record, dict) and {"source", "status", "model", "profile", "faces"} <= set(record)
+        else None
+    )
 
 
 def _written(record: dict[str, Any]) -> Written:

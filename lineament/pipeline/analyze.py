@@ -25,7 +25,20 @@ from lineament.images import MAX_PIXELS, Channels, load_image, read_photo
 from lineament.pipeline.quality import measure
 from lineament.pipeline.reduced_jpeg import Read, find_in_reduced
 from lineament.schema import CELEBA_40, in_profile, resolve
-from lineament.types import PROB_DECIMALS, SMALLEST_FACE, Answer, Crops, DecodedImage, FaceReport, Faces, Float64, ModelOutput, Quality, Report, UInt8
+from lineament.types import (
+    PROB_DECIMALS,
+    SMALLEST_FACE,
+    Answer,
+    Crops,
+    DecodedImage,
+    FaceReport,
+    Faces,
+    Float64,
+    ModelOutput,
+    Quality,
+    Report,
+    UInt8,
+)
 
 FindFaces = Callable[[UInt8, str], Faces]
 """(pixels (H,W,3), source) -> Faces: a detector, or boxes that somebody else found."""
@@ -33,9 +46,10 @@ FindFaces = Callable[[UInt8, str], Faces]
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose. keep: "all", "largest" or a count; faces: "detect" or "aligned" (the photo *is* a crop in CelebA's layout);
-    attributes: names to answer, every one of the profile where None; max_pixels: the cap before decoding; small_faces: "never", "auto" or
-    "always" searches at the photo's own scale (see `detection.retinaface`)."""
+    """What the user chose. keep: "all", "largest" or a count; faces: "detect" or "aligned" (the photo *is* a crop in
+    CelebA's layout);
+    attributes: names to answer, every one of the profile where None; max_pixels: the cap before decoding; small_faces:
+    "never", "auto" or "always" searches at the photo's own scale (see `detection.retinaface`)."""
 
     profile: str = "default"
     attributes: tuple[str, ...] | None = None
@@ -58,22 +72,27 @@ class Settings:
             raise UsageError(f"max_pixels must be at least 1, not {self.max_pixels}.")
 
     def visible(self, known: Sequence[str] = CELEBA_40) -> tuple[str, ...]:
-        """Return the attributes to answer, in the model's order. Raises: UnknownAttributeError; UsageError for one the profile leaves out."""
+        """Return the attributes to answer, in the model's order. Raises: UnknownAttributeError; UsageError for one the
+        profile leaves out."""
         shown = in_profile(self.profile, known)
         if self.attributes is None:
             return shown
         asked = {resolve(name, known) for name in self.attributes}
         hidden = sorted(asked - set(shown))
         if hidden:
-            raise UsageError(f"The profile {self.profile!r} leaves out {', '.join(hidden)}. Use --profile all to see them.")
+            raise UsageError(
+                f"The profile {self.profile!r} leaves out {', '.join(hidden)}. Use --profile all to see them."
+            )
         return tuple(name for name in known if name in asked)
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What the sentence works with: where faces come from, the network, its decision layer and the id that records show.
+    """What the sentence works with: where faces come from, the network, its decision layer and the id that records
+    show.
 
-    glance: a cheaper `find` for large faces; None where `find` may not be shown a huge JPEG in a smaller decode (see `pipeline.reduced_jpeg`).
+    glance: a cheaper `find` for large faces; None where `find` may not be shown a huge JPEG in a smaller decode (see
+    `pipeline.reduced_jpeg`).
     """
 
     find: FindFaces
@@ -83,7 +102,9 @@ class Tools:
     glance: FindFaces | None = None
 
 
-def analyze(source: Any, tools: Tools, settings: Settings, *, source_name: str, channels: Channels | None = None) -> Report:
+def analyze(
+    source: Any, tools: Tools, settings: Settings, *, source_name: str, channels: Channels | None = None
+) -> Report:
     """Answer the attributes of every face of one photo.
 
     Args: source: path, bytes, file object, PIL image, or array (H,W,3) with `channels` "RGB" or "BGR" ((H,W) with "L").
@@ -91,7 +112,12 @@ def analyze(source: Any, tools: Tools, settings: Settings, *, source_name: str, 
     Raises: ImageError subclasses where the photo gives no pixels.
     """
     given = read_photo(source) if channels is None else source
-    return answer(partial(load_image, given, channels=channels, max_pixels=settings.max_pixels), tools, settings, source_name=source_name)
+    return answer(
+        partial(load_image, given, channels=channels, max_pixels=settings.max_pixels),
+        tools,
+        settings,
+        source_name=source_name,
+    )
 
 
 def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) -> Report:
@@ -121,7 +147,8 @@ def answer(read: Read, tools: Tools, settings: Settings, *, source_name: str) ->
 
 
 def unsearched(faces: Faces) -> str | None:
-    """Return the note of a photo in which smaller faces than the detector's least were not looked for; None where they were."""
+    """Return the note of a photo in which smaller faces than the detector's least were not looked for; None where they
+    were."""
     return f"not searched below {faces.searched_from} pixels" if (faces.searched_from or 0) > SMALLEST_FACE else None
 
 
@@ -131,7 +158,8 @@ def joined_notes(*notes: str | None) -> str | None:
 
 
 def find_faces(read: Read, tools: Tools, source: str) -> tuple[DecodedImage, Faces]:
-    """Return the decoded photo, of a huge JPEG a smaller decode where that is enough, and the faces in pixels of the whole."""
+    """Return the decoded photo, of a huge JPEG a smaller decode where that is enough, and the faces in pixels of the
+    whole."""
     if tools.glance is not None:
         return find_in_reduced(read, tools.glance, tools.find, source)
     image = read(max_side=None)
@@ -147,7 +175,8 @@ def keep_largest(faces: Faces, keep: str | int) -> Faces:
 
 
 def cut(image: DecodedImage, faces: Faces, mode: str) -> tuple[Crops, str | None]:
-    """Return the aligned crops of the faces, or the picture itself where it is a crop already; and the record's note."""
+    """Return the aligned crops of the faces, or the picture itself where it is a crop already; and the record's
+    note."""
     if mode == "detect":
         return geometry.align(image.pixels, faces.keypoints, image.shrink), image.note
     height, width = geometry.CROP_SIZE
@@ -160,7 +189,8 @@ def cut(image: DecodedImage, faces: Faces, mode: str) -> tuple[Crops, str | None
 
 
 def whole_picture(pixels: UInt8, source: str) -> Faces:
-    """Return the one face of a picture that is itself a crop in CelebA's aligned layout: the whole picture, keypoints on the template.
+    """Return the one face of a picture that is itself a crop in CelebA's aligned layout: the whole picture, keypoints
+    on the template.
 
     Raises: UnsupportedError where the picture does not have the layout's proportions.
     """
@@ -168,7 +198,8 @@ def whole_picture(pixels: UInt8, source: str) -> Faces:
     crop_height, crop_width = geometry.CROP_SIZE
     if width * crop_height != height * crop_width:
         raise UnsupportedError(
-            f"An aligned crop is {crop_width}x{crop_height} or an exact multiple of its proportions; this picture is {width}x{height}. "
+            f"An aligned crop is {crop_width}x{crop_height} or an exact multiple of its proportions; this picture is "
+            f"{width}x{height}. "
             "Leave --faces aligned out to have its faces found."
         )
     keypoints = (geometry.TEMPLATE * (width / crop_width)).astype(np.float32)
@@ -180,30 +211,42 @@ def decide(
 ) -> list[dict[str, Answer]]:
     """Return, per face, the visible attributes' probabilities and labels.
 
-    Convention: a label is decided on the probability and the quality as records show them, so that anybody can check it. Rules of
-    consistency see the visible attributes only, so that nothing left out shows through `changed_by`; where the card says "cannot_tell" no
-    rule decides instead.
+    Convention: a label is decided on the probability and the quality as records show them, so that anybody can check
+    it. Rules of consistency see the visible attributes only, so that nothing left out shows through `changed_by`; where
+    the card says "cannot_tell" no rule decides instead.
     """
     visible = settings.visible(attributes)
     columns = np.array([attributes.index(name) for name in visible], np.intp)
     shown = np.round(probs[:, columns], PROB_DECIMALS)  # (N,V)
-    sizes, sharp = ([one.to_dict()[key] for one in quality] for key in ("eye_distance", "sharpness"))  # as records show them
+    sizes, sharp = (
+        [one.to_dict()[key] for one in quality] for key in ("eye_distance", "sharpness")
+    )  # as records show them
     labels = decision.labels(shown, visible, abstain=settings.abstain, eye_distance=sizes, sharpness=sharp)  # (N,V) str
-    reasons = decision.reasons(shown, visible, eye_distance=sizes, sharpness=sharp)  # (N,V) str, of those that cannot be told
+    reasons = decision.reasons(
+        shown, visible, eye_distance=sizes, sharpness=sharp
+    )  # (N,V) str, of those that cannot be told
     changed: Sequence[Mapping[str, str]] = [{}] * len(shown)
     if settings.consistent:
-        yes, changed = decode_consistent(shown, decision.threshold_vector(visible), visible, precedence=decision.precedence)
+        yes, changed = decode_consistent(
+            shown, decision.threshold_vector(visible), visible, precedence=decision.precedence
+        )
         labels = np.where(labels == "cannot_tell", labels, np.where(yes, "yes", "no"))
     return [_answers(visible, shown[i], labels[i], changed[i], reasons[i]) for i in range(len(shown))]
 
 
 def _answers(
-    visible: tuple[str, ...], probs: Float64, labels: npt.NDArray[np.str_], changed: Mapping[str, str], reasons: npt.NDArray[np.str_]
+    visible: tuple[str, ...],
+    probs: Float64,
+    labels: npt.NDArray[np.str_],
+    changed: Mapping[str, str],
+    reasons: npt.NDArray[np.str_],
 ) -> dict[str, Answer]:
     answers = {}
     for name, prob, label, reason in zip(visible, probs, labels, reasons, strict=True):
         untold = label == "cannot_tell"
-        answers[name] = Answer(float(prob), str(label), None if untold else changed.get(name), str(reason) if untold else None)
+        answers[name] = Answer(
+            float(prob), str(label), None if untold else changed.get(name), str(reason) if untold else None
+        )
     return answers
 
 

@@ -1,9 +1,12 @@
-"""The annotated photo: boxes, keypoints and what is notable, legible at any size. Pillow only, with the font it carries.
+"""The annotated photo: boxes, keypoints and what is notable, legible at any size. Pillow only, with the font it
+carries.
 
-report (with pixels) -> canvas -> boxes, points -> a label beside each face, or a legend under the photo where there is no free place
+report (with pixels) -> canvas -> boxes, points -> a label beside each face, or a legend under the photo where there is
+no free place
 
-Convention: a label never covers a face, its own or another's, nor another label. It stands as near as it can, with a line to its face; a face
-without a free place near it gets a number, and its lines stand under the photo. The photo is the upper left part of the picture.
+Convention: a label never covers a face, its own or another's, nor another label. It stands as near as it can, with a
+line to its face; a face without a free place near it gets a number, and its lines stand under the photo. The photo is
+the upper left part of the picture.
 """
 
 from __future__ import annotations
@@ -40,10 +43,16 @@ def draw_report(report: Report) -> Image.Image:
     Raises: UsageError if the report keeps no pixels.
     """
     if report.pixels is None:
-        raise UsageError("This report holds no pixels to draw on. Use model.analyze(...), which keeps them; streamed reports do not.")
+        raise UsageError(
+            "This report holds no pixels to draw on. Use model.analyze(...), which keeps them; streamed reports do not."
+        )
     photo = _photo(report, report.pixels)
     scale = max(1, -(-_SMALLEST_SIDE // max(photo.size)))
-    canvas = photo.resize((photo.width * scale, photo.height * scale), Image.Resampling.BICUBIC) if scale > 1 else photo.copy()
+    canvas = (
+        photo.resize((photo.width * scale, photo.height * scale), Image.Resampling.BICUBIC)
+        if scale > 1
+        else photo.copy()
+    )
     size = max(12, round(max(canvas.size) / 64))
     font = ImageFont.load_default(size)
     boxes = [_scaled(face.box_xyxy, scale) for face in report.faces]
@@ -63,7 +72,8 @@ def draw_report(report: Report) -> Image.Image:
 
 
 def _photo(report: Report, pixels: UInt8) -> Image.Image:
-    """Return the whole photo: where a smaller decode was answered it is decoded again, or that is enlarged where the file has gone or changed."""
+    """Return the whole photo: where a smaller decode was answered it is decoded again, or that is enlarged where the
+    file has gone or changed."""
     answered = Image.fromarray(pixels)
     if report.whole is None or report.width is None or report.height is None:
         return answered
@@ -76,7 +86,8 @@ def _photo(report: Report, pixels: UInt8) -> Image.Image:
 
 
 def lines_of(face: FaceReport, most: int = _MOST_LINES, rates: Mapping[str, float] | None = None) -> list[str]:
-    """Return what is notable of a face with its probabilities, the most telling first; the last line counts what did not fit."""
+    """Return what is notable of a face with its probabilities, the most telling first; the last line counts what did
+    not fit."""
     lines = [f"{words} {prob:.2f}" for words, prob in notable(face, rates)]
     return lines if len(lines) <= most else [*lines[: most - 1], f"and {len(lines) - most + 1} more"]
 
@@ -94,7 +105,8 @@ def _panel_size(lines: Sequence[str], font: Font, size: int) -> tuple[float, flo
 
 
 def layout(boxes: Sequence[Box], sizes: Sequence[tuple[float, float]], photo: tuple[int, int], step: int) -> Layout:
-    """Return where labels go: each inside the photo, over no face and no other label, as near to its face as can be; else into the legend.
+    """Return where labels go: each inside the photo, over no face and no other label, as near to its face as can be;
+    else into the legend.
 
     Args: boxes, sizes: of each face, in pixels of the photo (width, height); step: how finely places are tried.
     """
@@ -134,7 +146,11 @@ def _places(box: Box, width: float, height: float, photo: tuple[int, int], step:
     across = range(0, max(1, int(photo[0] - width)), 2 * step)
     down = range(0, max(1, int(photo[1] - height)), 2 * step)
     places = [*beside, *((float(x), float(y)) for y in down for x in across)]
-    return [(x, y, x + width, y + height) for x, y in places if x >= 0 and y >= 0 and x + width < photo[0] and y + height < photo[1]]
+    return [
+        (x, y, x + width, y + height)
+        for x, y in places
+        if x >= 0 and y >= 0 and x + width < photo[0] and y + height < photo[1]
+    ]
 
 
 def _overlaps(a: Box, b: Box) -> bool:
@@ -181,7 +197,9 @@ def _draw_leader(drawing: ImageDraw.ImageDraw, panel: Box, box: Box, ink: str, w
     drawing.line(_ends(panel, box), fill=ink, width=width)
 
 
-def _draw_panel(drawing: ImageDraw.ImageDraw, panel: Box, lines: Sequence[str], ink: str, font: Font, size: int) -> None:
+def _draw_panel(
+    drawing: ImageDraw.ImageDraw, panel: Box, lines: Sequence[str], ink: str, font: Font, size: int
+) -> None:
     pad, step = size // 3, round(size * 1.2)
     drawing.rectangle(panel, fill=colour("surface"), outline=colour("line"))
     drawing.rectangle((panel[0], panel[1], panel[0] + pad, panel[3]), fill=ink)
@@ -194,9 +212,19 @@ def _draw_number(drawing: ImageDraw.ImageDraw, index: int, boxes: Sequence[Box],
     box, side = boxes[index], size * 1.3
     above = (box[0], box[1] - side, box[0] + side, box[1])
     others = [other for place, other in enumerate(boxes) if place != index]
-    corner = above if above[1] >= 0 and not any(_overlaps(above, other) for other in others) else (box[0], box[1], box[0] + side, box[1] + side)
+    corner = (
+        above
+        if above[1] >= 0 and not any(_overlaps(above, other) for other in others)
+        else (box[0], box[1], box[0] + side, box[1] + side)
+    )
     drawing.rectangle(corner, fill=COLOURS[index % len(COLOURS)])
-    drawing.text(((corner[0] + corner[2]) / 2, (corner[1] + corner[3]) / 2), str(index + 1), fill="#101418", font=font, anchor="mm")
+    drawing.text(
+        ((corner[0] + corner[2]) / 2, (corner[1] + corner[3]) / 2),
+        str(index + 1),
+        fill="#101418",
+        font=font,
+        anchor="mm",
+    )
 
 
 def _with_legend(photo: Image.Image, lines: dict[int, list[str]], font: Font, size: int) -> Image.Image:

@@ -1,6 +1,7 @@
 """Audits as people read them: for whom it is worst, in the terminal and in HTML.
 
-audit document -> per attribute: gap, worst cohort, the next to it, the best, widest gap first -> the cohorts of every gap
+audit document -> per attribute: gap, worst cohort, the next to it, the best, widest gap first -> the cohorts of every
+gap
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from lineament.errors import UsageError
 from lineament.report.tables import AGREEMENT, marked, percent
 
 RATES: Mapping[str, str] = {
-    "tpr": "true yes found (TPR)", "fpr": "false alarms (FPR)", "accuracy": "right answers (accuracy)", "answer_rate": "answered yes",
+    "tpr": "true yes found (TPR)", "fpr": "false alarms (FPR)", "accuracy": "right answers (accuracy)",
+    "answer_rate": "answered yes",
 }  # fmt: skip
 _SHORT: Mapping[str, str] = {"tpr": "TPR", "fpr": "FPR", "accuracy": "accuracy", "answer_rate": "answered yes"}
 OUTSIDE = "+: the gap is outside the noise."
 
 
 def leading_rate(document: Mapping[str, Any], wanted: str | None = None) -> str:
-    """Return the rate to lead with: the one asked for, else TPR where there are labels and the share of yes where there are none.
+    """Return the rate to lead with: the one asked for, else TPR where there are labels and the share of yes where there
+    are none.
 
     Raises: UsageError for a rate that does not exist, or that needs labels where there are none.
     """
@@ -31,7 +34,9 @@ def leading_rate(document: Mapping[str, Any], wanted: str | None = None) -> str:
     if wanted not in RATES:
         raise UsageError(f"Unknown --rate {wanted!r}. Use one of: {', '.join(RATES)}.")
     if wanted != "answer_rate" and not document["labelled"]:
-        raise UsageError(f"--rate {wanted} needs labels, and there are none. Leave it out, or give predictions with target_ columns.")
+        raise UsageError(
+            f"--rate {wanted} needs labels, and there are none. Leave it out, or give predictions with target_ columns."
+        )
     return wanted
 
 
@@ -81,7 +86,10 @@ def lead_rows(document: Mapping[str, Any], rate: str, newline: str = "\n") -> li
 def gap_rows(document: Mapping[str, Any], rate: str, newline: str = "\n") -> list[tuple[str, ...]]:
     """Return (attribute, the gap of each rate with its two cohorts) per attribute, in the order of the leading rate."""
     rates = shown_rates(document)
-    return [(marked(name), *(_between(document["gaps"][name], one, newline) for one in rates)) for name in document["by_gap"][rate]]
+    return [
+        (marked(name), *(_between(document["gaps"][name], one, newline) for one in rates))
+        for name in document["by_gap"][rate]
+    ]
 
 
 def audit_table(document: Mapping[str, Any], rate: str | None = None) -> Group:
@@ -89,13 +97,16 @@ def audit_table(document: Mapping[str, Any], rate: str | None = None) -> Group:
     lead = leading_rate(document, rate)
     first = Table(
         title=f"For whom: {RATES[lead]} in {len(document['cohorts'])} cohorts, percent, widest gap first",
-        caption=f"Rate [interval that holds for all cohorts at once] of how many. {OUTSIDE}", show_lines=False, padding=(0, 1),
+        caption=f"Rate [interval that holds for all cohorts at once] of how many. {OUTSIDE}", show_lines=False,
+        padding=(0, 1),
     )  # fmt: skip
     for heading in ("attribute", "gap", *lead_heads(lead)):
         first.add_column(heading, justify="right" if heading == "gap" else "left")
     for cells in lead_rows(document, lead):
         first.add_row(*cells, end_section=False)
-    second = Table(title="The cohorts of each gap, points; the higher rate is named first", caption=f"{OUTSIDE} {AGREEMENT}")
+    second = Table(
+        title="The cohorts of each gap, points; the higher rate is named first", caption=f"{OUTSIDE} {AGREEMENT}"
+    )
     for heading in ("attribute", *(f"{short_rate(one)} gap" for one in shown_rates(document))):
         second.add_column(heading)
     for cells in gap_rows(document, lead):
@@ -107,12 +118,14 @@ def audit_lines(document: Mapping[str, Any]) -> list[str]:
     """Return who was counted, who was not, who is too few to judge, and what calibration rests on."""
     cohorts = document["cohorts"]
     sizes = "; ".join(
-        f"{name}: {row['images']} ({percent(row['undetected'], 1)} % [{', '.join(percent(v, 1) for v in row['undetected_interval'])}] without a face)"
+        f"{name}: {row['images']} ({percent(row['undetected'], 1)} % "
+        f"[{', '.join(percent(v, 1) for v in row['undetected_interval'])}] without a face)"
         for name, row in cohorts.items()
     )
     small = [name for name, row in cohorts.items() if row["images"] < document["least_images"]]
     lines = [
-        f"{document['images']} faces in cohorts, joined by {document['joined_by']}. {document['without_cohort']} faces have no cohort, "
+        f"{document['images']} faces in cohorts, joined by {document['joined_by']}. {document['without_cohort']} faces "
+        "have no cohort, "
         f"{document['without_prediction']} rows of the table have no prediction.",
         sizes,
     ]
@@ -120,7 +133,8 @@ def audit_lines(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"Too small to judge (fewer than {document['least_images']} images): {', '.join(small)}.")
     if not document["labelled"]:
         lines.append(
-            "There are no labels, so nothing here says who is answered wrongly. Calibration per cohort is by class rates only: the mean "
+            "There are no labels, so nothing here says who is answered wrongly. Calibration per cohort is by class "
+            "rates only: the mean "
             "probability minus the share of yes (mean_prob_minus_answer_rate in the JSON). " + _furthest(document)
         )
     return lines
@@ -137,11 +151,15 @@ def _furthest(document: Mapping[str, Any]) -> str:
     if not all_rows:
         return ""
     _, name, attribute, row = max(all_rows, key=lambda one: one[0])
-    return f"Furthest apart: {attribute} in {name}, mean probability {percent(row['mean_prob'], 1)}, yes {percent(row['answer_rate'], 1)}."
+    return (
+        f"Furthest apart: {attribute} in {name}, mean probability {percent(row['mean_prob'], 1)}, yes "
+        f"{percent(row['answer_rate'], 1)}."
+    )
 
 
 def audit_sentence(document: Mapping[str, Any]) -> str:
-    """Return the one sentence a reader takes away: the widest gap that is outside the noise, between whom, or that there is none."""
+    """Return the one sentence a reader takes away: the widest gap that is outside the noise, between whom, or that
+    there is none."""
     rate = leading_rate(document)
     for name in document["by_gap"][rate]:
         row = document["gaps"][name]
@@ -149,11 +167,13 @@ def audit_sentence(document: Mapping[str, Any]) -> str:
             worst, best = (row[f"{rate}_cohorts"][key] for key in ("worst", "best"))
             if rate == "answer_rate":
                 return (
-                    f"{name} is answered yes {percent(worst['rate'], 1)} % of the time for {worst['cohort']} and {percent(best['rate'], 1)} % "
+                    f"{name} is answered yes {percent(worst['rate'], 1)} % of the time for {worst['cohort']} and "
+                    f"{percent(best['rate'], 1)} % "
                     f"for {best['cohort']}; without labels nobody knows which is right."
                 )
             return (
-                f"Worst for {worst['cohort']}: of {worst['size']} faces with a true yes for {name}, {percent(worst['rate'], 1)} % "
+                f"Worst for {worst['cohort']}: of {worst['size']} faces with a true yes for {name}, "
+                f"{percent(worst['rate'], 1)} % "
                 f"[{percent(worst['interval'][0], 1)}, {percent(worst['interval'][1], 1)}] are found; "
                 f"best for {best['cohort']}: {percent(best['rate'], 1)} % of {best['size']}."
             )

@@ -11,21 +11,29 @@ from lineament.report.tables import AGREEMENT, marked, percent
 
 
 def by_change(document: Mapping[str, Any]) -> list[str]:
-    """Return attribute names by the size of their change, largest first; of equal ones in the model's order, those without data last."""
+    """Return attribute names by the size of their change, largest first; of equal ones in the model's order, those
+    without data last."""
     rows = document["attributes"]
-    return sorted(rows, key=lambda name: float("inf") if rows[name]["difference"] is None else -abs(rows[name]["difference"]))
+    return sorted(
+        rows, key=lambda name: float("inf") if rows[name]["difference"] is None else -abs(rows[name]["difference"])
+    )
 
 
 def comparison_table(document: Mapping[str, Any]) -> Table:
     """Return A beside B: per attribute where labels exist, else how many answers flip."""
     flips = document["flips"]["attributes"]
     if not document["labelled"]:
-        table = Table("attribute", "yes to no", "no to yes", title="No labels: which answers flip from A to B", caption=AGREEMENT)
+        table = Table(
+            "attribute", "yes to no", "no to yes", title="No labels: which answers flip from A to B", caption=AGREEMENT
+        )
         for name, row in sorted(flips.items(), key=lambda pair: -sum(pair[1].values())):
             table.add_row(marked(name), str(row["yes_to_no"]), str(row["no_to_yes"]))
         return table
     table = Table(
-        title=f"B minus A, accuracy, percent; paired by {document['paired_by']}, largest first; intervals hold for all at once",
+        title=(
+            f"B minus A, accuracy, percent; paired by {document['paired_by']}, largest first; intervals hold for all "
+            "at once"
+        ),
         caption=AGREEMENT,
     )
     for name in ("attribute", "A", "B", "difference", "95 % interval", "verdict", "flips"):
@@ -46,14 +54,18 @@ def _difference(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def comparison_lines(document: Mapping[str, Any]) -> list[str]:
     """Return the one sentence a reader takes away, and what was left out."""
-    lines = [f"A is {document['a'] or 'unnamed'}, B is {document['b'] or 'unnamed'}; {document['images']} faces; {document['labels']} labels."]
+    lines = [
+        f"A is {document['a'] or 'unnamed'}, B is {document['b'] or 'unnamed'}; {document['images']} faces; "
+        f"{document['labels']} labels."
+    ]
     if document["only_in_a"] or document["only_in_b"]:
         lines.append(f"Left out: {document['only_in_a']} faces only in A, {document['only_in_b']} only in B.")
     lines.append(f"{percent(document['flips']['share'])} percent of all answers flip.")
     if document["labelled"]:
         row = document["mean"]["accuracy"]
         lines.append(
-            f"Mean accuracy: {row['verdict']} ({percent(row['difference'])} points, {percent(row['low'])} to {percent(row['high'])}). "
+            f"Mean accuracy: {row['verdict']} ({percent(row['difference'])} points, {percent(row['low'])} to "
+            f"{percent(row['high'])}). "
             "Labels themselves are wrong by whole points; a real difference may still be about the annotators."
         )
     return lines

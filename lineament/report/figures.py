@@ -1,6 +1,7 @@
 """Charts as inline SVG that follow the page's colours, light or dark: matplotlib draws, the page's CSS paints.
 
-Text stays text (readable aloud, selectable), colours become CSS variables, ids are unique per figure, and the same numbers give the same bytes.
+Text stays text (readable aloud, selectable), colours become CSS variables, ids are unique per figure, and the same
+numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ def _pyplot() -> Any:
         raise MissingExtraError("matplotlib", "viz") from error
     matplotlib.use("svg")
     matplotlib.rcParams.update({
-        "svg.fonttype": "none", "svg.hashsalt": "lineament", "font.size": 9, "font.family": "sans-serif", "text.color": INK, "axes.edgecolor": INK,
-        "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.grid": True, "grid.color": _GRID, "axes.axisbelow": True, "axes.titlesize": 8, "axes.titlepad": 3, "legend.frameon": False,
+        "svg.fonttype": "none", "svg.hashsalt": "lineament", "font.size": 9, "font.family": "sans-serif",
+        "text.color": INK, "axes.edgecolor": INK,
+        "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True, "grid.color": _GRID, "axes.axisbelow": True, "axes.titlesize": 8, "axes.titlepad": 3,
+        "legend.frameon": False,
     })  # fmt: skip
     import matplotlib.pyplot as plt
 
@@ -52,15 +56,25 @@ def _svg(plt: Any, figure: Any, name: str, description: str) -> str:
         svg = svg.replace(colour, variable)
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(description)}">', svg, count=1)
+    svg = re.sub(
+        r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
+        rf'<svg viewBox="\1" role="img" aria-label="{escape(description)}">',
+        svg,
+        count=1,
+    )
     return svg
 
 
-def reliability_grid(curves: Mapping[str, Sequence[tuple[Float64, Float64]]], labels: Sequence[str], columns: int = 6) -> str:
-    """Return small reliability curves, one per attribute. curves: name -> per series (mean prob (B,), share of true yes (B,))."""
+def reliability_grid(
+    curves: Mapping[str, Sequence[tuple[Float64, Float64]]], labels: Sequence[str], columns: int = 6
+) -> str:
+    """Return small reliability curves, one per attribute. curves: name -> per series (mean prob (B,), share of true yes
+    (B,))."""
     plt = _pyplot()
     rows = max(1, -(-len(curves) // columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(1.45 * columns, 1.62 * rows), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.45 * columns, 1.62 * rows), sharex=True, sharey=True, squeeze=False
+    )
     for axis in axes.ravel():
         axis.set_visible(False)
     for axis, (name, series) in zip(axes.ravel(), curves.items(), strict=False):
@@ -75,7 +89,8 @@ def reliability_grid(curves: Mapping[str, Sequence[tuple[Float64, Float64]]], la
         plt,
         figure,
         "reliability",
-        "Reliability curves per attribute: mean probability said, across; share of true yes, up. The numbers are in the table.",
+        "Reliability curves per attribute: mean probability said, across; share of true yes, up. The numbers are in "
+        "the table.",
     )
 
 
@@ -97,9 +112,15 @@ def lines(name: str, x: Float64, series: Mapping[str, Float64], x_label: str, y_
 
 
 def intervals(
-    name: str, rows: Sequence[str], series: Mapping[str, tuple[Float64, Float64, Float64]], x_label: str, description: str, zero: bool = False
+    name: str,
+    rows: Sequence[str],
+    series: Mapping[str, tuple[Float64, Float64, Float64]],
+    x_label: str,
+    description: str,
+    zero: bool = False,
 ) -> str:
-    """Return dots with intervals, one row per name and series: (estimate, low, high), each (rows,), NaN where there is no data."""
+    """Return dots with intervals, one row per name and series: (estimate, low, high), each (rows,), NaN where there is
+    no data."""
     plt = _pyplot()
     figure, axis = plt.subplots(figsize=(7.2, 0.7 + 0.2 * len(rows) * max(1, len(series) / 2)))
     places = np.arange(len(rows))[::-1]
@@ -107,8 +128,22 @@ def intervals(
         shift = 0.7 * ((len(series) - 1) / 2 - number) / max(len(series), 1)
         known = ~np.isnan(middle)
         reach = np.maximum(np.stack([middle - low, high - middle])[:, known], 0)
-        axis.errorbar(middle[known], places[known] + shift, xerr=reach, fmt="os^Dvp"[number % 6], color=colour, ms=3, lw=1, label=label)
-    axis.set(yticks=places, yticklabels=[name.replace("_", " ") for name in rows], xlabel=x_label, ylim=(-0.8, len(rows) - 0.2))
+        axis.errorbar(
+            middle[known],
+            places[known] + shift,
+            xerr=reach,
+            fmt="os^Dvp"[number % 6],
+            color=colour,
+            ms=3,
+            lw=1,
+            label=label,
+        )
+    axis.set(
+        yticks=places,
+        yticklabels=[name.replace("_", " ") for name in rows],
+        xlabel=x_label,
+        ylim=(-0.8, len(rows) - 0.2),
+    )
     if zero:
         axis.axvline(0, color=INK, lw=0.8)
     if len(series) > 1:

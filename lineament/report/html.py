@@ -34,7 +34,8 @@ from lineament.types import Bool, Float64
 
 CALIBRATION = "Do the probabilities mean what they say?"
 MISSING = (
-    "What needs labels is left out: accuracy, calibration, coverage, for whom it is wrong. Give a file with target_ columns to see it; "
+    "What needs labels is left out: accuracy, calibration, coverage, for whom it is wrong. Give a file with target_ "
+    "columns to see it; "
     "`lineament evaluate` writes one from labelled photos."
 )
 COVERAGES = np.array([1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5])
@@ -42,7 +43,8 @@ COVERAGES = np.array([1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5])
 
 @dataclass(frozen=True)
 class Extras:
-    """What a report may show beside the numbers: cohorts (table, columns), images for confusion examples, where the network looks, its card.
+    """What a report may show beside the numbers: cohorts (table, columns), images for confusion examples, where the
+    network looks, its card.
 
     since: (name, predictions) of an earlier model on the same photos, to say what changed.
     """
@@ -57,7 +59,8 @@ class Extras:
 
 
 def report_page(files: Sequence[tuple[str, Predictions]], extras: Extras | None = None) -> str:
-    """Return the page: the verdict, then charts, then tables. files: (name, predictions), the first reported in full, the others beside it."""
+    """Return the page: the verdict, then charts, then tables. files: (name, predictions), the first reported in full,
+    the others beside it."""
     more = extras or Extras()
     name, main = files[0]
     cards = [(label, scorecard(p, decision=decision_in(p.meta), **_about(label, p))) for label, p in files]
@@ -65,10 +68,14 @@ def report_page(files: Sequence[tuple[str, Predictions]], extras: Extras | None 
     cohorts = audit(join(main, more.cohorts, list(more.by))) if more.by else None
     change = None if more.since is None else _change(more.since, name, main)
     sections = [("summary", "In short", as_html(verdict(card, cohorts, change)) + _figures(main, cards))]
-    sections += _charts(main, card, cohorts) if main.labelled else [("answers", "What is answered", _answers_chart(main))]
+    sections += (
+        _charts(main, card, cohorts) if main.labelled else [("answers", "What is answered", _answers_chart(main))]
+    )
     sections += _tables(main, card, cohorts, change)
     if more.images is not None and main.labelled:
-        sections.append(("examples", "Confident and wrong", pictures.confident_errors(main, more.images, more.examples)))
+        sections.append(
+            ("examples", "Confident and wrong", pictures.confident_errors(main, more.images, more.examples))
+        )
     if more.looked:
         sections.append(("maps", "Where the network looks", pictures.maps(more.looked)))
     sections.append(("protocol", "Protocol", _protocol(card)))
@@ -82,8 +89,13 @@ def _change(since: tuple[str, Predictions], name: str, main: Predictions) -> dic
     return document | {"a": document["a"] or since[0], "b": document["b"] or name}
 
 
-def _charts(main: Predictions, card: Mapping[str, Any], cohorts: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
-    sections = [("right", "How right, attribute by attribute", _accuracy_chart(card)), ("calibration", CALIBRATION, _reliability_chart(main))]
+def _charts(
+    main: Predictions, card: Mapping[str, Any], cohorts: Mapping[str, Any] | None
+) -> list[tuple[str, str, str]]:
+    sections = [
+        ("right", "How right, attribute by attribute", _accuracy_chart(card)),
+        ("calibration", CALIBRATION, _reliability_chart(main)),
+    ]
     sections.append(("abstaining", "Answering less, erring less", _coverage_chart(main)))
     if cohorts is not None:
         sections.append(("cohorts", "Cohorts", _cohort_chart(cohorts)))
@@ -111,17 +123,25 @@ def _tables(
 def _about(label: str, predictions: Predictions) -> dict[str, Any]:
     meta = predictions.meta
     kept = {key: meta[key] for key in ("missing", "protocol", "fitted_on") if key in meta}
-    return {"model": meta.get("model") or label, "data": meta.get("data") or f"{label}@{predictions.fingerprint()}", **kept}
+    return {
+        "model": meta.get("model") or label,
+        "data": meta.get("data") or f"{label}@{predictions.fingerprint()}",
+        **kept,
+    }
 
 
 def _figures(main: Predictions, cards: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     card = cards[0][1]
     items = _labelled_figures(card) if main.labelled else _unlabelled_figures(main)
-    inner = facts(items) + f"<details><summary>How this was counted</summary>{paragraphs(scorecard_lines(card))}</details>"
+    inner = (
+        facts(items) + f"<details><summary>How this was counted</summary>{paragraphs(scorecard_lines(card))}</details>"
+    )
     if len(cards) > 1:
         keys = ("mean_accuracy", "majority_accuracy", "balanced_accuracy", "macro_f1", "mean_ap")
         rows = [(str(one["model"]), str(one["images"]), *(percent(one[key]) for key in keys)) for _, one in cards]
-        inner += table("Every file given, percent", ("file", "images", "accuracy", "majority", "balanced", "F1", "AP"), rows)
+        inner += table(
+            "Every file given, percent", ("file", "images", "accuracy", "majority", "balanced", "F1", "AP"), rows
+        )
         inner += paragraphs(["Differences between files need a paired test: lineament compare A B, or --since."])
     return inner
 
@@ -130,15 +150,25 @@ def _labelled_figures(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     sure, calibrated, selective = card["intervals"], card.get("calibrated"), card.get("selective")
     majority = percent(card["majority_accuracy"])
     items = [
-        ("Mean accuracy, raw at 0.5", percent(card["mean_accuracy"]), f"{between(sure['mean_accuracy'])}; majority {majority}"),
-        ("Balanced accuracy", percent(card["balanced_accuracy"]), f"{between(sure['balanced_accuracy'])}; 50 is chance"),
+        ("Mean accuracy, raw at 0.5", percent(card["mean_accuracy"]), (
+            f"{between(sure['mean_accuracy'])}; majority {majority}"
+        )),
+        ("Balanced accuracy", percent(card["balanced_accuracy"]), (
+            f"{between(sure['balanced_accuracy'])}; 50 is chance"
+        )),
         ("Macro F1", percent(card["macro_f1"]), between(sure["macro_f1"])),
     ]  # fmt: skip
     if calibrated:
-        beside = f"{between(calibrated['ece_interval'])}; floor {percent(calibrated['ece_floor'])}, raw {percent(calibrated['ece_raw'])}"
+        beside = (
+            f"{between(calibrated['ece_interval'])}; floor {percent(calibrated['ece_floor'])}, raw "
+            f"{percent(calibrated['ece_raw'])}"
+        )
         items.append(("Calibration error", percent(calibrated["ece"]), beside))
     if selective:
-        beside = f"{between(selective['coverage_interval'])}; right in {percent(selective['accuracy'])} {between(selective['accuracy_interval'])}"
+        beside = (
+            f"{between(selective['coverage_interval'])}; right in {percent(selective['accuracy'])} "
+            f"{between(selective['accuracy_interval'])}"
+        )
         items.append(("Coverage with \u201ccannot tell\u201d", percent(selective["coverage"]), beside))
     items.append(("Mean AP", percent(card["mean_ap"]), "needs no threshold"))
     return items
@@ -150,7 +180,11 @@ def _unlabelled_figures(main: Predictions) -> list[tuple[str, str, str]]:
     return [
         ("Faces", str(faces), f"{len(main) - faces} photos without one"),
         ("Answered yes", percent(float(said.mean()) if faces else None, 1), f"over {len(main.attributes)} attributes"),
-        ("Between 0.4 and 0.6", percent(float(_unsure(main).mean()) if faces else None, 1), "answers that a little more or less would turn"),
+        (
+            "Between 0.4 and 0.6",
+            percent(float(_unsure(main).mean()) if faces else None, 1),
+            "answers that a little more or less would turn",
+        ),
     ]
 
 
@@ -160,7 +194,8 @@ def _unsure(main: Predictions) -> Bool:
 
 
 def _answer_rates(main: Predictions) -> tuple[Bool, Interval]:
-    """Return the answers of the faces found (N,A) and the share of yes with its Wilson interval (A,); what was withheld is not counted."""
+    """Return the answers of the faces found (N,A) and the share of yes with its Wilson interval (A,); what was withheld
+    is not counted."""
     found = main.found()
     given = np.ones(found.raw.shape, bool) if found.said is None else found.said >= 0
     said = labels_of(found, "shipped") & given
@@ -176,8 +211,13 @@ def _answers_chart(main: Predictions) -> str:
         "mean probability": (mean, mean, mean),
     }  # fmt: skip
     names = [main.attributes[a] for a in order]
-    svg = figures.intervals("answers", names, series, "percent of faces", "Share of faces answered yes, and mean probability, per attribute")
-    note = "Share answered yes with its 95 percent interval, beside the mean probability. Where the two part, answers and probabilities disagree."
+    svg = figures.intervals(
+        "answers", names, series, "percent of faces", "Share of faces answered yes, and mean probability, per attribute"
+    )
+    note = (
+        "Share answered yes with its 95 percent interval, beside the mean probability. Where the two part, answers and "
+        "probabilities disagree."
+    )
     return paragraphs([MISSING]) + chart(svg, note, tall=True)
 
 
@@ -188,7 +228,12 @@ def _answers_table(main: Predictions) -> str:
     for a, name in enumerate(main.attributes):
         pair = between([float(rate.low[a]), float(rate.high[a])], 1) if len(found) else ""
         withheld = "0.0" if found.said is None else percent(float(np.mean(found.said[:, a] < 0)), 1)
-        cells = (str(int(said[:, a].sum())), percent(_known(rate.estimate[a]), 1), pair, percent(_known(found.shipped[:, a].mean()), 1))
+        cells = (
+            str(int(said[:, a].sum())),
+            percent(_known(rate.estimate[a]), 1),
+            pair,
+            percent(_known(found.shipped[:, a].mean()), 1),
+        )
         rows.append((marked(name), *cells, percent(_known(unsure[:, a].mean()), 1), withheld))
     heads = ("attribute", "yes", "yes, %", "95 % interval", "mean probability, %", "0.4 to 0.6, %", "cannot tell, %")
     return table(f"Of {len(found)} faces. {AGREEMENT}", heads, rows)
@@ -201,27 +246,66 @@ def _known(value: float) -> float | None:
 def _accuracy_chart(card: Mapping[str, Any]) -> str:
     rows = {name: row for name, row in card["attributes"].items() if row["accuracy"] is not None}
     order = sorted(rows, key=lambda name: rows[name]["accuracy"])
-    right = wilson([rows[name]["accuracy"] * rows[name]["images"] for name in order], [rows[name]["images"] for name in order])
+    right = wilson(
+        [rows[name]["accuracy"] * rows[name]["images"] for name in order], [rows[name]["images"] for name in order]
+    )
     majority = 100 * np.array([rows[name]["majority"] for name in order])
     series = {
-        "the model": (100 * right.estimate, 100 * right.low, 100 * right.high), "always the more common answer": (majority, majority, majority),
+        "the model": (100 * right.estimate, 100 * right.low, 100 * right.high), (
+            "always the more common answer"
+        ): (majority, majority, majority),
     }  # fmt: skip
-    svg = figures.intervals("right", order, series, "accuracy, percent", "Accuracy per attribute beside the more common answer, lowest first")
-    return chart(svg, "Accuracy with 95 percent intervals, lowest first. The distance to the more common answer is what the model adds.", tall=True)
+    svg = figures.intervals(
+        "right",
+        order,
+        series,
+        "accuracy, percent",
+        "Accuracy per attribute beside the more common answer, lowest first",
+    )
+    return chart(
+        svg,
+        "Accuracy with 95 percent intervals, lowest first. The distance to the more common answer is what the model "
+        "adds.",
+        tall=True,
+    )
 
 
 def _attributes(card: Mapping[str, Any]) -> str:
-    heads = ("attribute", "accuracy", "majority", "TPR", "TNR", "balanced", "precision", "F1", "AP", "ECE", "floor", "positives")
+    heads = (
+        "attribute",
+        "accuracy",
+        "majority",
+        "TPR",
+        "TNR",
+        "balanced",
+        "precision",
+        "F1",
+        "AP",
+        "ECE",
+        "floor",
+        "positives",
+    )
     keys = ("accuracy", "majority", "tpr", "tnr", "balanced_accuracy", "precision", "f1", "ap")
     errors = card.get("calibrated", {}).get("attributes", {})
     rows = []
     for name, row in card["attributes"].items():
         error, floor = (percent(errors.get(name, {}).get(key)) for key in ("ece", "ece_floor"))
         rows.append((marked(name), *(percent(row[key]) for key in keys), error, floor, str(row["positives"])))
-    means = (card["mean_accuracy"], card["majority_accuracy"], None, None, card["balanced_accuracy"], None, card["macro_f1"], card["mean_ap"])
+    means = (
+        card["mean_accuracy"],
+        card["majority_accuracy"],
+        None,
+        None,
+        card["balanced_accuracy"],
+        None,
+        card["macro_f1"],
+        card["mean_ap"],
+    )
     both = (percent(card.get("calibrated", {}).get(key)) for key in ("ece", "ece_floor"))
     last = ("mean", *(percent(value) for value in means), *both, "")
-    note = f"Raw sigmoid at 0.5, percent; floor: what the calibration error of perfect probabilities would be. {AGREEMENT}"
+    note = (
+        f"Raw sigmoid at 0.5, percent; floor: what the calibration error of perfect probabilities would be. {AGREEMENT}"
+    )
     return table(note, heads, rows, last=last)
 
 
@@ -233,7 +317,11 @@ def _reliability_chart(main: Predictions) -> str:
         for a, name in enumerate(found.attributes)
     }
     svg = figures.reliability_grid(curves, ["raw sigmoid", "calibrated"])
-    return chart(svg, "Fifteen bins of equal numbers of images; on the dotted line the probability is the share of true yes.", wide=True)
+    return chart(
+        svg,
+        "Fifteen bins of equal numbers of images; on the dotted line the probability is the share of true yes.",
+        wide=True,
+    )
 
 
 def _risk(main: Predictions) -> Float64:
@@ -241,14 +329,16 @@ def _risk(main: Predictions) -> Float64:
     found = main.found()
     thresholds = (decision_in(main.meta) or Decision()).threshold_vector(found.attributes)
     return np.stack([
-        coverage_risk_1d(found.shipped[found.known[:, a], a], found.targets[found.known[:, a], a], min(max(float(t), 1e-6), 1 - 1e-6), COVERAGES)
+        coverage_risk_1d(found.shipped[found.known[:, a], a], found.targets[found.known[:, a], a],
+        min(max(float(t), 1e-6), 1 - 1e-6), COVERAGES)
         for a, t in enumerate(thresholds)
     ])  # fmt: skip
 
 
 def _coverage_chart(main: Predictions) -> str:
     mean = 100 * (1 - np.asarray(mean_of_known(_risk(main), 0)))
-    svg = figures.lines("coverage", 100 * COVERAGES, {"mean accuracy of the answers given": mean}, "share answered within each attribute, percent",
+    svg = figures.lines("coverage", 100 * COVERAGES, {"mean accuracy of the answers given": mean},
+    "share answered within each attribute, percent",
                         "accuracy, percent", "Mean accuracy against the share of faces answered")  # fmt: skip
     return chart(svg, "The least certain answers are left out first, within each attribute.")
 
@@ -256,7 +346,10 @@ def _coverage_chart(main: Predictions) -> str:
 def _coverage_table(main: Predictions) -> str:
     risk = _risk(main)
     heads = ("attribute", *(f"{100 * c:.0f} %" for c in COVERAGES))
-    rows = [(marked(name), *(percent(None if np.isnan(r) else 1 - r) for r in risk[a])) for a, name in enumerate(main.attributes)]
+    rows = [
+        (marked(name), *(percent(None if np.isnan(r) else 1 - r) for r in risk[a]))
+        for a, name in enumerate(main.attributes)
+    ]
     mean = 1 - np.asarray(mean_of_known(risk, 0))
     return table("Accuracy at each coverage, percent", heads, rows, last=("mean", *(percent(value) for value in mean)))
 
@@ -271,7 +364,10 @@ def _consistency(card: Mapping[str, Any], labelled: bool) -> str:
     inner = table("Faces that break a rule, percent", heads, rows)
     if not labelled:
         return inner
-    text = f"Accuracy {percent(both['accuracy'], 3)} with independent thresholds, {percent(both['accuracy_consistent'], 3)} decoded consistently."
+    text = (
+        f"Accuracy {percent(both['accuracy'], 3)} with independent thresholds, "
+        f"{percent(both['accuracy_consistent'], 3)} decoded consistently."
+    )
     return inner + paragraphs([text])
 
 
@@ -282,8 +378,13 @@ def _cohort_chart(document: Mapping[str, Any], most: int = 12) -> str:
     if not names:
         return text
     series = {name: _rate(cohort, rate, names) for name, cohort in document["cohorts"].items()}
-    svg = figures.intervals(f"cohort-{rate}", names, series, f"{RATES[rate]}, percent", f"{RATES[rate]} of each cohort, widest gaps first")
-    note = f"The {len(names)} widest gaps; dots with intervals that hold for all cohorts at once. Rates that rest on fewer than "
+    svg = figures.intervals(
+        f"cohort-{rate}", names, series, f"{RATES[rate]}, percent", f"{RATES[rate]} of each cohort, widest gaps first"
+    )
+    note = (
+        f"The {len(names)} widest gaps; dots with intervals that hold for all cohorts at once. Rates that rest on "
+        "fewer than "
+    )
     return text + chart(svg, f"{note}{document['least_images']} images are not drawn.", tall=True)
 
 
@@ -296,7 +397,10 @@ def _rate(cohort: Mapping[str, Any], rate: str, names: Sequence[str]) -> tuple[F
 
 def _protocol(card: Mapping[str, Any]) -> str:
     facts_of = {key: card.get(key) for key in ("model", "data", "images", "missing", "undetected", "protocol")}
-    said = "Thresholds and calibration in the card were fitted on the data it names; figures on that same data are not held out."
+    said = (
+        "Thresholds and calibration in the card were fitted on the data it names; figures on that same data are not "
+        "held out."
+    )
     return paragraphs([said]) + f'<pre tabindex="0">{escape(json.dumps(facts_of, indent=1, ensure_ascii=False))}</pre>'
 
 
@@ -304,5 +408,8 @@ def _card(card: Mapping[str, Any]) -> str:
     """Return the model's card as a person reads it, and under it those of attributes that `teach` made, as they are."""
     inner = model_card.to_html(card) if "name" in card else ""
     if own := card.get("own"):
-        inner += f'<h3>Attributes of your own</h3><pre tabindex="0">{escape(json.dumps(own, indent=1, ensure_ascii=False))}</pre>'
+        inner += (
+            "<h3>Attributes of your own</h3><pre "
+            f'tabindex="0">{escape(json.dumps(own, indent=1, ensure_ascii=False))}</pre>'
+        )
     return inner

@@ -2,8 +2,8 @@
 
     card (JSON object) -> headings with paragraphs, lists and tables -> Markdown, or HTML
 
-Source: Mitchell et al., Model Cards for Model Reporting, FAT* 2019 (arXiv 1810.03993): the nine headings are theirs. What the file does not
-know is said to be unknown, not left out.
+Source: Mitchell et al., Model Cards for Model Reporting, FAT* 2019 (arXiv 1810.03993): the nine headings are theirs.
+What the file does not know is said to be unknown, not left out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ def sections(card: Mapping[str, Any]) -> list[tuple[str, list[Block]]]:
 
 def _details(card: Mapping[str, Any]) -> list[Block]:
     terms = [("Name", str(card["name"])), ("Architecture", str(card["architecture"]))]
-    for key, label, unit in (("parameters", "Parameters", 1e6), ("macs", "Multiply-adds a face", 1e6), ("file_bytes", "Size", 1e6)):
+    for key, label, unit in (
+        ("parameters", "Parameters", 1e6),
+        ("macs", "Multiply-adds a face", 1e6),
+        ("file_bytes", "Size", 1e6),
+    ):
         if key in card:
             terms.append((label, f"{card[key] / unit:.1f} {'MB' if key == 'file_bytes' else 'million'}"))
     terms += [("Precision", str(card.get("precision", "not stated"))), ("Licence", str(card["licence"]))]
@@ -54,34 +58,57 @@ def _details(card: Mapping[str, Any]) -> list[Block]:
     attributes = card["attributes"]
     shape = "x".join(str(side) for side in card["input"]["shape"][1:])
     return [
-        Block(f"Answers {len(attributes)} yes-or-no attributes of one face at a time: {', '.join(name.replace('_', ' ') for name in attributes)}."),
+        Block(
+            f"Answers {len(attributes)} yes-or-no attributes of one face at a time: "
+            f"{', '.join(name.replace('_', ' ') for name in attributes)}."
+        ),
         Block(terms=terms),
-        Block(f"Input: an aligned face, {shape} {card['input']['channels']} in CelebA's layout; alignment: {card.get('alignment', 'not stated')}."),
+        Block(
+            f"Input: an aligned face, {shape} {card['input']['channels']} in CelebA's layout; alignment: "
+            f"{card.get('alignment', 'not stated')}."
+        ),
     ]
 
 
 def _use(card: Mapping[str, Any]) -> list[Block]:
     return [
         Block(f"Meant for: {card['intended_use']}."),
-        Block("Out of scope: decisions about people; identification; inferring who or what somebody is; people who did not agree to be looked at."),
+        Block(
+            "Out of scope: decisions about people; identification; inferring who or what somebody is; people who did "
+            "not agree to be looked at."
+        ),
     ]
 
 
 def _factors(card: Mapping[str, Any]) -> list[Block]:
     least = card["decision"].get("min_eye_distance", {}).get("*")
-    small = f" Under {least:g} pixels between the eyes (more for fine attributes) it should say nothing: --abstain." if least else ""
+    small = (
+        f" Under {least:g} pixels between the eyes (more for fine attributes) it should say nothing: --abstain."
+        if least
+        else ""
+    )
     return [
-        Block(f"Size and sharpness of the face.{small} Pose, lighting and occlusion matter too and are not measured here."),
-        Block("Who is shown: age, sex, skin tone and style of dress and make-up. `lineament audit` measures your own cohorts, with intervals."),
-        Block("Annotators: two of them agree on 95 % of images or more for only 12 of CelebA's 40 attributes (which 12 is reconstructed)."),
+        Block(
+            f"Size and sharpness of the face.{small} Pose, lighting and occlusion matter too and are not measured here."
+        ),
+        Block(
+            "Who is shown: age, sex, skin tone and style of dress and make-up. `lineament audit` measures your own "
+            "cohorts, with intervals."
+        ),
+        Block(
+            "Annotators: two of them agree on 95 % of images or more for only 12 of CelebA's 40 attributes (which 12 "
+            "is reconstructed)."
+        ),
     ]
 
 
 def _metrics() -> list[Block]:
     return [
         Block(
-            "Accuracy always beside the majority answer (always saying the more common one), since rare attributes flatter; balanced accuracy, where "
-            "50 % is chance; F1; average precision. Calibration error over 15 bins of equal mass beside its floor, what perfect probabilities would "
+            "Accuracy always beside the majority answer (always saying the more common one), since rare attributes "
+            "flatter; balanced accuracy, where "
+            "50 % is chance; F1; average precision. Calibration error over 15 bins of equal mass beside its floor, "
+            "what perfect probabilities would "
             "show. Coverage: the share answered where the model may say \u201ccannot tell\u201d."
         )
     ]
@@ -92,7 +119,12 @@ def _evaluation(card: Mapping[str, Any]) -> list[Block]:
     blocks = [Block("; ".join(sets) + ".") if sets else Block("Not stated in this file.")]
     if evidence := card.get("decision_evidence"):
         people = f" of {evidence['people']} people" if "people" in evidence else ""
-        blocks.append(Block(f"The decision layer is judged on {evidence.get('images', 'unnumbered')} images{people}, in folds by identity."))
+        blocks.append(
+            Block(
+                f"The decision layer is judged on {evidence.get('images', 'unnumbered')} images{people}, in folds by "
+                "identity."
+            )
+        )
     if fitted := card.get("fitted_on"):
         blocks.append(Block(f"Thresholds and calibration that ship were fitted on {fitted}."))
     return blocks
@@ -104,8 +136,10 @@ def _training(card: Mapping[str, Any]) -> list[Block]:
 
 
 _MEASURES = {
-    "mean_accuracy": "Accuracy, raw sigmoid at 0.5", "majority_accuracy": "Always the more common answer", "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1", "mean_ap": "Mean average precision", "mean_accuracy_high_agreement": "Accuracy where annotators agree",
+    "mean_accuracy": "Accuracy, raw sigmoid at 0.5", "majority_accuracy": "Always the more common answer",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1", "mean_ap": "Mean average precision",
+    "mean_accuracy_high_agreement": "Accuracy where annotators agree",
     "mean_accuracy_low_agreement": "Accuracy where annotators disagree",
 }  # fmt: skip
 
@@ -126,17 +160,35 @@ def _quantities(card: Mapping[str, Any]) -> list[Block]:
     if costs:
         blocks.append(Block(heads=("Precision", "runtime", "cost in accuracy"), rows=costs))
     if not blocks:
-        blocks.append(Block("Nothing was measured into this file. `lineament evaluate` and `lineament report` measure it on labelled photos."))
-    return [*blocks, Block("By cohort: not in the file, since cohorts are the user's. `lineament audit` and `lineament report --by` measure them.")]
+        blocks.append(
+            Block(
+                "Nothing was measured into this file. `lineament evaluate` and `lineament report` measure it on "
+                "labelled photos."
+            )
+        )
+    return [
+        *blocks,
+        Block(
+            "By cohort: not in the file, since cohorts are the user's. `lineament audit` and `lineament report --by` "
+            "measure them."
+        ),
+    ]
 
 
 def _evidence_rows(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     if calibration := evidence.get("calibration"):
         floor = f" (perfect would show {percent(calibration['ece_floor'])})"
-        rows.append(("Calibration error", f"{percent(calibration['ece'])} points{floor if 'ece_floor' in calibration else ''}"))
+        rows.append(
+            ("Calibration error", f"{percent(calibration['ece'])} points{floor if 'ece_floor' in calibration else ''}")
+        )
     if selective := evidence.get("selective"):
-        rows.append(("With \u201ccannot tell\u201d", f"{percent(selective['accuracy'])} % right at {percent(selective['coverage'])} % coverage"))
+        rows.append(
+            (
+                "With \u201ccannot tell\u201d",
+                f"{percent(selective['accuracy'])} % right at {percent(selective['coverage'])} % coverage",
+            )
+        )
     if both := evidence.get("consistency"):
         rows.append(("Faces with answers that cannot be true together", f"{percent(both['violations'])} %"))
     return rows
@@ -144,26 +196,51 @@ def _evidence_rows(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _ethics(card: Mapping[str, Any]) -> list[Block]:
     judging = [name for name in card["attributes"] if name in SENSITIVE]
-    blocks = [Block("The training images are of celebrities who were not asked, labelled by guesses about how they look.")]
+    blocks = [
+        Block("The training images are of celebrities who were not asked, labelled by guesses about how they look.")
+    ]
     if judging:
         names = ", ".join(name.replace("_", " ") for name in judging)
-        blocks.append(Block(f"{len(judging)} attributes judge or profile a person and are left out unless asked for by --profile all: {names}."))
-    blocks.append(Block("An answer says how a picture looks to this network. It does not say what a person is. Nobody can be recognised with it."))
+        blocks.append(
+            Block(
+                f"{len(judging)} attributes judge or profile a person and are left out unless asked for by --profile "
+                f"all: {names}."
+            )
+        )
+    blocks.append(
+        Block(
+            "An answer says how a picture looks to this network. It does not say what a person is. Nobody can be "
+            "recognised with it."
+        )
+    )
     return blocks
 
 
 def _caveats(card: Mapping[str, Any]) -> list[Block]:
     low = sum(name in LOW_AGREEMENT for name in card["attributes"])
     return [
-        Block(f"For {low} of {len(card['attributes'])} attributes the labels themselves are in doubt; small differences there mean nothing."),
-        Block("Class rates differ from place to place; where yours are known, --rates moves the probabilities to them."),
-        Block("Measure on your own photos before relying on it: evaluate, audit, report. Look at the audit before the average."),
+        Block(
+            f"For {low} of {len(card['attributes'])} attributes the labels themselves are in doubt; small differences "
+            "there mean nothing."
+        ),
+        Block(
+            "Class rates differ from place to place; where yours are known, --rates moves the probabilities to them."
+        ),
+        Block(
+            "Measure on your own photos before relying on it: evaluate, audit, report. Look at the audit before the "
+            "average."
+        ),
     ]
 
 
 def to_markdown(card: Mapping[str, Any]) -> str:
     """Return the card as Markdown."""
-    lines = [f"# Model card: {card['name']}", "", "Generated from the model file. Headings: Mitchell et al., FAT* 2019.", ""]
+    lines = [
+        f"# Model card: {card['name']}",
+        "",
+        "Generated from the model file. Headings: Mitchell et al., FAT* 2019.",
+        "",
+    ]
     for heading, blocks in sections(card):
         lines += [f"## {heading}", ""]
         for block in blocks:
@@ -195,5 +272,10 @@ def _html(block: Block) -> str:
 
 def card_page(card: Mapping[str, Any]) -> str:
     """Return the card as a page."""
-    parts = [(heading.lower().replace(" ", "-"), heading, "".join(_html(block) for block in blocks)) for heading, blocks in sections(card)]
-    return page(f"Model card: {card['name']}", "Generated from the model file. Headings: Mitchell et al., FAT* 2019.", parts)
+    parts = [
+        (heading.lower().replace(" ", "-"), heading, "".join(_html(block) for block in blocks))
+        for heading, blocks in sections(card)
+    ]
+    return page(
+        f"Model card: {card['name']}", "Generated from the model file. Headings: Mitchell et al., FAT* 2019.", parts
+    )

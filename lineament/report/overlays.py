@@ -1,10 +1,12 @@
-"""Attention overlays: the maps of a network over example faces, and the share of their energy inside the region an attribute belongs to.
+"""Attention overlays: the maps of a network over example faces, and the share of their energy inside the region an
+attribute belongs to.
 
     crops -> network -> maps (N,M,h,w) -> positive part, resized to the crop -> share inside the expected region
 
-Convention: a class-activation map is cut at 0 (what speaks for yes); a region mask is taken as it is. The expected region is MGMTN's group of
-the attribute, drawn from the template's five points (`data.regions`): reconstructed, the same for every face. Source of the measure: Guenther
-et al., arXiv 2403.14435 (their acceptable mask ratio); what differs is the regions.
+Convention: a class-activation map is cut at 0 (what speaks for yes); a region mask is taken as it is. The expected
+region is MGMTN's group of the attribute, drawn from the template's five points (`data.regions`): reconstructed, the
+same for every face. Source of the measure: Guenther et al., arXiv 2403.14435 (their acceptable mask ratio); what
+differs is the regions.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from lineament.types import Crops, Float64, ModelOutput, UInt8
 
 @dataclass(frozen=True)
 class Overlays:
-    """For one attribute: the mean share of energy inside its region (NaN without examples), and the chance share, the region's area."""
+    """For one attribute: the mean share of energy inside its region (NaN without examples), and the chance share, the
+    region's area."""
 
     share: float
     chance: float
@@ -65,14 +68,16 @@ def share_inside(energies: Float64, region: npt.NDArray[np.bool_]) -> float:
 
 _LEVELS = (0.25, 0.5, 0.75)
 _RAMP = np.array([[59, 76, 152], [38, 150, 148], [248, 215, 90], [222, 84, 45]], np.float64)
-"""Colours of a map from little to much: blue, teal, yellow, red; told apart in grey too, since each is drawn stronger than the one before."""
+"""Colours of a map from little to much: blue, teal, yellow, red; told apart in grey too, since each is drawn stronger
+than the one before."""
 
 
 def overlay(pixels: UInt8, energies: Float64) -> UInt8:
     """Return a crop (3,218,178) with its energy drawn over it as a map, (218,178,3).
 
-    Convention: colour and strength grow with the share of the largest energy; lines stand at a quarter, a half and three quarters of it. Under
-    a tenth nothing is drawn. Cells of a coarse map are smoothed, so that what is seen is where, not the grid.
+    Convention: colour and strength grow with the share of the largest energy; lines stand at a quarter, a half and
+    three quarters of it. Under a tenth nothing is drawn. Cells of a coarse map are smoothed, so that what is seen is
+    where, not the grid.
     """
     heat = _smooth(energies)
     heat = heat / max(float(heat.max()), 1e-9)
@@ -100,10 +105,13 @@ def _edge(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return inside & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
 
 
-def overlays_of(crops: Sequence[Crops], network: Callable[[Crops], ModelOutput], of: Sequence[str], attributes: Sequence[str]) -> dict[str, Overlays]:
+def overlays_of(
+    crops: Sequence[Crops], network: Callable[[Crops], ModelOutput], of: Sequence[str], attributes: Sequence[str]
+) -> dict[str, Overlays]:
     """Return for each attribute where the network looks on the crops it says yes to.
 
-    Args: network: one that gives maps; of: what they are of (the card's `maps.of`): attributes, or groups, whose map then serves each member.
+    Args: network: one that gives maps; of: what they are of (the card's `maps.of`): attributes, or groups, whose map
+    then serves each member.
     """
     outputs = [(one.pixels[0], network(one)) for one in crops]
     found = {}
@@ -114,7 +122,11 @@ def overlays_of(crops: Sequence[Crops], network: Callable[[Crops], ModelOutput],
         if region is None or place is None:
             continue
         said_yes = [(pixels, out) for pixels, out in outputs if out.maps is not None and out.logits[0, column] >= 0]
-        yes = [(float(out.logits[0, column]), pixels, energy(out.maps[0, place])) for pixels, out in said_yes if out.maps is not None]
+        yes = [
+            (float(out.logits[0, column]), pixels, energy(out.maps[0, place]))
+            for pixels, out in said_yes
+            if out.maps is not None
+        ]
         shares = [share for _, _, energies in yes if not np.isnan(share := share_inside(energies, region))]
         best = max(yes, key=lambda one: one[0], default=None)
         mean = float(np.mean(shares)) if shares else float("nan")

@@ -29,7 +29,10 @@ def _tile(image: Image.Image, caption: str) -> str:
     out = BytesIO()
     image.save(out, "JPEG", quality=80)
     data = b64encode(out.getvalue()).decode()
-    return f'<figure><img src="data:image/jpeg;base64,{data}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{data}" '
+        f'alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
 
 
 def confident_errors(main: Predictions, folder: Path, examples: int) -> str:
@@ -42,9 +45,16 @@ def confident_errors(main: Predictions, folder: Path, examples: int) -> str:
             sure = main.shipped[:, a] if said else 1 - main.shipped[:, a]
             rows = np.flatnonzero(wrong[:, a] & (main.targets[:, a] != said))
             for row in rows[np.argsort(-sure[rows], kind="stable")][:examples]:
-                tiles.append(_tile(fitted(folder / main.files[row], THUMBNAIL), f"{main.files[row]}: {words}, prob {main.shipped[row, a]:.2f}"))
+                tiles.append(
+                    _tile(
+                        fitted(folder / main.files[row], THUMBNAIL),
+                        f"{main.files[row]}: {words}, prob {main.shipped[row, a]:.2f}",
+                    )
+                )
         if tiles:
-            blocks.append(f'<details><summary>{escape(marked(name))}</summary><div class="tiles">{"".join(tiles)}</div></details>')
+            blocks.append(
+                f'<details><summary>{escape(marked(name))}</summary><div class="tiles">{"".join(tiles)}</div></details>'
+            )
         else:
             without.append(marked(name))
     said_first = ["The most confident wrong answers. Some of the labels are wrong instead."]
@@ -53,23 +63,29 @@ def confident_errors(main: Predictions, folder: Path, examples: int) -> str:
 
 
 def maps(looked: Mapping[str, Overlays]) -> str:
-    """Return where the network looks: an example per attribute, and the share of each map that lies inside the expected region."""
+    """Return where the network looks: an example per attribute, and the share of each map that lies inside the expected
+    region."""
     rows, tiles = [], []
     for name, one in looked.items():
         share = None if np.isnan(one.share) else one.share
         times = "-" if share is None else f"{share / max(one.chance, 1e-9):.1f}"
         rows.append((marked(name), str(one.examples), percent(share), percent(one.chance), times))
         if one.overlay is not None:
-            tiles.append(_tile(Image.fromarray(one.overlay), f"{name.replace('_', ' ')}: {percent(share, 0)}\u00a0% inside"))
+            tiles.append(
+                _tile(Image.fromarray(one.overlay), f"{name.replace('_', ' ')}: {percent(share, 0)}\u00a0% inside")
+            )
     heads = ("attribute", "examples", "inside its region", "area of the region", "times chance")
     text = (
-        "Energy of the map inside the region the attribute belongs to, on faces answered yes. Colour and strength grow with what speaks for yes; "
+        "Energy of the map inside the region the attribute belongs to, on faces answered yes. Colour and strength grow "
+        "with what speaks for yes; "
         "lines stand at a quarter, a half and three quarters of the most."
     )
     return f'<div class="tiles">{"".join(tiles)}</div>' + table(text, heads, rows)
 
 
-def looked_at(main: Predictions, images: Path, network: Any, crop_of: Callable[[Path], Any], examples: int = 48) -> dict[str, Overlays]:
+def looked_at(
+    main: Predictions, images: Path, network: Any, crop_of: Callable[[Path], Any], examples: int = 48
+) -> dict[str, Overlays]:
     """Return where a network with maps looks, on evenly spaced images of the file; empty for a network without maps."""
     from lineament.report.overlays import overlays_of
 

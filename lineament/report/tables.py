@@ -23,7 +23,8 @@ AGREEMENT = "* two annotators agree on fewer than 95 % of images (membership rec
 
 
 def marked(name: str) -> str:
-    """Return an attribute's name, with a star where annotators disagree too often for small differences to mean anything.
+    """Return an attribute's name, with a star where annotators disagree too often for small differences to mean
+    anything.
 
     >>> marked("Smiling"), marked("Bald")
     ('Smiling *', 'Bald')
@@ -33,14 +34,24 @@ def marked(name: str) -> str:
 
 def scorecard_table(card: Mapping[str, Any]) -> Table:
     """Return the per-attribute table of a scorecard, the majority column beside the accuracy, means last."""
-    table = Table(title=f"{card.get('model') or 'predictions'} on {card.get('data') or 'its images'}: raw sigmoid at 0.5, percent")
+    table = Table(
+        title=f"{card.get('model') or 'predictions'} on {card.get('data') or 'its images'}: raw sigmoid at 0.5, percent"
+    )
     table.add_column("attribute")
     for name in ("accuracy", "majority", "balanced", "TPR", "TNR", "F1", "AP", "positives"):
         table.add_column(name, justify="right")
     for name, row in card["attributes"].items():
         keys = ("accuracy", "majority", "balanced_accuracy", "tpr", "tnr", "f1", "ap")
         table.add_row(marked(name), *(percent(row[key]) for key in keys), str(row["positives"]))
-    means = (card["mean_accuracy"], card["majority_accuracy"], card["balanced_accuracy"], None, None, card["macro_f1"], card["mean_ap"])
+    means = (
+        card["mean_accuracy"],
+        card["majority_accuracy"],
+        card["balanced_accuracy"],
+        None,
+        None,
+        card["macro_f1"],
+        card["mean_ap"],
+    )
     table.add_section()
     table.add_row("mean", *(percent(value) for value in means), "", style="bold")
     table.caption = f"{AGREEMENT} majority: always the more common answer."
@@ -57,16 +68,23 @@ def between(pair: Sequence[float | None] | None, digits: int = 2) -> str:
 
 
 def scorecard_lines(card: Mapping[str, Any]) -> list[str]:
-    """Return the lines said under the table: what was counted, how sure the means are, what is calibrated, fitted, consistent."""
+    """Return the lines said under the table: what was counted, how sure the means are, what is calibrated, fitted,
+    consistent."""
     lines = [
-        f"{card['images']} images scored, {card['missing']} missing, {card['undetected']} without a detected face (wrong in all attributes).",
+        f"{card['images']} images scored, {card['missing']} missing, {card['undetected']} without a detected face "
+        "(wrong in all attributes).",
     ]
     if card["mean_accuracy"] is None:
         rule = card["consistency"]["violations"]["any"]
-        return [*lines, f"There are no labels, so nothing is said of accuracy or calibration. Rule-breaking faces: {percent(rule)}."]
+        return [
+            *lines,
+            "There are no labels, so nothing is said of accuracy or calibration. Rule-breaking faces: "
+            f"{percent(rule)}.",
+        ]
     if (sure := card.get("intervals", {})).get("mean_accuracy"):
         lines.append(
-            f"Mean accuracy {percent(card['mean_accuracy'])} {between(sure['mean_accuracy'])}, balanced {percent(card['balanced_accuracy'])} "
+            f"Mean accuracy {percent(card['mean_accuracy'])} {between(sure['mean_accuracy'])}, balanced "
+            f"{percent(card['balanced_accuracy'])} "
             f"{between(sure['balanced_accuracy'])}; 95 % intervals, drawn by {sure['drawn_by']}."
         )
     lines += [
@@ -75,11 +93,16 @@ def scorecard_lines(card: Mapping[str, Any]) -> list[str]:
     ]
     if calibrated := card.get("calibrated"):
         lines.append(
-            f"Calibration error {percent(calibrated['ece'])} {between(calibrated.get('ece_interval'))} (raw {percent(calibrated['ece_raw'])}, "
-            f"perfectly calibrated predictions of this size would show {percent(calibrated['ece_floor'])}); Brier {calibrated['brier']}."
+            f"Calibration error {percent(calibrated['ece'])} {between(calibrated.get('ece_interval'))} (raw "
+            f"{percent(calibrated['ece_raw'])}, "
+            f"perfectly calibrated predictions of this size would show {percent(calibrated['ece_floor'])}); Brier "
+            f"{calibrated['brier']}."
         )
     if fitted := card.get("fitted"):
-        lines.append(f"Fitted thresholds: {percent(fitted['mean_accuracy'])} (fitted on {fitted['fitted_on'] or 'data not named'}).")
+        lines.append(
+            f"Fitted thresholds: {percent(fitted['mean_accuracy'])} (fitted on "
+            f"{fitted['fitted_on'] or 'data not named'})."
+        )
     if selective := card.get("selective"):
         lines.append(
             f"With 'cannot tell': {percent(selective['accuracy'])} {between(selective.get('accuracy_interval'))} at "
@@ -88,7 +111,8 @@ def scorecard_lines(card: Mapping[str, Any]) -> list[str]:
         )
     both = card["consistency"]
     lines.append(
-        f"Rule-breaking faces: {percent(both['violations']['any'])} (accuracy {percent(both['accuracy'])}); decoded consistently "
+        f"Rule-breaking faces: {percent(both['violations']['any'])} (accuracy {percent(both['accuracy'])}); decoded "
+        "consistently "
         f"{percent(both['violations_consistent']['any'])} (accuracy {percent(both['accuracy_consistent'])}); "
         f"labels themselves {percent(both['violations_in_targets']['any'])}."
     )
@@ -99,7 +123,17 @@ def decision_table(document: Mapping[str, Any]) -> Table:
     """Return the per-attribute table of a fitted decision layer's held-out evidence, fixed 0.5 beside fitted."""
     table = Table(title=f"Fitted on {document['fitted_on']}; every figure held out by identity, percent")
     table.add_column("attribute")
-    for name in ("ECE raw", "ECE", "floor", "method", "threshold", "acc. at 0.5", "acc. fitted", "coverage", "acc. answered"):
+    for name in (
+        "ECE raw",
+        "ECE",
+        "floor",
+        "method",
+        "threshold",
+        "acc. at 0.5",
+        "acc. fitted",
+        "coverage",
+        "acc. answered",
+    ):
         table.add_column(name, justify="right")
     for name, row in document["attributes"].items():
         errors = (percent(row[key]) for key in ("ece_raw", "ece", "ece_floor"))
@@ -108,7 +142,8 @@ def decision_table(document: Mapping[str, Any]) -> Table:
     mean, thresholds, chosen = document["calibration"], document["thresholds"], document["selective"]
     table.add_section()
     table.add_row(
-        "mean", percent(mean["ece_raw"]), percent(mean["ece"]), percent(mean["ece_floor"]), "", "", percent(thresholds["accuracy_fixed"]),
+        "mean", percent(mean["ece_raw"]), percent(mean["ece"]), percent(mean["ece_floor"]), "", "",
+        percent(thresholds["accuracy_fixed"]),
         percent(thresholds["accuracy_fitted"]), percent(chosen["coverage"]), percent(chosen["accuracy"]), style="bold",
     )  # fmt: skip
     table.caption = f"{AGREEMENT} floor: what perfectly calibrated predictions of this size would show."
@@ -121,9 +156,12 @@ def decision_lines(document: Mapping[str, Any]) -> list[str]:
     estimate, low, high = thresholds["difference"]
     verdict = "inside the noise" if thresholds["inside_the_noise"] else "outside the noise"
     return [
-        f"Fitted minus fixed 0.5: {percent(estimate)} points [{percent(low)}, {percent(high)}], {verdict}. Class rates shift between "
+        f"Fitted minus fixed 0.5: {percent(estimate)} points [{percent(low)}, {percent(high)}], {verdict}. Class rates "
+        "shift between "
         "CelebA's parts, so a gain here can be a loss elsewhere.",
-        f"'Cannot tell': {percent(chosen['accuracy'])} at {percent(chosen['coverage'])} coverage, {percent(chosen['accuracy_full'])} at full.",
-        f"Rule-breaking faces {percent(both['violations'])}, consistent decoding {percent(both['violations_consistent'])}; "
+        f"'Cannot tell': {percent(chosen['accuracy'])} at {percent(chosen['coverage'])} coverage, "
+        f"{percent(chosen['accuracy_full'])} at full.",
+        f"Rule-breaking faces {percent(both['violations'])}, consistent decoding "
+        f"{percent(both['violations_consistent'])}; "
         f"accuracy {percent(both['accuracy'], 3)} and {percent(both['accuracy_consistent'], 3)}.",
     ]

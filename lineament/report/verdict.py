@@ -15,8 +15,11 @@ from lineament.report.tables import between, percent
 WHY_NO_LABELS = "The file holds no labels (no target_ columns), so nobody can say how often the answers are right."
 
 
-def verdict(card: Mapping[str, Any], audit: Mapping[str, Any] | None, comparison: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Return (question, answer) in the order in which a reader asks. audit, comparison: None where they were not asked for."""
+def verdict(
+    card: Mapping[str, Any], audit: Mapping[str, Any] | None, comparison: Mapping[str, Any] | None
+) -> list[tuple[str, str]]:
+    """Return (question, answer) in the order in which a reader asks. audit, comparison: None where they were not asked
+    for."""
     return [
         ("How right", how_right(card)),
         ("How sure", how_sure(card)),
@@ -27,8 +30,14 @@ def verdict(card: Mapping[str, Any], audit: Mapping[str, Any] | None, comparison
 
 def as_html(answers: list[tuple[str, str]]) -> str:
     """Return the verdict as a definition list."""
-    cells = [(escape(question), escape(answer.replace(" %", "\u00a0%").replace("_", " "))) for question, answer in answers]
-    return '<dl class="verdict">' + "".join(f"<dt>{question}</dt><dd>{answer}</dd>" for question, answer in cells) + "</dl>"
+    cells = [
+        (escape(question), escape(answer.replace(" %", "\u00a0%").replace("_", " "))) for question, answer in answers
+    ]
+    return (
+        '<dl class="verdict">'
+        + "".join(f"<dt>{question}</dt><dd>{answer}</dd>" for question, answer in cells)
+        + "</dl>"
+    )
 
 
 def how_right(card: Mapping[str, Any]) -> str:
@@ -36,15 +45,28 @@ def how_right(card: Mapping[str, Any]) -> str:
     if card["mean_accuracy"] is None:
         return WHY_NO_LABELS
     shown = card.get("fitted") or card
-    pair = card["fitted"].get("mean_accuracy_interval") if "fitted" in card else card.get("intervals", {}).get("mean_accuracy")
-    gains = [(row["balanced_accuracy"], name) for name, row in card["attributes"].items() if row["balanced_accuracy"] is not None]
+    pair = (
+        card["fitted"].get("mean_accuracy_interval")
+        if "fitted" in card
+        else card.get("intervals", {}).get("mean_accuracy")
+    )
+    gains = [
+        (row["balanced_accuracy"], name)
+        for name, row in card["attributes"].items()
+        if row["balanced_accuracy"] is not None
+    ]
     worst = ""
     if gains:
         least, name = min(gains)
         worst = f" Weakest is {name}, with a balanced accuracy of {percent(least, 1)} %, where 50 % is chance."
-    missed = f" In {card['undetected']} of {card['images']} photos no face was found; they count as wrong." if card["undetected"] else ""
+    missed = (
+        f" In {card['undetected']} of {card['images']} photos no face was found; they count as wrong."
+        if card["undetected"]
+        else ""
+    )
     return (
-        f"Of all answers {percent(shown['mean_accuracy'], 1)} % {between(pair, 1)} are right; always giving the more common answer would make "
+        f"Of all answers {percent(shown['mean_accuracy'], 1)} % {between(pair, 1)} are right; always giving the more "
+        "common answer would make "
         f"{percent(card['majority_accuracy'], 1)} %.{worst}{missed}"
     )
 
@@ -52,7 +74,10 @@ def how_right(card: Mapping[str, Any]) -> str:
 def how_sure(card: Mapping[str, Any]) -> str:
     """Return whether probabilities mean what they say, and what "cannot tell" buys."""
     if card["mean_accuracy"] is None:
-        return "Without labels probabilities cannot be checked either. How often yes is said, and how near the threshold, is shown below."
+        return (
+            "Without labels probabilities cannot be checked either. How often yes is said, and how near the threshold, "
+            "is shown below."
+        )
     parts = []
     if calibrated := card.get("calibrated"):
         pair = between(calibrated.get("ece_interval"), 1)
@@ -63,7 +88,9 @@ def how_sure(card: Mapping[str, Any]) -> str:
             f"({percent(calibrated['ece_floor'], 1)} would be perfect)."
         )
     else:
-        parts.append("The file holds no calibrated probabilities, only raw sigmoids: do not read them as probabilities.")
+        parts.append(
+            "The file holds no calibrated probabilities, only raw sigmoids: do not read them as probabilities."
+        )
     if selective := card.get("selective"):
         told, right = (between(selective.get(f"{key}_interval"), 1) for key in ("coverage", "accuracy"))
         parts.append(
@@ -81,8 +108,14 @@ def what_changed(comparison: Mapping[str, Any] | None) -> str:
     if not comparison["labelled"]:
         return f"{flips} Without labels nobody can say which are better."
     mean = comparison["mean"]["accuracy"]
-    words = {"B is better": "better", "A is better": "worse"}.get(mean["verdict"], "neither better nor worse: the difference is inside the noise")
+    words = {"B is better": "better", "A is better": "worse"}.get(
+        mean["verdict"], "neither better nor worse: the difference is inside the noise"
+    )
     moved = [name for name, row in comparison["attributes"].items() if row["verdict"] in ("A is better", "B is better")]
-    single = f" Outside the noise for {len(moved)} of {len(comparison['attributes'])} attributes: {', '.join(moved[:4])}." if moved else ""
+    single = (
+        f" Outside the noise for {len(moved)} of {len(comparison['attributes'])} attributes: {', '.join(moved[:4])}."
+        if moved
+        else ""
+    )
     pair = between([mean["low"], mean["high"]], 2)
     return f"{flips} On average the answers are {words} ({percent(mean['difference'], 2)} points {pair}).{single}"

@@ -1,8 +1,10 @@
-"""Decoder processes: decoding with a time limit; each worker thread has a process that is killed and replaced when too slow.
+"""Decoder processes: decoding with a time limit; each worker thread has a process that is killed and replaced when too
+slow.
 
     item -> (child process: path or bytes -> pixels) -> DecodedImage, or TimedOutError
 
-A thread cannot be stopped while it hangs in a decoder or in a read from a dead network folder; a process can be left behind.
+A thread cannot be stopped while it hangs in a decoder or in a read from a dead network folder; a process can be left
+behind.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _PROGRAM = "from lineament.runs.decoder_process import serve_requests; serve_req
 
 
 class TimedDecoder:
-    """Decode items in child processes, each photo within `seconds`. Safe to call from many threads; each has a child of its own."""
+    """Decode items in child processes, each photo within `seconds`. Safe to call from many threads; each has a child of
+    its own."""
 
     def __init__(self, seconds: float, max_pixels: int) -> None:
         self._seconds, self._max_pixels = seconds, max_pixels
@@ -37,7 +40,11 @@ class TimedDecoder:
 
     def __call__(self, item: Item, *, max_side: int | None = None) -> DecodedImage:
         """Return the pixels of an item. Raises: ImageError; TimedOutError after `seconds`."""
-        request = {"path": None if item.path is None else str(item.path), "max_pixels": self._max_pixels, "max_side": max_side}
+        request = {
+            "path": None if item.path is None else str(item.path),
+            "max_pixels": self._max_pixels,
+            "max_side": max_side,
+        }
         data = item.data if isinstance(item.data, bytes) else b""
         child = self._child()
         try:
@@ -46,7 +53,9 @@ class TimedDecoder:
             child.kill()
             self._mine.child = None
             if isinstance(error, _ChildDiedError):
-                raise UnreadableError("The decoder crashed on this photo: the file is damaged in a way no decoder should meet.") from error
+                raise UnreadableError(
+                    "The decoder crashed on this photo: the file is damaged in a way no decoder should meet."
+                ) from error
             raise
 
     def close(self) -> None:
@@ -73,7 +82,9 @@ class _Child:
 
     def __init__(self) -> None:
         root = str(Path(__file__).resolve().parents[2])
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
             start_new_session=True,  # Ctrl-C is for the parent, which lets what is begun be finished
@@ -81,7 +92,10 @@ class _Child:
         self._answers: SimpleQueue[tuple[dict[str, Any], bytearray] | None] = SimpleQueue()
         Thread(target=self._read, name="decoder answers", daemon=True).start()
         if self._wait(_START_SECONDS) is None:
-            raise LineamentError("The decoding process did not start. Leave --timeout out, or check that Python can start processes here.")
+            raise LineamentError(
+                "The decoding process did not start. Leave --timeout out, or check that Python can start processes "
+                "here."
+            )
 
     def ask(self, request: dict[str, Any], data: bytes, seconds: float) -> DecodedImage:
         pipe = self._process.stdin
@@ -98,7 +112,11 @@ class _Child:
         if "code" in header:
             raise image_error(header["code"], header["message"])
         full = header["full_size"]
-        return DecodedImage(np.frombuffer(body, np.uint8).reshape(header["shape"]), header["note"], None if full is None else (full[0], full[1]))
+        return DecodedImage(
+            np.frombuffer(body, np.uint8).reshape(header["shape"]),
+            header["note"],
+            None if full is None else (full[0], full[1]),
+        )
 
     def kill(self) -> None:
         self._process.kill()
@@ -115,7 +133,9 @@ class _Child:
         try:
             return self._answers.get(timeout=seconds)
         except Empty as error:
-            raise TimedOutError(f"Not decoded within {seconds:g} s. Raise --timeout, or look at the file and the folder it is in.") from error
+            raise TimedOutError(
+                f"Not decoded within {seconds:g} s. Raise --timeout, or look at the file and the folder it is in."
+            ) from error
 
     def _read(self) -> None:
         pipe = self._process.stdout
@@ -155,7 +175,12 @@ def serve_requests(requests: BinaryIO | None = None, answers: BinaryIO | None = 
         except (MemoryError, OSError) as error:
             _send(answers, {"code": UnreadableError.code, "message": f"Reading failed: {error}"})
             continue
-        header = {"shape": image.pixels.shape, "note": image.note, "full_size": image.full_size, "bytes": image.pixels.nbytes}
+        header = {
+            "shape": image.pixels.shape,
+            "note": image.note,
+            "full_size": image.full_size,
+            "bytes": image.pixels.nbytes,
+        }
         _send(answers, header, image.pixels.tobytes())
 
 

@@ -2,8 +2,9 @@
 
     items -> [window] -> processes: item -> (fingerprint, report) -> [window] -> reports, in order
 
-Threads of one process share Python's lock: a fifth of a photo's work is done under it, so more than a few threads add little
-(`benchmarks/speed.py`, `planning.py`). Processes share nothing but memory bandwidth, and cost a copy of the networks each.
+Threads of one process share Python's lock: a fifth of a photo's work is done under it, so more than a few threads add
+little (`benchmarks/speed.py`, `planning.py`). Processes share nothing but memory bandwidth, and cost a copy of the
+networks each.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Work = Callable[[Item], Report]
 
 @dataclass(frozen=True)
 class Processes:
-    """Items and who answers them. make_work: called once in each of `count` processes, so it must be importable there."""
+    """Items and who answers them. make_work: called once in each of `count` processes, so it must be importable
+    there."""
 
     items: Iterable[Item]
     make_work: Callable[[], Work]
@@ -42,12 +44,16 @@ class Processes:
         """
         pool = ProcessPoolExecutor(self.count, multiprocessing.get_context("spawn"), _start, (self.make_work,))
         try:
-            for item, (fingerprint, report) in stream(wanted.of(self.items), _answer, workers=self.count, stop=self.stop, pool=pool):
+            for item, (fingerprint, report) in stream(
+                wanted.of(self.items), _answer, workers=self.count, stop=self.stop, pool=pool
+            ):
                 yield item.source, fingerprint, report
         except BrokenProcessPool as error:
             raise LineamentError(
-                "A worker process was lost (ended from outside, out of memory, or by a photo that crashes its decoder). What was written is whole: "
-                "go on with --resume, with fewer --processes, or with --timeout, which decodes apart and makes a record of such a photo."
+                "A worker process was lost (ended from outside, out of memory, or by a photo that crashes its "
+                "decoder). What was written is whole: "
+                "go on with --resume, with fewer --processes, or with --timeout, which decodes apart and makes a "
+                "record of such a photo."
             ) from error
 
 
@@ -55,7 +61,8 @@ _work: Work | LineamentError | None = None
 
 
 def _start(make_work: Callable[[], Work]) -> None:
-    """Load the model in a worker. What fails is told with the first item: a pool loses the reason of a worker that does not start."""
+    """Load the model in a worker. What fails is told with the first item: a pool loses the reason of a worker that does
+    not start."""
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets what is begun be finished
     Thread(target=_end_with_parent, name="parent", daemon=True).start()

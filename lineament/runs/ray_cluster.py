@@ -1,10 +1,12 @@
 """Ray cluster (`[scale]`): the same run, its photos answered by Ray Data on every machine of a cluster.
 
-    inputs -> listing, here -> rows -> tasks: open archives -> rows -> actors: photo -> record -> rows -> the run's sinks, here
+    inputs -> listing, here -> rows -> tasks: open archives -> rows -> actors: photo -> record -> rows -> the run's
+    sinks, here
 
-Convention: nothing is scheduled here. Ray Data passes rows on, holds them back where an actor is slow, starts an actor anew when its process
-or machine is lost, and hands each row out once. A row is plain bytes and text; a record crosses as its JSON line, so it cannot differ from the
-local engine's. Records come as they are done, not in the order of the inputs.
+Convention: nothing is scheduled here. Ray Data passes rows on, holds them back where an actor is slow, starts an actor
+anew when its process or machine is lost, and hands each row out once. A row is plain bytes and text; a record crosses
+as its JSON line, so it cannot differ from the local engine's. Records come as they are done, not in the order of the
+inputs.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ PHOTOS_PER_TASK = 64
 BLOCK_BYTES = 16 << 20
 """Of photos out of archives, the bytes that one task of an actor answers, about."""
 MOST_TRIES = 10
-"""A batch whose worker is lost is tried anew so often: machines go, but a photo that ends every worker must not keep a cluster busy for ever."""
+"""A batch whose worker is lost is tried anew so often: machines go, but a photo that ends every worker must not keep a
+cluster busy for ever."""
 
 _KNOWN = ("The maximum number of concurrent tasks",)
 """What Ray warns of here and nobody can act on."""
@@ -49,7 +52,8 @@ _KNOWN = ("The maximum number of concurrent tasks",)
 
 @dataclass(frozen=True)
 class Cluster:
-    """Inputs and who answers them. make_work: called once in each actor, so it must be importable there; cpus: threads of one actor."""
+    """Inputs and who answers them. make_work: called once in each actor, so it must be importable there; cpus: threads
+    of one actor."""
 
     inputs: tuple[str, ...]
     reading: Reading
@@ -58,7 +62,8 @@ class Cluster:
     stop: Event | None = None
 
     def __call__(self, wanted: Wanted) -> Iterator[tuple[str, str, Report]]:
-        """Yield (source, fingerprint, report) of every input that is wanted. Raises: ModelFileError where a worker refuses; LineamentError."""
+        """Yield (source, fingerprint, report) of every input that is wanted. Raises: ModelFileError where a worker
+        refuses; LineamentError."""
         ray = ray_data()
         rows = listed(items(self.inputs, replace(self.reading, expand=False)), wanted)
         if not rows:
@@ -69,9 +74,11 @@ class Cluster:
         size = self._actors(ray)
         answered = (
             ray.data.from_items(rows, override_num_blocks=min(blocks, len(rows)))
-            .flat_map(_open, fn_args=(ray.put(wanted), self.reading, stand), num_cpus=0, compute=ray.data.TaskPoolStrategy(size=size))
+            .flat_map(_open, fn_args=(ray.put(wanted), self.reading, stand), num_cpus=0,
+            compute=ray.data.TaskPoolStrategy(size=size))
             .map_batches(
-                _Actor, fn_constructor_args=(self.make_work, self.cpus, stand, losses, MOST_TRIES), batch_size=16, batch_format="pyarrow",
+                _Actor, fn_constructor_args=(self.make_work, self.cpus, stand, losses, MOST_TRIES), batch_size=16,
+                batch_format="pyarrow",
                 num_cpus=self.cpus, compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
             )
         )  # fmt: skip
@@ -81,7 +88,10 @@ class Cluster:
                     if row["refused"]:
                         raise ModelFileError(row["refused"])
                     if row["lost"]:
-                        raise _gave_up(f"{row['lost']} workers ended, one after the other, on the photos from {os.fsdecode(row['source'])} on")
+                        raise _gave_up(
+                            f"{row['lost']} workers ended, one after the other, on the photos from "
+                            f"{os.fsdecode(row['source'])} on"
+                        )
                     yield os.fsdecode(row["source"]), row["fingerprint"], Report.from_dict(json.loads(row["record"]))
                 if self.stop is not None and self.stop.is_set():
                     return
@@ -125,7 +135,9 @@ def connect(cpus: int) -> None:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **own)
         except Exception as error:  # Ray raises the bare class where a node does not start in time
             whom = f"join the cluster at {address}" if address else "start a cluster on this machine"
-            raise LineamentError(f"Ray could not {whom}: {str(error).strip().splitlines()[0]} Use --engine local, or try again.") from error
+            raise LineamentError(
+                f"Ray could not {whom}: {str(error).strip().splitlines()[0]} Use --engine local, or try again."
+            ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = BLOCK_BYTES
@@ -150,7 +162,8 @@ def _without_usage_server(ray: Any) -> Iterator[None]:
 
 
 def _name_a_token() -> None:
-    """Give the cluster that is about to start a token of its own, where nobody has: Ray would make one and write it to HOME for good."""
+    """Give the cluster that is about to start a token of its own, where nobody has: Ray would make one and write it to
+    HOME for good."""
     named = any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if not named and not Path("~/.ray/auth_token").expanduser().exists():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -183,7 +196,9 @@ def to_row(item: Item) -> Row:
         "data": item.data.tobytes() if frame else bytes(item.data or b""),
         "shape": "x".join(map(str, item.data.shape)) if frame else "",
         "code": "" if item.error is None else item.error.code,
-        "message": "" if item.error is None else str(item.error).encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "message": ""
+        if item.error is None
+        else str(item.error).encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
         "closed": item.closed,
         "note": item.note or "",
         "times": 1,
@@ -203,12 +218,15 @@ def from_row(row: Mapping[str, Any]) -> Item:
 
 
 def _stand(folder: str, needed: bool) -> None:
-    """Go to the folder that the run was started in, so that paths as given lead to the same files. Raises: DataError where it must be here."""
+    """Go to the folder that the run was started in, so that paths as given lead to the same files. Raises: DataError
+    where it must be here."""
     try:
         os.chdir(folder)
     except OSError as error:
         if needed:
-            raise DataError(f"A worker has no folder {folder}. Every machine must see the photos under the same paths.") from error
+            raise DataError(
+                f"A worker has no folder {folder}. Every machine must see the photos under the same paths."
+            ) from error
 
 
 def _open(row: Row, wanted: Any, reading: Reading, stand: tuple[str, bool]) -> Iterator[Row]:
@@ -225,7 +243,8 @@ def _open(row: Row, wanted: Any, reading: Reading, stand: tuple[str, bool]) -> I
 
 
 class _Losses:
-    """How many batches were begun and never ended, each of which cost a worker; one small actor for all. Ray itself tries for ever."""
+    """How many batches were begun and never ended, each of which cost a worker; one small actor for all. Ray itself
+    tries for ever."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
@@ -240,14 +259,19 @@ class _Losses:
 
 
 class _Actor:
-    """One worker of the pool: the model is loaded once, then answers batches of rows. losses: the handle of a `_Losses`."""
+    """One worker of the pool: the model is loaded once, then answers batches of rows. losses: the handle of a
+    `_Losses`."""
 
-    def __init__(self, make_work: Callable[[], Work], threads: int, stand: tuple[str, bool], losses: Any, most: int) -> None:
+    def __init__(
+        self, make_work: Callable[[], Work], threads: int, stand: tuple[str, bool], losses: Any, most: int
+    ) -> None:
         self._threads, self._refused, self._losses, self._most = threads, "", losses, most
         try:
             _stand(*stand)
             self._work = make_work()
-        except LineamentError as error:  # told with the first batch: an actor that fails to start loses its reason on the way
+        except (
+            LineamentError
+        ) as error:  # told with the first batch: an actor that fails to start loses its reason on the way
             self._refused = str(error)
 
     def __call__(self, batch: Any) -> Any:
@@ -269,10 +293,15 @@ class _Actor:
 
 
 def _answers(rows: Sequence[tuple[bytes, str, bytes, str, int]]) -> Any:
-    """Return answers as a table. Columns: whose, its fingerprint, the record's line; or why the worker refuses; or how many it has cost."""
+    """Return answers as a table. Columns: whose, its fingerprint, the record's line; or why the worker refuses; or how
+    many it has cost."""
     import pyarrow
 
-    return pyarrow.table(dict(zip(("source", "fingerprint", "record", "refused", "lost"), map(list, zip(*rows, strict=True)), strict=True)))
+    return pyarrow.table(
+        dict(
+            zip(("source", "fingerprint", "record", "refused", "lost"), map(list, zip(*rows, strict=True)), strict=True)
+        )
+    )
 
 
 def _told(error: Any) -> LineamentError:

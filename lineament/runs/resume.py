@@ -2,8 +2,8 @@
 
     outputs + FILE.run -> done (source -> count) -> inputs still to do
 
-FILE.run stands beside the first output: line 1 the settings as JSON, then one line "hash fingerprint" per answered input, written before
-its record is.
+FILE.run stands beside the first output: line 1 the settings as JSON, then one line "hash fingerprint" per answered
+input, written before its record is.
 """
 
 from __future__ import annotations
@@ -79,14 +79,16 @@ def check_same_run(output: str, before: Mapping[str, Any] | None, now: Mapping[s
     differing = [] if before is None else sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if before is not None and differing:
         named = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in differing)
-        raise ResumeError(f"--resume cannot continue {output}: {named}. Use the same settings, or write to another file.")
+        raise ResumeError(
+            f"--resume cannot continue {output}: {named}. Use the same settings, or write to another file."
+        )
 
 
 class MissingInputs:
     """Which recorded inputs are gone: asked source by source, remembers those (`sources`). For `--drop-missing`.
 
-    Convention: gone is a local file (of FILE::MEMBER the FILE) that does not exist any more. Addresses in object stores, standard input and
-    cameras are never taken to be gone.
+    Convention: gone is a local file (of FILE::MEMBER the FILE) that does not exist any more. Addresses in object
+    stores, standard input and cameras are never taken to be gone.
     """
 
     def __init__(self) -> None:
@@ -96,7 +98,14 @@ class MissingInputs:
         if source in self.sources:
             return True
         file = source.partition(SEPARATOR)[0]
-        if source == "-" or "\0" in source or file.startswith(CAMERA) or "://" in file or os.path.lexists(source) or os.path.lexists(file):
+        if (
+            source == "-"
+            or "\0" in source
+            or file.startswith(CAMERA)
+            or "://" in file
+            or os.path.lexists(source)
+            or os.path.lexists(file)
+        ):
             return False
         self.sources.add(source)
         return True
@@ -105,8 +114,8 @@ class MissingInputs:
 def recover(sinks: Sequence[Sink], settings: Mapping[str, Any], missing: MissingInputs | None = None) -> Counter[bytes]:
     """Repair what an earlier run left and return how often each source (by short hash) is done.
 
-    Convention: done is what *every* output holds whole, unchanged on disk since, and not failed for a passing cause. All else is dropped
-    from the outputs and done again.
+    Convention: done is what *every* output holds whole, unchanged on disk since, and not failed for a passing cause.
+    All else is dropped from the outputs and done again.
     Args: missing: which inputs are gone and their records to be dropped; None keeps them.
     Raises: ResumeError where an output was made with other settings or is not ours.
     """
@@ -116,7 +125,9 @@ def recover(sinks: Sequence[Sink], settings: Mapping[str, Any], missing: Missing
     done: Counter[bytes] | None = None
     for sink in sinks:
         found = Counter(
-            short_hash(one.source) for one in _checked(sink, settings) if not (_stale(one, known) or (missing is not None and missing(one.source)))
+            short_hash(one.source)
+            for one in _checked(sink, settings)
+            if not (_stale(one, known) or (missing is not None and missing(one.source)))
         )
         done = found if done is None else done & found
     done = done or Counter()
@@ -127,7 +138,11 @@ def recover(sinks: Sequence[Sink], settings: Mapping[str, Any], missing: Missing
 
 def _checked(sink: Sink, settings: Mapping[str, Any]) -> Iterator[Written]:
     for one in sink.written():
-        check_same_run(sink.path, {"model": one.model, "profile": one.profile}, {key: settings[key] for key in ("model", "profile")})
+        check_same_run(
+            sink.path,
+            {"model": one.model, "profile": one.profile},
+            {key: settings[key] for key in ("model", "profile")},
+        )
         yield one
 
 

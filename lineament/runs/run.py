@@ -49,7 +49,10 @@ class Summary:
     def lines(self) -> list[str]:
         """Return the summary as text: counts, then each photo that was not answered under its cause."""
         found = f"{self.statuses['ok']} with faces ({self.faces} faces), {self.statuses['no_face']} without"
-        out = [f"{self.inputs} inputs: {found}, {self.failures} failed" + (f"; {self.skipped} done before" if self.skipped else "")]
+        out = [
+            f"{self.inputs} inputs: {found}, {self.failures} failed"
+            + (f"; {self.skipped} done before" if self.skipped else "")
+        ]
         if self.dropped:
             out.append(f"{self.dropped} inputs are gone: their records were taken out")
         for status in sorted(self.failed):
@@ -94,14 +97,25 @@ def run(
 ) -> Summary:
     """Answer every item in this process and write its record to every sink, in order.
 
-    Args: settings: what must not change under --resume, `model` and `profile` among it. stop: set it to end early, with everything begun
+    Args: settings: what must not change under --resume, `model` and `profile` among it. stop: set it to end early, with
+    everything begun
         written. seen: told of each report after it is written.
     Raises: ResumeError; OSError where an output cannot be written (what was written before stays whole).
     """
-    return record(in_threads(items, work, workers=workers, stop=stop), sinks, settings, resume=resume, shard=shard, stop=stop, seen=seen)
+    return record(
+        in_threads(items, work, workers=workers, stop=stop),
+        sinks,
+        settings,
+        resume=resume,
+        shard=shard,
+        stop=stop,
+        seen=seen,
+    )
 
 
-def in_threads(items: Iterable[Item], work: Callable[[Item], Report], *, workers: int = 1, stop: Event | None = None) -> Answers:
+def in_threads(
+    items: Iterable[Item], work: Callable[[Item], Report], *, workers: int = 1, stop: Event | None = None
+) -> Answers:
     """Return the engine that answers items in this process, in their order."""
 
     def here(wanted: Wanted) -> Iterator[tuple[str, str, Report]]:
@@ -122,11 +136,14 @@ def record(
     seen: Callable[[Report], None] | None = None,
     missing: MissingInputs | None = None,
 ) -> Summary:
-    """Write what an engine answers to every sink; see `run`. missing: with `resume`, takes out the records of inputs that are gone."""
+    """Write what an engine answers to every sink; see `run`. missing: with `resume`, takes out the records of inputs
+    that are gone."""
     summary, done = Summary(), Counter[bytes]()
     if resume:
         if not resumable(sinks):
-            raise UsageError("--resume needs an output file to go on from: give --jsonl, --csv, --json or --parquet a file name.")
+            raise UsageError(
+                "--resume needs an output file to go on from: give --jsonl, --csv, --json or --parquet a file name."
+            )
         done = recover(sinks, settings, missing)
         summary.dropped = 0 if missing is None else len(missing.sources)
         summary.skipped = sum(done.values())
@@ -151,7 +168,9 @@ def record(
     return summary
 
 
-def _start_run_file(open_files: ExitStack, sinks: Sequence[Sink], settings: Mapping[str, Any], done: Counter[bytes]) -> Callable[[str, str], None]:
+def _start_run_file(
+    open_files: ExitStack, sinks: Sequence[Sink], settings: Mapping[str, Any], done: Counter[bytes]
+) -> Callable[[str, str], None]:
     """Write the sidecar of the first output that is a file; return what notes a photo in it."""
     files = [sink.path for sink in sinks if is_plain(sink.path)]
     if not files:

@@ -2,9 +2,10 @@
 
     items -> [bounded queue] -> workers: decode -> detect -> align -> attributes -> [bounded queue] -> reports, in order
 
-Convention: a worker takes a photo through the whole sentence. Every stage keeps a core busy and lets go of Python's lock while it does, so
-queues *between* the stages would add copies and waiting, not speed. The two queues that remain are one window: at most `window` photos are
-begun and not yet handed out, so memory is flat however many follow, and a slow reader of the reports slows the workers.
+Convention: a worker takes a photo through the whole sentence. Every stage keeps a core busy and lets go of Python's
+lock while it does, so queues *between* the stages would add copies and waiting, not speed. The two queues that remain
+are one window: at most `window` photos are begun and not yet handed out, so memory is flat however many follow, and a
+slow reader of the reports slows the workers.
 """
 
 from __future__ import annotations
@@ -37,11 +38,17 @@ Result = TypeVar("Result")
 
 
 def stream(
-    items: Iterable[Item], work: Callable[[Item], Result], *, workers: int = 1, stop: Event | None = None, pool: Executor | None = None
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    *,
+    workers: int = 1,
+    stop: Event | None = None,
+    pool: Executor | None = None,
 ) -> Iterator[tuple[Item, Result]]:
     """Yield (item, answer) in the order of `items`, working on several at once.
 
-    Args: work: item -> answer (a report), called from `workers` threads, or in the workers of `pool`, which is shut down at the end. stop: once
+    Args: work: item -> answer (a report), called from `workers` threads, or in the workers of `pool`, which is shut
+    down at the end. stop: once
         set, nothing more is begun; what was begun is still yielded.
     """
     if workers == 1 and pool is None:
@@ -68,17 +75,26 @@ def stream(
 
 
 def report_of(
-    item: Item, tools: Tools, settings: Settings, *, decode: ItemDecoder | None = None, after: AfterReport | None = None, keep_pixels: bool = False
+    item: Item,
+    tools: Tools,
+    settings: Settings,
+    *,
+    decode: ItemDecoder | None = None,
+    after: AfterReport | None = None,
+    keep_pixels: bool = False,
 ) -> Report:
     """Return the report of one item, whatever happens to it: an error of the photo is a report with its code.
 
-    Args: decode: reads the photo elsewhere (a process with a time limit); None reads it here. after: called with the report while it still
+    Args: decode: reads the photo elsewhere (a process with a time limit); None reads it here. after: called with the
+    report while it still
         holds its pixels (to draw it, to save crops).
     """
     try:
         report = replace(_answered(item, tools, settings, decode), keys=item.keys)
     except (LineamentError, MemoryError, OSError) as error:
-        return replace(failed(item.source, _told(error), tools.model, settings.profile, tools.decision.rates_id), keys=item.keys)
+        return replace(
+            failed(item.source, _told(error), tools.model, settings.profile, tools.decision.rates_id), keys=item.keys
+        )
     if after is not None:
         after(report)
     return report if keep_pixels else replace(report, pixels=None, whole=None)
@@ -94,7 +110,9 @@ def _told(error: LineamentError | MemoryError | OSError) -> LineamentError:
 
 def failed(source: str, error: LineamentError, model: str, profile: str, rates: str | None = None) -> Report:
     """Return the report of a photo that gave no answer: status and error code are the error's own."""
-    return Report(source=source, status=error.code, model=model, profile=profile, error=(error.code, str(error)), rates=rates)
+    return Report(
+        source=source, status=error.code, model=model, profile=profile, error=(error.code, str(error)), rates=rates
+    )
 
 
 def _answered(item: Item, tools: Tools, settings: Settings, decode: ItemDecoder | None) -> Report:

@@ -25,7 +25,8 @@ from lineament.types import Crops, Float32, ModelOutput, UInt8
 
 @runtime_checkable
 class Network(Protocol):
-    """A loaded model. `id` is what records show; `runtime` and `precision` say how it computes, and never change by themselves."""
+    """A loaded model. `id` is what records show; `runtime` and `precision` say how it computes, and never change by
+    themselves."""
 
     card: Card
 
@@ -51,11 +52,12 @@ def model_id(card: Card) -> str:
 
 
 class FaceByFace(ABC):
-    """What the runtimes share: one face per run and one thread per run, `threads` runs at once, and a fresh start after a fork.
+    """What the runtimes share: one face per run and one thread per run, `threads` runs at once, and a fresh start after
+    a fork.
 
-    Convention: safe to call from many threads. A face never shares a batch, so its logits cannot depend on its neighbours. In a forked child the
-    model is opened anew, with one thread, because its siblings want the other CPUs. Pickled and copied by its recipe (path, runtime, precision,
-    threads): the other process opens the same file.
+    Convention: safe to call from many threads. A face never shares a batch, so its logits cannot depend on its
+    neighbours. In a forked child the model is opened anew, with one thread, because its siblings want the other CPUs.
+    Pickled and copied by its recipe (path, runtime, precision, threads): the other process opens the same file.
     """
 
     def __init__(self, path: Path, runtime: str, precision: str, threads: int | None) -> None:
@@ -67,13 +69,21 @@ class FaceByFace(ABC):
         self._start()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path.absolute(), "runtime": self.runtime, "precision": self.precision, "threads": self.threads, "id": self.id}
+        return {
+            "path": self.path.absolute(),
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "threads": self.threads,
+            "id": self.id,
+        }
 
     def __setstate__(self, recipe: dict[str, Any]) -> None:
         """Load the same file anew: what `pickle` and `copy` do. Raises: ModelFileError where it is another file now."""
         FaceByFace.__init__(self, recipe["path"], recipe["runtime"], recipe["precision"], recipe["threads"])
         if self.id != recipe["id"]:
-            raise ModelFileError(f"{self.path} holds {self.id} now, not {recipe['id']}. Load the model anew in this process.")
+            raise ModelFileError(
+                f"{self.path} holds {self.id} now, not {recipe['id']}. Load the model anew in this process."
+            )
 
     @abstractmethod
     def _open(self) -> None:
@@ -85,11 +95,13 @@ class FaceByFace(ABC):
 
     @abstractmethod
     def _maps(self, single: UInt8) -> Float32:
-        """Return the maps (1,M,h,w) of one crop (1,3,218,178); asked only of files whose card names maps. Safe to call from many threads."""
+        """Return the maps (1,M,h,w) of one crop (1,3,218,178); asked only of files whose card names maps. Safe to call
+        from many threads."""
 
     @abstractmethod
     def _face_and_features(self, single: UInt8) -> Float32:
-        """Return logits and features side by side (1,A+D) of one crop, in one pass; asked only of files that have `features`."""
+        """Return logits and features side by side (1,A+D) of one crop, in one pass; asked only of files that have
+        `features`."""
 
     @property
     @abstractmethod
@@ -107,14 +119,22 @@ class FaceByFace(ABC):
         Raises: ModelFileError where the file has no such output.
         """
         if not self.has_features:
-            raise ModelFileError(f"{self.path} gives no `features`, which own attributes are read from. Export it again with `lineament export`.")
+            raise ModelFileError(
+                f"{self.path} gives no `features`, which own attributes are read from. Export it again with `lineament "
+                "export`."
+            )
         self._after_a_fork()
         attributes = self.card.attributes
-        both = np.concatenate([np.zeros((0, 0), np.float32)] if not len(crops) else self._each(crops.pixels, self._face_and_features))
-        return replace(collect([both[:, : len(attributes)]] if len(both) else [], attributes), features=both[:, len(attributes) :])
+        both = np.concatenate(
+            [np.zeros((0, 0), np.float32)] if not len(crops) else self._each(crops.pixels, self._face_and_features)
+        )
+        return replace(
+            collect([both[:, : len(attributes)]] if len(both) else [], attributes), features=both[:, len(attributes) :]
+        )
 
     def with_maps(self, crops: Crops) -> ModelOutput:
-        """Return the same logits, bit for bit, and the maps (N,M,h,w) of where they come from (the card's `maps`), for those who ask."""
+        """Return the same logits, bit for bit, and the maps (N,M,h,w) of where they come from (the card's `maps`), for
+        those who ask."""
         output, about = self(crops), self.card.document.get("maps")
         if not about or not about["of"] or not len(crops):
             return output
@@ -133,13 +153,18 @@ class FaceByFace(ABC):
         self._pid = os.getpid()
 
     def _each(self, pixels: UInt8, face: Callable[[UInt8], Float32]) -> list[Float32]:
-        """Run every crop by itself, in order. The pool takes them a few at a time: waking a thread for every face costs a tenth of the rate."""
+        """Run every crop by itself, in order. The pool takes them a few at a time: waking a thread for every face costs
+        a tenth of the rate."""
         faces = singles(pixels)
         if self._pool is None or len(faces) < 2:
             return [face(single) for single in faces]
         few = max(1, len(faces) // (4 * self.threads))
         parts = [faces[first : first + few] for first in range(0, len(faces), few)]
-        return [answer for answers in self._pool.map(lambda part: [face(single) for single in part], parts) for answer in answers]
+        return [
+            answer
+            for answers in self._pool.map(lambda part: [face(single) for single in part], parts)
+            for answer in answers
+        ]
 
 
 def singles(pixels: UInt8) -> list[UInt8]:

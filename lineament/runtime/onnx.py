@@ -24,7 +24,9 @@ _INSTALL = {
 class OnnxNetwork(FaceByFace):
     """A network run by ONNX Runtime. The provider asked for is the one used: there is no falling back to the CPU."""
 
-    def __init__(self, path: Path, *, runtime: str = "onnx", precision: str = "fp32", threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, runtime: str = "onnx", precision: str = "fp32", threads: int | None = None
+    ) -> None:
         check_provider(runtime)
         super().__init__(path, runtime, precision, threads)
 
@@ -35,7 +37,9 @@ class OnnxNetwork(FaceByFace):
         return np.asarray(self._session.run(["maps"], {"crops": single}, self._only)[0], np.float32)
 
     def _face_and_features(self, single: UInt8) -> Float32:
-        return np.concatenate(self._session.run(["logits", "features"], {"crops": single}, self._only), axis=1, dtype=np.float32)
+        return np.concatenate(
+            self._session.run(["logits", "features"], {"crops": single}, self._only), axis=1, dtype=np.float32
+        )
 
     @property
     def has_features(self) -> bool:
@@ -46,11 +50,13 @@ class OnnxNetwork(FaceByFace):
         given = {output.name: output.shape for output in self._session.get_outputs()}
         if "logits" not in given or [entry.name for entry in self._session.get_inputs()] != ["crops"]:
             raise ModelFileError(
-                f"{self.path} must take `crops` and give `logits`; it gives {sorted(given)}. Export it again with `lineament export`."
+                f"{self.path} must take `crops` and give `logits`; it gives {sorted(given)}. Export it again with "
+                "`lineament export`."
             )
         if given["logits"][-1] != len(self.card.attributes):
             raise ModelFileError(
-                f"{self.path} gives {given['logits'][-1]} logits, its card names {len(self.card.attributes)} attributes. Export it again."
+                f"{self.path} gives {given['logits'][-1]} logits, its card names {len(self.card.attributes)} "
+                "attributes. Export it again."
             )
         self._has_features = "features" in given
         self._only = only_what_is_fetched()
@@ -61,7 +67,9 @@ def check_provider(runtime: str) -> None:
     import onnxruntime
 
     if _PROVIDERS[runtime] not in onnxruntime.get_available_providers():
-        raise UsageError(f"--runtime {runtime} is not available in this installation. Install it with: {_INSTALL[runtime]}.")
+        raise UsageError(
+            f"--runtime {runtime} is not available in this installation. Install it with: {_INSTALL[runtime]}."
+        )
 
 
 def only_what_is_fetched() -> Any:
@@ -86,14 +94,27 @@ def open_session(path: Path, provider: str = "CPUExecutionProvider") -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except _load_errors() as error:
-        raise ModelFileError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]} Fetch or export it again.") from error
+        raise ModelFileError(
+            f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]} Fetch or export it again."
+        ) from error
     if session.get_providers()[0] != provider:
-        raise UsageError(f"ONNX Runtime could not start {provider} and offered {session.get_providers()[0]} instead. Use --runtime onnx.")
+        raise UsageError(
+            f"ONNX Runtime could not start {provider} and offered {session.get_providers()[0]} instead. Use --runtime "
+            "onnx."
+        )
     return session
 
 
 def _load_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    names = ("Fail", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NotImplemented", "NoSuchFile", "RuntimeException")
+    names = (
+        "Fail",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "InvalidArgument",
+        "NotImplemented",
+        "NoSuchFile",
+        "RuntimeException",
+    )
     return tuple(getattr(state, name) for name in names)

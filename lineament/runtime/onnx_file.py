@@ -1,8 +1,10 @@
-"""The card inside an ONNX file, read and replaced without the `onnx` package: the file is a protobuf message, metadata one of its fields.
+"""The card inside an ONNX file, read and replaced without the `onnx` package: the file is a protobuf message, metadata
+one of its fields.
 
     file bytes -> (field number, payload)* -> metadata {key: text}
 
-Source: `ModelProto` in onnx.proto3: field 7 is the graph, field 14 `metadata_props`, entries with 1 = key and 2 = value.
+Source: `ModelProto` in onnx.proto3: field 7 is the graph, field 14 `metadata_props`, entries with 1 = key and 2 =
+value.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ def read_card(path: Path) -> Card:
     if CARD_KEY not in metadata:
         raise ModelFileError(
             f"{path} carries no Lineament card, so nothing is known about its input, attribute names or thresholds. "
-            "Export it with `lineament export RUN --out FILE`, or add a card with lineament.runtime.onnx_file.with_card."
+            "Export it with `lineament export RUN --out FILE`, or add a card with "
+            "lineament.runtime.onnx_file.with_card."
         )
     return Card.from_json(metadata[CARD_KEY], origin=str(path), file_sha256=sha256_of(path))
 
@@ -41,7 +44,9 @@ def read_metadata(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ModelFileError(f"Cannot read the model file {path}: {error.strerror}.") from error
     except (ValueError, EOFError) as error:
-        raise ModelFileError(f"{path} is not an ONNX model, or it is damaged ({error}). Fetch or export it again.") from error
+        raise ModelFileError(
+            f"{path} is not an ONNX model, or it is damaged ({error}). Fetch or export it again."
+        ) from error
     if _GRAPH not in [number for number, _ in fields]:
         raise ModelFileError(f"{path} is not an ONNX model: it holds no graph. Fetch or export it again.")
     return dict(_entry(payload) for number, payload in fields if number == _METADATA)
@@ -65,7 +70,8 @@ def with_card(path: Path, card: Card, out: Path) -> None:
 
 
 def _fields(file: BinaryIO, keep: int | None) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield (field number, payload, raw bytes) of a message; payloads of fields other than `keep` are skipped unless it is None."""
+    """Yield (field number, payload, raw bytes) of a message; payloads of fields other than `keep` are skipped unless it
+    is None."""
     size = file.seek(0, 2)
     file.seek(0)
     while (start := file.tell()) < size:

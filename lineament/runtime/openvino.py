@@ -2,8 +2,9 @@
 
     crops (N,3,218,178) -> N requests of batch 1, up to `threads` at once -> logits (N,A)
 
-Precision is always set: OpenVINO's own default is bf16 on processors that have it, ours is fp32 unless bf16 or int8 is asked for. What an int8 file
-leaves in floating point (everything up to the first convolution, matrix products) is computed in bf16 where the processor does that, else in fp32.
+Precision is always set: OpenVINO's own default is bf16 on processors that have it, ours is fp32 unless bf16 or int8 is
+asked for. What an int8 file leaves in floating point (everything up to the first convolution, matrix products) is
+computed in bf16 where the processor does that, else in fp32.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 class OpenVinoNetwork(FaceByFace):
     """A network run by OpenVINO on the CPU; at most `threads` faces compute at once whoever asks.
 
-    Convention: every request is a compilation of its own with a single stream, which computes on the thread that asks: streams of one compilation
-    wait for each other where two networks alternate (measured: 258 against 366 pairs of detector and network a second on two cores).
+    Convention: every request is a compilation of its own with a single stream, which computes on the thread that asks:
+    streams of one compilation wait for each other where two networks alternate (measured: 258 against 366 pairs of
+    detector and network a second on two cores).
     """
 
     def __init__(self, path: Path, *, precision: str = "fp32", threads: int | None = None) -> None:
@@ -46,7 +48,9 @@ class OpenVinoNetwork(FaceByFace):
     def _face_and_features(self, single: UInt8) -> Float32:
         with self._lent_with_features.one() as request:
             request.infer({"crops": single}, share_inputs=True)
-            return np.concatenate([request.get_tensor(name).data for name in ("logits", "features")], axis=1, dtype=np.float32)
+            return np.concatenate(
+                [request.get_tensor(name).data for name in ("logits", "features")], axis=1, dtype=np.float32
+            )
 
     @cached_property
     def has_features(self) -> bool:
@@ -65,7 +69,8 @@ class OpenVinoNetwork(FaceByFace):
 
 
 def never_end(compiled: object) -> None:
-    """Keep something alive for ever: what was compiled before a fork belongs to threads that the child has not, and ending it ends the child.
+    """Keep something alive for ever: what was compiled before a fork belongs to threads that the child has not, and
+    ending it ends the child.
 
     A reference is counted that nobody holds, so that the end of the interpreter does not free it either.
     """
@@ -86,8 +91,9 @@ def has_output(path: Path, name: str) -> bool:
 def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = None, outputs: Sequence[str] = ()) -> Any:
     """Compile an ONNX file with one input and return a request for it that computes on the calling thread.
 
-    Args: precision: fp32, bf16 or int8 (what the file holds in 8 bits, the rest in bf16 where the processor has it, else in fp32); shape: of the
-    input, None for any; outputs: the only ones wanted, so that nothing is computed for others; none for all.
+    Args: precision: fp32, bf16 or int8 (what the file holds in 8 bits, the rest in bf16 where the processor has it,
+    else in fp32); shape: of the input, None for any; outputs: the only ones wanted, so that nothing is computed for
+    others; none for all.
     Raises: ModelFileError for a file that OpenVINO cannot read; MissingExtraError without OpenVINO.
     """
     core = _core()
@@ -99,7 +105,9 @@ def open_request(path: Path, precision: str, shape: tuple[int, ...] | None = Non
             model = type(model)([model.output(name) for name in outputs], model.get_parameters())
         return core.compile_model(model, "CPU", _hints(_hint(core, precision))).create_infer_request()
     except RuntimeError as error:
-        raise ModelFileError(f"OpenVINO cannot load {path}: {str(error).splitlines()[-1]} Use --runtime onnx.") from error
+        raise ModelFileError(
+            f"OpenVINO cannot load {path}: {str(error).splitlines()[-1]} Use --runtime onnx."
+        ) from error
 
 
 def _core() -> Any:
@@ -119,7 +127,8 @@ def _hint(core: Any, precision: str) -> str:
 
 
 def _hints(precision: str) -> dict[str, Any]:
-    """Return the settings that fix what would otherwise depend on the processor: precision, streams, threads, pinning."""
+    """Return the settings that fix what would otherwise depend on the processor: precision, streams, threads,
+    pinning."""
     return {
         "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": 1,
@@ -129,21 +138,36 @@ def _hints(precision: str) -> dict[str, Any]:
 
 
 class OpenVinoSession:
-    """An ONNX file with one input (1,h,w,3) compiled by OpenVINO for any size, one thread per caller, at most `threads` at once.
+    """An ONNX file with one input (1,h,w,3) compiled by OpenVINO for any size, one thread per caller, at most `threads`
+    at once.
 
-    Convention: safe to call from many threads, and after a fork (compiled anew in the child). One photo is one request: nothing is batched.
-    Args: fixed: sizes (h, w) that come again and again; small: the longest side up to which other sizes share a compilation.
+    Convention: safe to call from many threads, and after a fork (compiled anew in the child). One photo is one request:
+    nothing is batched.
+    Args: fixed: sizes (h, w) that come again and again; small: the longest side up to which other sizes share a
+    compilation.
     """
 
-    def __init__(self, path: Path, *, precision: str, threads: int, fixed: Sequence[tuple[int, int]] = (), small: int = 0) -> None:
-        self.path, self.precision, self.threads, self.fixed, self.small = path, precision, threads, frozenset(fixed), small
+    def __init__(
+        self, path: Path, *, precision: str, threads: int, fixed: Sequence[tuple[int, int]] = (), small: int = 0
+    ) -> None:
+        self.path, self.precision, self.threads, self.fixed, self.small = (
+            path,
+            precision,
+            threads,
+            frozenset(fixed),
+            small,
+        )
         self._lock = Lock()
         self._open()
         with self._lent.one() as requests:  # a damaged file is found now
             requests.of((0, 0))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name in ("path", "precision", "threads", "fixed", "small")}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name in ("path", "precision", "threads", "fixed", "small")
+        }
 
     def __setstate__(self, recipe: dict[str, Any]) -> None:
         OpenVinoSession.__init__(self, **recipe)
@@ -167,8 +191,9 @@ class OpenVinoSession:
 
 
 class _Requests:
-    """One caller's requests. A compilation prepares itself anew whenever the size changes (2 ms, as much as a pass at 320 pixels takes), so the
-    sizes that alternate on every photo have one each: those that are `fixed`, the small ones, all others."""
+    """One caller's requests. A compilation prepares itself anew whenever the size changes (2 ms, as much as a pass at
+    320 pixels takes), so the sizes that alternate on every photo have one each: those that are `fixed`, the small ones,
+    all others."""
 
     def __init__(self, session: OpenVinoSession) -> None:
         self._session = session

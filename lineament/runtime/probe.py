@@ -1,7 +1,7 @@
 """`--runtime auto`: time each runtime installed here on the model itself, tell the result, remember it.
 
-Convention: the precision is given and stays; only who computes it is chosen. A cached choice is used again only for the same model file,
-precision, threads, processor and runtime versions.
+Convention: the precision is given and stays; only who computes it is chosen. A cached choice is used again only for the
+same model file, precision, threads, processor and runtime versions.
 """
 
 from __future__ import annotations
@@ -65,7 +65,10 @@ def fastest(
     if not timed:
         return open_network("onnx")  # raises the reason why the default cannot
     timed.sort(key=lambda row: row[0])
-    say(f"--runtime auto: {timed[0][1]}; ms per {_FACES} faces at {precision}: " + ", ".join(f"{name} {ms:.1f}" for ms, name, _ in timed))
+    say(
+        f"--runtime auto: {timed[0][1]}; ms per {_FACES} faces at {precision}: "
+        + ", ".join(f"{name} {ms:.1f}" for ms, name, _ in timed)
+    )
     _remember(key, timed[0][1])
     return timed[0][2]
 
@@ -91,7 +94,9 @@ def _key(path: Path, precision: str, threads: int | None) -> str:
             versions.append(f"{package}={version(package)}")
         except PackageNotFoundError:
             continue
-    return sha256("|".join([sha256_of(path), precision, str(threads), processor_name(), *versions]).encode()).hexdigest()[:16]
+    return sha256(
+        "|".join([sha256_of(path), precision, str(threads), processor_name(), *versions]).encode()
+    ).hexdigest()[:16]
 
 
 def _cache_file() -> Path:

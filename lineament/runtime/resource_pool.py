@@ -14,7 +14,8 @@ Thing = TypeVar("Thing")
 
 
 class ResourcePool(Generic[Thing]):
-    """At most `count` things, each made by `make` when all others are out. A thread gets the one it had last, if that is free: it is warm."""
+    """At most `count` things, each made by `make` when all others are out. A thread gets the one it had last, if that
+    is free: it is warm."""
 
     def __init__(self, make: Callable[[], Thing], count: int) -> None:
         self._make, self._room, self._lock, self._mine = make, Semaphore(count), Lock(), local()

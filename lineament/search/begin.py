@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from lineament.runtime.card import Card
 
 
-def open_index(con: DuckDBPyConnection, db: Path, model: str, card: Card, attributes: Sequence[str], rebuild: bool) -> Meta:
-    """Return the index's meta, making the tables where there are none, or where another model or version may start over.
+def open_index(
+    con: DuckDBPyConnection, db: Path, model: str, card: Card, attributes: Sequence[str], rebuild: bool
+) -> Meta:
+    """Return the index's meta, making the tables where there are none, or where another model or version may start
+    over.
 
     Raises: UsageError for an index of another model without `rebuild`; DataError for a file that is no index.
     """
@@ -36,8 +39,10 @@ def open_index(con: DuckDBPyConnection, db: Path, model: str, card: Card, attrib
         return meta
     if not rebuild:
         raise UsageError(
-            f"{db} was made with {meta.model}, and answers of {model} do not mix with them. Use --rebuild to start over, --model to "
-            "name the old model, or another --db. An own attribute (--with) needs the photos again, since no face's features are stored."
+            f"{db} was made with {meta.model}, and answers of {model} do not mix with them. Use --rebuild to start "
+            "over, --model to "
+            "name the old model, or another --db. An own attribute (--with) needs the photos again, since no face's "
+            "features are stored."
         )
     return _made(con, model, card, attributes, again=True)
 
@@ -52,12 +57,16 @@ def _made(con: DuckDBPyConnection, model: str, card: Card, attributes: Sequence[
 
 
 def folder_id(con: DuckDBPyConnection, folder: Path) -> int:
-    """Return the number of an indexed folder, adding it when new. Raises: UsageError where it lies in another one, or the other in it."""
+    """Return the number of an indexed folder, adding it when new. Raises: UsageError where it lies in another one, or
+    the other in it."""
     own = os.fsencode(folder)
     for root in _roots(con):
         other = Path(os.fsdecode(root))
         if root != own and not root.startswith(FROM) and (folder.is_relative_to(other) or other.is_relative_to(folder)):
-            raise UsageError(f"{folder} and the already indexed {other} lie in each other, so photos would come twice. Index {other} instead.")
+            raise UsageError(
+                f"{folder} and the already indexed {other} lie in each other, so photos would come twice. Index "
+                f"{other} instead."
+            )
     return _root_id(con, own)
 
 

@@ -2,9 +2,10 @@
 
     folder -> photos -> (unchanged | known bytes | new or changed) -> reports + looks -> rows, a transaction per batch
 
-A photo is unchanged when size and modification time are (with `verify`, when its bytes are); a photo whose bytes the index already knows
-(renamed, copied, touched) keeps its answers without running the network. A photo's rows are replaced in one transaction, so killing the
-process at any moment leaves whole photos, and the next run goes on from there. The index holds every attribute, whatever the profile.
+A photo is unchanged when size and modification time are (with `verify`, when its bytes are); a photo whose bytes the
+index already knows (renamed, copied, touched) keeps its answers without running the network. A photo's rows are
+replaced in one transaction, so killing the process at any moment leaves whole photos, and the next run goes on from
+there. The index holds every attribute, whatever the profile.
 Photos that are gone leave no byte behind: the file is written anew without them (`search/erase.py`).
 """
 
@@ -43,7 +44,8 @@ _TRY_AGAIN = ("permission", "timed_out", "not_found")
 
 Progress = Callable[[int, int], None]
 ReadEyes = Callable[[UInt8, Float32], Float32]
-"""(pixels (H,W,3), keypoints (N,5,2)) -> how far each face's right and left eye are open (N,2): `detection.eyes.EyeLids.ratios`."""
+"""(pixels (H,W,3), keypoints (N,5,2)) -> how far each face's right and left eye are open (N,2):
+`detection.eyes.EyeLids.ratios`."""
 
 
 Answers = Callable[[Iterable[Item]], Iterable[tuple[Report, PhotoFindings]]]
@@ -64,7 +66,8 @@ class IndexModel(Protocol):
 class IndexSummary:
     """What a run did and what the folder's index holds now.
 
-    added, changed, known (bytes the index had already), unchanged, removed: photos of this run. failed: photos that have no answer now;
+    added, changed, known (bytes the index had already), unchanged, removed: photos of this run. failed: photos that
+    have no answer now;
     faces: faces now; unreadable_folders: kept as they were.
     """
 
@@ -89,18 +92,25 @@ class _Known:
 
 
 def build_index(
-    folder: str | Path, db: str | Path, model: IndexModel, *, rebuild: bool = False, verify: bool = False, retry_failed: bool = False,
-    prune: bool = False, batch: int = BATCH, threads: int | None = None, progress: Progress | None = None, read_eyes: ReadEyes | None = None,
+    folder: str | Path, db: str | Path, model: IndexModel, *, rebuild: bool = False, verify: bool = False,
+    retry_failed: bool = False,
+    prune: bool = False, batch: int = BATCH, threads: int | None = None, progress: Progress | None = None,
+    read_eyes: ReadEyes | None = None,
     answers: Answers | None = None,
 ) -> IndexSummary:  # fmt: skip
     """Index the photos of a folder, or bring its index up to date.
 
-    Convention: photos that are gone are forgotten, except under folders that could not be read now. Several folders may share an index.
-    Args: model: loaded with profile "all". rebuild: start over when the index was made with another model. verify: compare bytes, not
-        only size and time. retry_failed: try photos again that gave no answer. prune: allow forgetting every photo of a folder.
-        batch: photos per transaction. progress: called with (photos done, photos to do). read_eyes: None is the bundled `EyeLids`.
+    Convention: photos that are gone are forgotten, except under folders that could not be read now. Several folders may
+    share an index.
+    Args: model: loaded with profile "all". rebuild: start over when the index was made with another model. verify:
+    compare bytes, not
+        only size and time. retry_failed: try photos again that gave no answer. prune: allow forgetting every photo of a
+        folder.
+        batch: photos per transaction. progress: called with (photos done, photos to do). read_eyes: None is the bundled
+        `EyeLids`.
         answers: who answers photos, in place of this process (`InThreads`).
-    Raises: UsageError naming the fix for another model, a folder inside an indexed one, a folder now empty, or an index in use.
+    Raises: UsageError naming the fix for another model, a folder inside an indexed one, a folder now empty, or an index
+    in use.
     """
     root = Path(folder).resolve()
     if not root.is_dir():
@@ -132,7 +142,8 @@ def writing(db: Path, threads: int | None) -> Iterator[DuckDBPyConnection]:
 
 
 class InThreads:
-    """Answers photos in this process: each report, and what bursts need of its pixels. read_eyes: None is the bundled `EyeLids`."""
+    """Answers photos in this process: each report, and what bursts need of its pixels. read_eyes: None is the bundled
+    `EyeLids`."""
 
     def __init__(self, model: IndexModel, read_eyes: ReadEyes | None = None) -> None:
         self._model, self._look = model, Looker(read_eyes or EyeLids().ratios)
@@ -144,7 +155,8 @@ class InThreads:
 
 
 class Looker:
-    """Reads what bursts need from a photo while its pixels are there; called from the model's workers, once per photo."""
+    """Reads what bursts need from a photo while its pixels are there; called from the model's workers, once per
+    photo."""
 
     def __init__(self, read_eyes: ReadEyes) -> None:
         self._read_eyes = read_eyes
@@ -164,7 +176,9 @@ class Looker:
 class _Run:
     """One run of `build_index` over one folder."""
 
-    def __init__(self, con: DuckDBPyConnection, root_id: int, writer: Writer, answers: Answers, verify: bool, retry_failed: bool) -> None:
+    def __init__(
+        self, con: DuckDBPyConnection, root_id: int, writer: Writer, answers: Answers, verify: bool, retry_failed: bool
+    ) -> None:
         self.root_id, self.writer, self.answers, self.verify = root_id, writer, answers, verify
         self.final = _ANSWERED if retry_failed else None
         rows = con.execute("SELECT path, root_id, file_id, size, mtime_ns, status, sha256 FROM files").fetchall()
@@ -178,11 +192,13 @@ class _Run:
         return status not in _TRY_AGAIN if self.final is None else status in self.final
 
     def update(self, listing: Listing, prune: bool, progress: Progress | None) -> tuple[list[int], list[PhotoFile]]:
-        """Bring the folder's rows up to date; return the files that are gone, which the caller takes out, and the photos there was work on."""
+        """Bring the folder's rows up to date; return the files that are gone, which the caller takes out, and the
+        photos there was work on."""
         gone = self._gone(listing)
         if self.known and len(gone) == len(self.known) and not prune:
             raise UsageError(
-                f"None of the {len(gone)} indexed photos is in the folder any more. Is a disk not mounted? Use --prune to forget them all."
+                f"None of the {len(gone)} indexed photos is in the folder any more. Is a disk not mounted? Use --prune "
+                "to forget them all."
             )
         todo = [photo for photo in listing.photos if not self._unchanged(photo)]
         try:
@@ -205,12 +221,15 @@ class _Run:
         return (known.size, known.mtime_ns) == (photo.size, photo.mtime_ns)
 
     def _answers(self, todo: list[PhotoFile]) -> Iterator[None]:
-        """Yield once per photo, after its rows are in the writer's hands; photos whose known bytes were replaced meanwhile come last."""
+        """Yield once per photo, after its rows are in the writer's hands; photos whose known bytes were replaced
+        meanwhile come last."""
         while todo:
             again: list[PhotoFile] = []
             for report, look in self.answers(self._to_analyze(todo)):
                 yield from self._settle(again)
-                if (asked := self.asked.pop(report.source, None)) is None:  # the path became a folder meanwhile: the next run sees it
+                if (
+                    asked := self.asked.pop(report.source, None)
+                ) is None:  # the path became a folder meanwhile: the next run sees it
                     continue
                 self.writer.report(*asked, report, look=look, replaces=self._replaced(asked[0]))
                 yield None
@@ -219,7 +238,8 @@ class _Run:
             todo = again
 
     def _to_analyze(self, todo: list[PhotoFile]) -> Iterator[Item]:
-        """Yield the photos that need the network. The model may pull from another thread, so this touches files, never the database."""
+        """Yield the photos that need the network. The model may pull from another thread, so this touches files, never
+        the database."""
         for photo in todo:
             try:
                 sha256 = sha256_of(photo.path)
@@ -256,7 +276,8 @@ class _Run:
         failed, faces = counts(con, self.root_id)
         new = sum(photo.relative not in self.known for photo in todo)
         return IndexSummary(
-            added=new, changed=len(todo) - new, known=self.copied, unchanged=len(listing.photos) - len(todo), removed=removed,
+            added=new, changed=len(todo) - new, known=self.copied, unchanged=len(listing.photos) - len(todo),
+            removed=removed,
             failed=failed, faces=faces, unreadable_folders=tuple(readable(folder) for folder in listing.unreadable),
         )  # fmt: skip
 

@@ -1,9 +1,11 @@
 """Build an index from what is no folder: records that `analyze` wrote, or the photos of an archive or a table.
 
-    records.jsonl|json|parquet -> reports -> rows          archive, table -> items -> (same bytes as before | new) -> reports + looks -> rows
+    records.jsonl|json|parquet -> reports -> rows          archive, table -> items -> (same bytes as before | new) ->
+    reports + looks -> rows
 
-Convention: the rows of one file are brought up to date as a whole: what the file no longer holds leaves the index, and its bytes. Records tell
-nothing of pixels, so photos from them have no difference hash and no eyelids: they are in no burst. Relative sources are made absolute.
+Convention: the rows of one file are brought up to date as a whole: what the file no longer holds leaves the index, and
+its bytes. Records tell nothing of pixels, so photos from them have no difference hash and no eyelids: they are in no
+burst. Relative sources are made absolute.
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
     from lineament.runtime.card import Card
 
 RECORDS_BATCH = 4096
-"""Records per transaction: reading one again costs a fraction of a millisecond, so little is lost with a batch that a kill takes along."""
+"""Records per transaction: reading one again costs a fraction of a millisecond, so little is lost with a batch that a
+kill takes along."""
 _QUALITY = ("eye_distance", "sharpness", "yaw", "pitch", "roll")
 _KEYPOINTS = tuple((f"{point}_x", f"{point}_y") for point in KEYPOINT_NAMES)
 _KNOWN = frozenset({
-    "source", "status", "error_code", "error_message", "width", "height", "note", "model", "profile", "rates", "id", "face", "x1", "y1", "x2", "y2",
+    "source", "status", "error_code", "error_message", "width", "height", "note", "model", "profile", "rates", "id",
+    "face", "x1", "y1", "x2", "y2",
     "detection_prob", *_QUALITY, *chain.from_iterable(_KEYPOINTS),
 })  # fmt: skip
 _OF_ANSWERS = ("prob_", "label_", "changed_by_", "because_")
@@ -49,8 +53,10 @@ def build_from_records(
 ) -> IndexSummary:  # fmt: skip
     """Index the records of a file that `analyze` wrote (JSONL, JSON, Parquet); nothing is answered again.
 
-    Args: model, card: the model that the records name. The index holds the attributes that the records show: all 40 with --profile all.
-    Raises: UsageError for records of another model, with moved rates, or with fewer attributes than the index; DataError for a file of others.
+    Args: model, card: the model that the records name. The index holds the attributes that the records show: all 40
+    with --profile all.
+    Raises: UsageError for records of another model, with moved rates, or with fewer attributes than the index;
+    DataError for a file of others.
     """
     path = Path(records)
     found = iter(_reports(path))
@@ -59,7 +65,9 @@ def build_from_records(
     with writing(Path(db), threads) as con:
         meta = open_index(con, Path(db), model, card, attributes, rebuild)
         root_id = source_id(con, str(path.resolve()))
-        run = _Update(con, path, Writer(con, root_id=root_id, model=model, attributes=meta.attributes, size=RECORDS_BATCH))
+        run = _Update(
+            con, path, Writer(con, root_id=root_id, model=model, attributes=meta.attributes, size=RECORDS_BATCH)
+        )
         try:
             for number, report in enumerate(_reports(path), 1):
                 _check(report, path, model, meta.attributes)
@@ -72,17 +80,23 @@ def build_from_records(
 
 
 def build_from_items(
-    name: str, items: Iterable[Item], db: str | Path, model: IndexModel, *, answers: Answers | None = None, rebuild: bool = False,
+    name: str, items: Iterable[Item], db: str | Path, model: IndexModel, *, answers: Answers | None = None,
+    rebuild: bool = False,
     threads: int | None = None, progress: Progress | None = None,
 ) -> IndexSummary:  # fmt: skip
-    """Index the photos of an archive or a table; those whose bytes the index has under the same source keep their answers.
+    """Index the photos of an archive or a table; those whose bytes the index has under the same source keep their
+    answers.
 
     Args: name: the archive or table; items: its photos, once each; answers: who answers them, in place of this process.
     """
     with writing(Path(db), threads) as con:
         meta = open_index(con, Path(db), model.id, model.card, model.card.attributes, rebuild)
         place = name if "://" in name else str(Path(name).resolve())
-        run = _Update(con, Path(name), Writer(con, root_id=source_id(con, place), model=meta.model, attributes=meta.attributes, size=BATCH))
+        run = _Update(
+            con,
+            Path(name),
+            Writer(con, root_id=source_id(con, place), model=meta.model, attributes=meta.attributes, size=BATCH),
+        )
         try:
             for number, (report, look) in enumerate((answers or InThreads(model))(run.new(items)), 1):
                 run.answered(report, look)
@@ -99,7 +113,9 @@ class _Update:
     def __init__(self, con: DuckDBPyConnection, origin: Path, writer: Writer) -> None:
         self.origin, self.writer = origin, writer
         rows = con.execute(
-            "SELECT path, file_id, coalesce(record, sha256), status FROM files LEFT JOIN keys USING (file_id) WHERE root_id = ?", [writer.root_id]
+            "SELECT path, file_id, coalesce(record, sha256), status FROM files LEFT JOIN keys USING (file_id) WHERE "
+            "root_id = ?",
+            [writer.root_id],
         ).fetchall()
         self.known = {bytes(path): (int(number), mark, str(status)) for path, number, mark, status in rows}
         self.seen: set[bytes] = set()
@@ -112,7 +128,15 @@ class _Update:
         document = report.to_dict()
         mark = sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
         if self._is_new(photo.relative, mark):
-            self.writer.report(photo, None, report, look=PhotoFindings(), replaces=self._replaced(photo), keys=_keys(report.keys, mark), local=False)
+            self.writer.report(
+                photo,
+                None,
+                report,
+                look=PhotoFindings(),
+                replaces=self._replaced(photo),
+                keys=_keys(report.keys, mark),
+                local=False,
+            )
 
     def new(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items that need an answer."""
@@ -159,16 +183,25 @@ class _Update:
 
 def _check(report: Report, origin: Path, model: str, attributes: tuple[str, ...]) -> None:
     if report.model != model:
-        raise UsageError(f"{origin} holds answers of {report.model}, the model is {model}. Name the one that answered with --model.")
+        raise UsageError(
+            f"{origin} holds answers of {report.model}, the model is {model}. Name the one that answered with --model."
+        )
     if report.rates is not None:
-        raise UsageError(f"{origin} was made with --rates: its probabilities were moved. Analyze without, and set --rates where you search.")
+        raise UsageError(
+            f"{origin} was made with --rates: its probabilities were moved. Analyze without, and set --rates where you "
+            "search."
+        )
     lacking = set(attributes) - set(report.faces[0].attributes) if report.faces else set()
     if lacking:
-        raise UsageError(f"{origin} lacks {len(lacking)} attributes of the index ({sorted(lacking)[0]} ...). Analyze with --profile all.")
+        raise UsageError(
+            f"{origin} lacks {len(lacking)} attributes of the index ({sorted(lacking)[0]} ...). Analyze with --profile "
+            "all."
+        )
 
 
 def _photo_of(source: str) -> PhotoFile:
-    """Return the place of a source in an index: absolute where it is a local path; size and time where it is a file now."""
+    """Return the place of a source in an index: absolute where it is a local path; size and time where it is a file
+    now."""
     file, mark, member = source.partition(SEPARATOR)
     place = source if "://" in file or os.path.isabs(file) else os.path.abspath(file) + mark + member  # noqa: PTH100, PTH117 - links as given
     size = mtime_ns = 0
@@ -194,13 +227,17 @@ def _keys(keys: Mapping[str, Any], record: str | None) -> Keys:
 
 
 def _reports(path: Path) -> Iterator[Report]:
-    """Yield the reports of a file of records. Raises: DataError for any other file; MissingExtraError for Parquet without PyArrow."""
+    """Yield the reports of a file of records. Raises: DataError for any other file; MissingExtraError for Parquet
+    without PyArrow."""
     try:
         every = _from_parquet(path) if path.suffix.lower() == ".parquet" else _from_lines(path)
         for record in every:
             yield Report.from_dict(record)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} holds no records of `lineament analyze` ({type(error).__name__}: {error}). Give JSONL, JSON or Parquet.") from error
+        raise DataError(
+            f"{path} holds no records of `lineament analyze` ({type(error).__name__}: {error}). Give JSONL, JSON or "
+            "Parquet."
+        ) from error
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
 
@@ -247,7 +284,8 @@ def _from_parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Names:
-    """A table's columns, sorted out once and not per row: (attribute, its probability's, its label's), those that came along, whether an id did."""
+    """A table's columns, sorted out once and not per row: (attribute, its probability's, its label's), those that came
+    along, whether an id did."""
 
     attributes: tuple[tuple[str, str, str], ...]
     kept: tuple[str, ...]
@@ -265,7 +303,8 @@ def _record_of(row: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     kept = {name: row[name] for name in names.kept}
     keys = ({"id": row["id"]} if names.id else {}) | ({"columns": kept} if kept else {})
     image = {name: row[name] for name in ("width", "height", "note")}
-    return {"source": row["source"], **keys, "status": row["status"], "error": error, "image": image, "model": row["model"],
+    return {"source": row["source"], **keys, "status": row["status"], "error": error, "image": image,
+    "model": row["model"],
             "profile": row["profile"], "faces": []}  # fmt: skip
 
 

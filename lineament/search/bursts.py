@@ -1,11 +1,13 @@
-"""Bursts, photos of the same moment: a fingerprint per photo, bursts from fingerprints, and the best shot of each burst.
+"""Bursts, photos of the same moment: a fingerprint per photo, bursts from fingerprints, and the best shot of each
+burst.
 
     photo -> (64-bit difference hash, time taken) -> bursts -> ranked photos
 
-Convention: two photos that follow each other in their folder (by time taken, else by name) belong to one burst when their hashes differ in
-at most `MAX_BITS` of 64 bits and they are near: at most `MAX_SECONDS` apart where both carry a time, else the numbers ending their
-otherwise equal names at most `MAX_STEPS` apart. Bursts are chains of such pairs.
-Source: the difference hash is Neal Krawetz's dHash ("Kind of Like That", hackerfactor.com, 2013): grey, 9x8, bit = right pixel brighter.
+Convention: two photos that follow each other in their folder (by time taken, else by name) belong to one burst when
+their hashes differ in at most `MAX_BITS` of 64 bits and they are near: at most `MAX_SECONDS` apart where both carry a
+time, else the numbers ending their otherwise equal names at most `MAX_STEPS` apart. Bursts are chains of such pairs.
+Source: the difference hash is Neal Krawetz's dHash ("Kind of Like That", hackerfactor.com, 2013): grey, 9x8, bit =
+right pixel brighter.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ MAX_BITS = 12
 MAX_SECONDS = 10.0
 MAX_STEPS = 3
 UNSEEN = 0.5
-"""What a face counts that other photos of the burst show and this one does not, and eyes that cannot be seen: neither yes nor no."""
+"""What a face counts that other photos of the burst show and this one does not, and eyes that cannot be seen: neither
+yes nor no."""
 BACKGROUND = 1 / 3
 """Faces with less than this part of the photo's largest eye distance are passers-by and do not count."""
 
@@ -36,9 +39,11 @@ _EXIF_IFD, _TAKEN, _TAKEN_SUBSEC = 0x8769, 0x9003, 0x9291
 
 
 def difference_hash(pixels: npt.NDArray[np.uint8]) -> int:
-    """Return the 64-bit dHash of a photo (H,W,3) uint8: grey, shrunk to 9x8, bit set where a pixel is brighter than its left neighbour.
+    """Return the 64-bit dHash of a photo (H,W,3) uint8: grey, shrunk to 9x8, bit set where a pixel is brighter than its
+    left neighbour.
 
-    Convention: large photos are first thinned to every n-th pixel (at least 256 on the shorter side stay), then averaged over boxes.
+    Convention: large photos are first thinned to every n-th pixel (at least 256 on the shorter side stay), then
+    averaged over boxes.
 
     >>> difference_hash(np.full((30, 40, 3), 200, np.uint8))
     0
@@ -55,7 +60,8 @@ def difference_hash(pixels: npt.NDArray[np.uint8]) -> int:
 def when_taken(path: str) -> float | None:
     """Return when a photo was taken, in seconds, None where its file does not say.
 
-    Convention: EXIF DateTimeOriginal with its fraction, in the camera's own zone (only differences are used). Reads the header only.
+    Convention: EXIF DateTimeOriginal with its fraction, in the camera's own zone (only differences are used). Reads the
+    header only.
     """
     from PIL import Image
 
@@ -79,8 +85,8 @@ def _taken(image: Image) -> float | None:
 
 @dataclass(frozen=True)
 class Shot:
-    """A photo as bursts see it. path: relative, as text; smiling, eye_distances: one per face; eyes_open: probabilities, one per face, None
-    where the eyes cannot be seen."""
+    """A photo as bursts see it. path: relative, as text; smiling, eye_distances: one per face; eyes_open:
+    probabilities, one per face, None where the eyes cannot be seen."""
 
     file_id: int
     path: str
@@ -99,7 +105,8 @@ class Shot:
 
 @dataclass(frozen=True)
 class RankedShot:
-    """A photo of a burst. score: smiling * eyes_open, the probabilities that everyone smiles and that everyone's eyes are open."""
+    """A photo of a burst. score: smiling * eyes_open, the probabilities that everyone smiles and that everyone's eyes
+    are open."""
 
     shot: Shot
     score: float
@@ -115,7 +122,9 @@ class RankedShot:
 
 def bursts(shots: Iterable[Shot]) -> list[list[Shot]]:
     """Return the groups of two or more photos of one moment, in folder order."""
-    ordered = sorted(shots, key=lambda shot: (_folder(shot.path), shot.taken is None, shot.taken or 0.0, _natural(shot.path)))
+    ordered = sorted(
+        shots, key=lambda shot: (_folder(shot.path), shot.taken is None, shot.taken or 0.0, _natural(shot.path))
+    )
     groups: list[list[Shot]] = []
     for shot in ordered:
         if groups and same_moment(groups[-1][-1], shot):
@@ -138,8 +147,8 @@ def same_moment(a: Shot, b: Shot) -> bool:
 def rank_burst(group: Sequence[Shot]) -> list[RankedShot]:
     """Return the photos of a burst, the one where everyone most likely smiles with open eyes first.
 
-    Convention: the product of P(Smiling) * P(eyes open) over the faces that count; a face that other photos of the burst show and this one
-    lacks counts 0.5 for each, and so do eyes that cannot be seen.
+    Convention: the product of P(Smiling) * P(eyes open) over the faces that count; a face that other photos of the
+    burst show and this one lacks counts 0.5 for each, and so do eyes that cannot be seen.
     """
     most = max(len(shot.counted) for shot in group)
     ranked = []

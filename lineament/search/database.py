@@ -1,13 +1,16 @@
 """The index file: one DuckDB database with five tables, opened so that it can touch nothing else.
 
     meta(key, value)                      schema version, model id, card, attribute names
-    roots(root_id, path)                  the indexed folders, absolute; or `from:` and the file that sources came out of (`search/paths.py`)
+    roots(root_id, path)                  the indexed folders, absolute; or `from:` and the file that sources came out
+    of (`search/paths.py`)
     files(file_id, root_id, path, ...)    one row per photo: size, mtime, hash, status
     faces(file_id, face, ..., prob_NAME)  one row per face: box, keypoints, quality, one FLOAT column per attribute
-    keys(file_id, id, columns, record)    what came with a photo from a table or a record: its id, its columns (JSON), the record's hash
+    keys(file_id, id, columns, record)    what came with a photo from a table or a record: its id, its columns (JSON),
+    the record's hash
 
-Convention: `path` columns hold the bytes the file system uses, so undecodable names survive; `file` is the same for human eyes. Boxes and
-keypoints are in pixels of the upright image. No thumbnail, no crop and no identity embedding is stored (`docs/search.md` says why).
+Convention: `path` columns hold the bytes the file system uses, so undecodable names survive; `file` is the same for
+human eyes. Boxes and keypoints are in pixels of the upright image. No thumbnail, no crop and no identity embedding is
+stored (`docs/search.md` says why).
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ _SEALED: dict[str, Any] = {**LOCAL_ONLY, "enable_external_access": "false"}
 _TABLES = """
 CREATE TABLE meta (key VARCHAR, value VARCHAR);
 CREATE TABLE roots (root_id INTEGER, path BLOB);
-CREATE TABLE files (file_id BIGINT, root_id INTEGER, path BLOB, file VARCHAR, size BIGINT, mtime_ns BIGINT, sha256 VARCHAR, status VARCHAR,
-    error VARCHAR, width INTEGER, height INTEGER, model VARCHAR, scene UBIGINT, taken DOUBLE);
+CREATE TABLE files (file_id BIGINT, root_id INTEGER, path BLOB, file VARCHAR, size BIGINT, mtime_ns BIGINT,
+    sha256 VARCHAR, status VARCHAR, error VARCHAR, width INTEGER, height INTEGER, model VARCHAR,
+    scene UBIGINT, taken DOUBLE);
 """
 _KEYS = "CREATE TABLE IF NOT EXISTS keys (file_id BIGINT, id VARCHAR, columns VARCHAR, record VARCHAR)"
 
@@ -65,7 +69,8 @@ class Meta:
 def connect(path: Path, *, read_only: bool, threads: int | None = None) -> DuckDBPyConnection:
     """Open an index file.
 
-    Raises: MissingExtraError without DuckDB; UsageError where there is no such file (read_only) or another process holds it;
+    Raises: MissingExtraError without DuckDB; UsageError where there is no such file (read_only) or another process
+    holds it;
     DataError for a file that is no DuckDB database.
     """
     try:
@@ -86,7 +91,10 @@ def connect(path: Path, *, read_only: bool, threads: int | None = None) -> DuckD
 def duckdb_error(path: Path, error: Exception) -> UsageError | DataError:
     """Return what a failure to open a file means to the user."""
     if "lock" in str(error):
-        return UsageError(f"{path} is in use by another process (a running `lineament index`, or a server that searches it). Wait for it or stop it.")
+        return UsageError(
+            f"{path} is in use by another process (a running `lineament index`, or a server that searches it). Wait "
+            "for it or stop it."
+        )
     return DataError(f"{path} is not an index ({error}). Make one with: lineament index FOLDER --db {path}")
 
 
@@ -99,7 +107,10 @@ def read_meta(con: DuckDBPyConnection, origin: Path) -> Meta | None:
     if not tables:
         return None
     if not {"meta", "roots", "files", "faces"} <= tables:
-        raise DataError(f"{origin} is a DuckDB database but no Lineament index (tables: {', '.join(sorted(tables))}). Name another file.")
+        raise DataError(
+            f"{origin} is a DuckDB database but no Lineament index (tables: {', '.join(sorted(tables))}). Name another "
+            "file."
+        )
     values = dict(con.execute("SELECT key, value FROM meta").fetchall())
     if values.get("schema") != str(INDEX_SCHEMA):
         raise OtherSchemaError(
@@ -123,7 +134,8 @@ def create(con: DuckDBPyConnection, *, model: str, attributes: Sequence[str], ca
 
 
 def has_keys(con: DuckDBPyConnection) -> bool:
-    """Return whether an index can hold what came with its photos; one made before there were keys cannot until it is written to again."""
+    """Return whether an index can hold what came with its photos; one made before there were keys cannot until it is
+    written to again."""
     return con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'keys'").fetchone() is not None
 
 

@@ -2,10 +2,11 @@
 
     names -> file ids -> every other row into FILE.part -> fsync -> rename over FILE
 
-Convention: a database that deletes rows marks them and leaves their bytes where they were, in its pages and its log. So what goes out of an index
-goes by writing the file anew without it. Killed before the rename, the old file stands as it was and the same command does it again; killed
-after it, the work is done. Rows that a run *replaces* (a changed photo, another model) leave a mark in `meta` in the transaction that
-replaces them, and the file is written anew at that run's end, or by the next one that finds the mark.
+Convention: a database that deletes rows marks them and leaves their bytes where they were, in its pages and its log. So
+what goes out of an index goes by writing the file anew without it. Killed before the rename, the old file stands as it
+was and the same command does it again; killed after it, the work is done. Rows that a run *replaces* (a changed photo,
+another model) leave a mark in `meta` in the transaction that replaces them, and the file is written anew at that run's
+end, or by the next one that finds the mark.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Forgotten:
 def forget(db: str | Path, names: Iterable[str | os.PathLike[str]], *, threads: int | None = None) -> Forgotten:
     """Take photos, or every photo below a folder, out of an index, and out of the bytes of its file.
 
-    Args: names: files or folders, relative to the working folder or absolute, which need not exist any more; or the source of a record, as
+    Args: names: files or folders, relative to the working folder or absolute, which need not exist any more; or the
+    source of a record, as
         `index --from` took it in (`s3://bucket/a.jpg`, `shard.tar::a.jpg`).
     Raises: UsageError where there is no index or another process has it open; DataError for a file that is no index.
     """
@@ -71,7 +73,9 @@ def _named(con: DuckDBPyConnection, names: list[str]) -> tuple[list[int], tuple[
     exact = {text: name for name in names for text in (name, str(Path(name).resolve()), os.path.abspath(name))}  # noqa: PTH100 - links as given
     below = {text.rstrip(os.sep) + mark: name for text, name in exact.items() for mark in (os.sep, "/", "::")}
     found, known = [], set()
-    for number, root, relative in con.execute("SELECT file_id, roots.path, files.path FROM files JOIN roots USING (root_id)").fetchall():
+    for number, root, relative in con.execute(
+        "SELECT file_id, roots.path, files.path FROM files JOIN roots USING (root_id)"
+    ).fetchall():
         place = full_path(bytes(root), bytes(relative))
         hits = {exact[place]} if place in exact else {name for start, name in below.items() if place.startswith(start)}
         if hits:
@@ -81,7 +85,9 @@ def _named(con: DuckDBPyConnection, names: list[str]) -> tuple[list[int], tuple[
 
 
 def _count_faces(con: DuckDBPyConnection, ids: Collection[int]) -> int:
-    counted = con.execute("SELECT count(*) FROM faces WHERE file_id IN (SELECT unnest(CAST(? AS BIGINT[])))", [list(ids)]).fetchone()
+    counted = con.execute(
+        "SELECT count(*) FROM faces WHERE file_id IN (SELECT unnest(CAST(? AS BIGINT[])))", [list(ids)]
+    ).fetchone()
     return int(counted[0]) if counted else 0
 
 
@@ -97,10 +103,11 @@ def is_marked(con: DuckDBPyConnection) -> bool:
 
 
 def rewrite(db: Path, *, without: Collection[int] = ()) -> None:
-    """Write an index anew, without some photos and without whatever else its old bytes held, and put it in the old one's place at once.
+    """Write an index anew, without some photos and without whatever else its old bytes held, and put it in the old
+    one's place at once.
 
-    Convention: folders of which no photo is left are left out too. The file is held alone meanwhile: a process that has it open, and so holds
-    the old bytes, is named in the refusal. Needs as much free disk as the new file takes.
+    Convention: folders of which no photo is left are left out too. The file is held alone meanwhile: a process that has
+    it open, and so holds the old bytes, is named in the refusal. Needs as much free disk as the new file takes.
     Raises: UsageError where another process has the file open.
     """
     import duckdb
@@ -140,8 +147,13 @@ def _copy(con: DuckDBPyConnection, without: list[int]) -> None:
     for pair in extra.items():
         con.execute("INSERT INTO meta VALUES (?, ?)", list(pair))
     for table in ("files", "faces", "keys"):
-        if table in {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'old'").fetchall()}:
-            con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM old.{table} WHERE file_id NOT IN (SELECT file_id FROM gone)")
+        if table in {
+            row[0]
+            for row in con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'old'").fetchall()
+        }:
+            con.execute(
+                f"INSERT INTO {table} BY NAME SELECT * FROM old.{table} WHERE file_id NOT IN (SELECT file_id FROM gone)"
+            )
     con.execute("INSERT INTO roots SELECT * FROM old.roots WHERE root_id IN (SELECT root_id FROM files)")
     con.execute("DROP TABLE gone")
     con.commit()
@@ -159,17 +171,21 @@ def _quoted(text: str) -> str:
 
 
 def clear_rest(db: Path) -> None:
-    """Remove what a killed rewrite left beside an index, and what spilled from memory; call it only while no one else writes."""
+    """Remove what a killed rewrite left beside an index, and what spilled from memory; call it only while no one else
+    writes."""
     part = db.with_name(db.name + ".part")
     part.unlink(missing_ok=True)
     for end in _REST:
         with suppress(FileNotFoundError):
-            part.with_name(part.name + end).unlink() if end != ".tmp" else shutil.rmtree(part.with_name(part.name + end))
+            part.with_name(part.name + end).unlink() if end != ".tmp" else shutil.rmtree(
+                part.with_name(part.name + end)
+            )
     shutil.rmtree(db.with_name(db.name + ".tmp"), ignore_errors=True)
 
 
 def sync(path: Path) -> None:
-    """Make what was written to a file, or a rename within a folder, last through a power cut; where a folder cannot be opened, nothing."""
+    """Make what was written to a file, or a rename within a folder, last through a power cut; where a folder cannot be
+    opened, nothing."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

@@ -1,7 +1,9 @@
-"""Results as one HTML file that needs nothing else: thumbnails inside it, no script from elsewhere, works offline and by keyboard.
+"""Results as one HTML file that needs nothing else: thumbnails inside it, no script from elsewhere, works offline and
+by keyboard.
 
-Convention: the pictures in it are the user's own photos, shrunk and written into the file; nothing is sent anywhere. A content security
-policy in the page allows its own style and script (by hash) and inlined pictures, and no connection at all.
+Convention: the pictures in it are the user's own photos, shrunk and written into the file; nothing is sent anywhere. A
+content security policy in the page allows its own style and script (by hash) and inlined pictures, and no connection at
+all.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ document.addEventListener("keydown",event=>{
 def hits_page(found: SearchResult) -> str:
     """Return the hits as a self-contained page: face, score, file and the probabilities that the query names."""
     cards = "".join(_hit_card(rank, hit, found) for rank, hit in found.numbered())
-    facts = f"{found.matched} faces in {found.photos} photos match; {found.shown}, best first. Index of {found.indexed_faces} faces."
+    facts = (
+        f"{found.matched} faces in {found.photos} photos match; {found.shown}, best first. Index of "
+        f"{found.indexed_faces} faces."
+    )
     none = "<p><strong>No face matches.</strong> Try fewer terms, or --loose to rank every face.</p>"
     body = f'<ol class="hits">{cards}</ol>' if cards else none
     return _page(found.query or "every face", [facts, f"Model {found.model}, profile {found.profile}."], body)
@@ -61,7 +66,10 @@ def bursts_page(groups: Sequence[Sequence[RankedShot]], model: str, offset: int 
     for number, group in enumerate(groups, offset + 1):
         cards = "".join(_shot_card(place, entry) for place, entry in enumerate(group, 1))
         parts.append(f'<h2>Burst {number}: {len(group)} photos</h2><ol class="hits">{cards}</ol>')
-    facts = "Photos of one moment, the one where everyone most likely smiles with open eyes first. Score: the two probabilities multiplied."
+    facts = (
+        "Photos of one moment, the one where everyone most likely smiles with open eyes first. Score: the two "
+        "probabilities multiplied."
+    )
     body = f'<div class="bursts">{"".join(parts)}</div>' if parts else "<p><strong>No burst found.</strong></p>"
     return _page("Best shots", [facts, f"Model {model}."], body)
 
@@ -91,20 +99,29 @@ def _card(path: str, picture: str, title: str, rows: str, *, best: bool = False)
 
 
 def _link(path: str) -> str:
-    """Return the attribute that opens a photo: a file, or an address of the web; others (a store's, a script's) are only reached by keys."""
-    place = Path(path).as_uri() if Path(path).is_absolute() else path if path.startswith(("https://", "http://")) else None
+    """Return the attribute that opens a photo: a file, or an address of the web; others (a store's, a script's) are
+    only reached by keys."""
+    place = (
+        Path(path).as_uri() if Path(path).is_absolute() else path if path.startswith(("https://", "http://")) else None
+    )
     return 'tabindex="0"' if place is None else f'href="{escape(visible(place), quote=True)}"'
 
 
 def _bar(name: str, prob: float) -> str:
-    bar = f'<svg class="meter" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true"><rect width="{100 * prob:.1f}" height="6"/></svg>'
+    bar = (
+        '<svg class="meter" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true"><rect '
+        f'width="{100 * prob:.1f}" height="6"/></svg>'
+    )
     return f'<li><span>{escape(name)}</span>{bar}<span class="prob">{prob:.2f}</span></li>'
 
 
 def _picture(thumb: Thumbnail, text: str) -> str:
     if thumb.image is None:
         return f"<span>{escape(thumb.note or '')}</span>"
-    return f'<img alt="{escape(text, quote=True)}" src="{_data_url(thumb.image)}" width="{SIZE}" height="{SIZE}" loading="lazy">'
+    return (
+        f'<img alt="{escape(text, quote=True)}" src="{_data_url(thumb.image)}" width="{SIZE}" height="{SIZE}" '
+        'loading="lazy">'
+    )
 
 
 def _data_url(image: Image) -> str:
@@ -119,14 +136,21 @@ def _hash(text: str) -> str:
 
 def _page(title: str, facts: Sequence[str], body: str) -> str:
     shown, style = escape(visible(title)), base_css()
-    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(_SCRIPT)}; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(_SCRIPT)}; base-uri 'none'; "
+        "form-action 'none'"
+    )
     notes = "".join(f'<p class="quiet">{escape(visible(fact))}</p>' for fact in facts)
     keys = '<span class="keys">Arrow keys move, Enter opens the photo. </span>'
     hint = f"{keys}Scores assume that answers are independent; they rank, they do not promise."
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" content="no-referrer">'
-        f'<title>{shown} - Lineament</title><style>{style}</style></head><body class="doc"><header>{BRAND}<h1>{shown}</h1>{notes}'
-        f'<p class="quiet">{hint}</p></header><main id="main">{body}</main><footer><p class="quiet">Made by Lineament, {date.today().isoformat()}. '
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
+        f'content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="referrer" '
+        'content="no-referrer">'
+        f"<title>{shown} - Lineament</title><style>{style}</style></head><body "
+        f'class="doc"><header>{BRAND}<h1>{shown}</h1>{notes}'
+        f'<p class="quiet">{hint}</p></header><main id="main">{body}</main><footer><p class="quiet">Made by Lineament, '
+        f"{date.today().isoformat()}. "
         f"This file is complete: it loads nothing.</p></footer><script>{_SCRIPT}</script></body></html>\n"
     )

@@ -1,4 +1,5 @@
-"""A search's hits in files: JSON, CSV, or Parquet (`[parquet]`); written part by part, so that a long result needs no memory.
+"""A search's hits in files: JSON, CSV, or Parquet (`[parquet]`); written part by part, so that a long result needs no
+memory.
 
 ranked -> parts -> rows -> file
 """
@@ -24,16 +25,21 @@ _PARTS_PER_GROUP = 16
 
 
 def hit_rows(found: SearchResult) -> Iterator[dict[str, Any]]:
-    """Yield the hits as rows: rank, file, face, score, box, eye distance, prob_NAME of the profile, and the keys that came with the photo.
+    """Yield the hits as rows: rank, file, face, score, box, eye distance, prob_NAME of the profile, and the keys that
+    came with the photo.
 
     A key goes by its own name, `input_NAME` where that is a column already; a row holds the keys of its own photo only.
     """
     for rank, hit in found.numbered():
         record = hit.to_dict()
         values = (rank, record["file"], record["face"], record["score"], *record["box_xyxy"], record["eye_distance"])
-        row = dict(zip(_FIRST, values, strict=True)) | {f"prob_{name}": prob for name, prob in record["attributes"].items()}
+        row = dict(zip(_FIRST, values, strict=True)) | {
+            f"prob_{name}": prob for name, prob in record["attributes"].items()
+        }
         keys = {} if hit.id is None else {"id": hit.id}
-        keys |= {f"input_{name}" if name in (*row, "id") else name: value for name, value in (hit.columns or {}).items()}
+        keys |= {
+            f"input_{name}" if name in (*row, "id") else name: value for name, value in (hit.columns or {}).items()
+        }
         yield row | keys
 
 
@@ -62,7 +68,8 @@ def write_csv(ranked: Ranked, path: Path) -> None:
 
 
 def write_parquet(ranked: Ranked, path: Path) -> None:
-    """Write the hits as Parquet; what is not text in file names is spelled out (\\udcXX), a key whose values are of several kinds is JSON.
+    """Write the hits as Parquet; what is not text in file names is spelled out (\\udcXX), a key whose values are of
+    several kinds is JSON.
 
     Raises: MissingExtraError without PyArrow.
     """
@@ -73,13 +80,19 @@ def write_parquet(ranked: Ranked, path: Path) -> None:
         raise MissingExtraError("PyArrow", "parquet") from error
     types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
     kinds = _kinds(ranked) or dict.fromkeys(_FIRST, frozenset())
-    found = {name: types.get(next(iter(kind)), pa.string()) if len(kind) == 1 else pa.string() for name, kind in kinds.items()}
+    found = {
+        name: types.get(next(iter(kind)), pa.string()) if len(kind) == 1 else pa.string()
+        for name, kind in kinds.items()
+    }
     known = {name: _known_type(name, pa) for name in kinds if name in (*_FIRST, "id") or name.startswith("prob_")}
     schema = pa.schema(list((found | known).items()))
     texts = {name for name in schema.names if schema.field(name).type == pa.string()}
 
     def as_table(part: SearchResult) -> Any:
-        rows = [{name: spelled(value) if name in texts and value is not None else value for name, value in row.items()} for row in hit_rows(part)]
+        rows = [
+            {name: spelled(value) if name in texts and value is not None else value for name, value in row.items()}
+            for row in hit_rows(part)
+        ]
         return pa.Table.from_pylist(rows, schema=schema)
 
     tables = map(as_table, ranked.parts())
@@ -95,7 +108,8 @@ def check_place(path: Path | None) -> None:
 
 
 def _kinds(ranked: Ranked) -> dict[str, frozenset[type]]:
-    """Return the columns of the rows, in order, and the kinds of values in each: photos of several tables bring several keys.
+    """Return the columns of the rows, in order, and the kinds of values in each: photos of several tables bring several
+    keys.
 
     Where no photo of the index brought a key, the first part has every column, and the others are not read.
     """

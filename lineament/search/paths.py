@@ -1,7 +1,7 @@
 """What a row's place in an index means as a path.
 
-A root is an indexed folder, absolute, and its rows hold paths below it; or `from:` and the file (records, a table, an archive) that its rows
-came out of, and they hold whole sources: paths, addresses, FILE::MEMBER.
+A root is an indexed folder, absolute, and its rows hold paths below it; or `from:` and the file (records, a table, an
+archive) that its rows came out of, and they hold whole sources: paths, addresses, FILE::MEMBER.
 """
 
 from __future__ import annotations

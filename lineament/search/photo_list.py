@@ -12,7 +12,8 @@ from lineament.inputs.item import SUFFIXES, passed_over
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A photo file as the folder shows it: `relative` is its path under the root in the file system's bytes, `/` between parts."""
+    """A photo file as the folder shows it: `relative` is its path under the root in the file system's bytes, `/`
+    between parts."""
 
     path: str
     relative: bytes
@@ -31,8 +32,8 @@ class Listing:
 def list_photos(root: Path) -> Listing:
     """Return the photos under a folder, deepest included.
 
-    Convention: companions and hidden names are passed over, by `analyze`'s rule (`inputs.item.passed_over`); links to files are followed,
-    links to folders are not, so no photo comes twice through a loop.
+    Convention: companions and hidden names are passed over, by `analyze`'s rule (`inputs.item.passed_over`); links to
+    files are followed, links to folders are not, so no photo comes twice through a loop.
     """
     photos: list[PhotoFile] = []
     unreadable: list[bytes] = []
@@ -57,7 +58,9 @@ def _photo(path: str, root: Path) -> PhotoFile | None:
         seen = os.stat(path)  # noqa: PTH116
     except OSError:  # a dangling link, or gone since the folder was listed
         return None
-    return PhotoFile(path, _relative(path, root), seen.st_size, seen.st_mtime_ns) if stat.S_ISREG(seen.st_mode) else None
+    return (
+        PhotoFile(path, _relative(path, root), seen.st_size, seen.st_mtime_ns) if stat.S_ISREG(seen.st_mode) else None
+    )
 
 
 def _relative(path: str, root: Path) -> bytes:

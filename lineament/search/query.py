@@ -2,9 +2,9 @@
 
     text -> tokens -> tree + sort keys
 
-What a tree *means* (filter and score) is `search/sql.py`; users read `docs/search.md`. Every error is a `QueryError` whose message
-shows the query with carets under the word that is wrong. Parsing is Lark's LALR (MIT), which does not recurse, and length and depth are
-capped, so no query text can exhaust the stack.
+What a tree *means* (filter and score) is `search/sql.py`; users read `docs/search.md`. Every error is a `QueryError`
+whose message shows the query with carets under the word that is wrong. Parsing is Lark's LALR (MIT), which does not
+recurse, and length and depth are capped, so no query text can exhaust the stack.
 """
 
 from __future__ import annotations
@@ -15,7 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 from lineament.errors import MissingExtraError, UnknownAttributeError, UsageError
 from lineament.schema import CELEBA_40, in_profile, resolve
-from lineament.search.query_tree import SORT_WORDS, And, Change, Compare, Name, Node, Not, Or, Query, SortKey, Span, Weighted, depth_of, unquoted
+from lineament.search.query_tree import (
+    SORT_WORDS,
+    And,
+    Change,
+    Compare,
+    Name,
+    Node,
+    Not,
+    Or,
+    Query,
+    SortKey,
+    Span,
+    Weighted,
+    depth_of,
+    unquoted,
+)
 
 if TYPE_CHECKING:
     from lark import Lark, Token
@@ -58,8 +73,10 @@ NAME: /[0-9]*[^\W\d][\w-]*|"(?:[^"]|"")*"|'(?:[^']|'')*'/i
 """
 
 _WORDS = {
-    "_AND": "and", "_OR": "or", "_NOT": "not", "_SORT": "sort by", "_BY": "by", "_BUT": "but", "DIRECTION": "asc or desc",
-    "POLARITY": "with or without", "OP": "> >= < <=", "_OPEN": "(", "_CLOSE": ")", "_HAT": "^weight", "_COMMA": "a comma",
+    "_AND": "and", "_OR": "or", "_NOT": "not", "_SORT": "sort by", "_BY": "by", "_BUT": "but",
+    "DIRECTION": "asc or desc",
+    "POLARITY": "with or without", "OP": "> >= < <=", "_OPEN": "(", "_CLOSE": ")", "_HAT": "^weight",
+    "_COMMA": "a comma",
     "NUMBER": "a number", "NAME": "an attribute", "$END": "the end",
 }  # fmt: skip
 
@@ -114,7 +131,8 @@ def parse_change(text: str, *, attributes: Sequence[str] = CELEBA_40, profile: s
 
 
 class _Builder:
-    """Lark's callbacks: tokens and children in, our nodes out. Not a lark.Transformer so that the module imports without Lark."""
+    """Lark's callbacks: tokens and children in, our nodes out. Not a lark.Transformer so that the module imports
+    without Lark."""
 
     def __init__(self, text: str, attributes: tuple[str, ...], profile: str) -> None:
         self.text, self.attributes, self.profile = text, attributes, profile
@@ -186,7 +204,8 @@ class _Builder:
             raise QueryError(f"{error}{hint}", self.text, _span(token)) from error
         if name not in self.shown:
             raise QueryError(
-                f"{name} is left out of the profile {self.profile!r}: it judges or profiles a person, so nobody searches by it unawares. "
+                f"{name} is left out of the profile {self.profile!r}: it judges or profiles a person, so nobody "
+                "searches by it unawares. "
                 "Where there is a reason to, search with --profile all.", self.text, _span(token),
             )  # fmt: skip
         return name
@@ -198,7 +217,9 @@ def _span(token: Token) -> Span:
 
 def _run(start: str, text: str, builder: _Builder) -> Any:
     if len(text) > MAX_LENGTH:
-        raise QueryError(f"A query has at most {MAX_LENGTH} characters; this has {len(text)}.", text, (MAX_LENGTH, MAX_LENGTH + 1))
+        raise QueryError(
+            f"A query has at most {MAX_LENGTH} characters; this has {len(text)}.", text, (MAX_LENGTH, MAX_LENGTH + 1)
+        )
     from lark.exceptions import UnexpectedInput  # _grammar() has already said which extra is missing
 
     try:
@@ -228,8 +249,10 @@ def _fold(tree: Any, builder: _Builder) -> Any:
 
 
 _INSTEAD = {
-    "=": "Use >= or <= (a probability is never exactly a number).", "&": "Use the word `and`.", "|": "Use the word `or`.",
-    "!": "Use the word `not`.", "-": "Use the word `not`.", "*": "A weight is written `smiling^2`.", "%": "Write 0.8, not 80%.",
+    "=": "Use >= or <= (a probability is never exactly a number).", "&": "Use the word `and`.",
+    "|": "Use the word `or`.",
+    "!": "Use the word `not`.", "-": "Use the word `not`.", "*": "A weight is written `smiling^2`.",
+    "%": "Write 0.8, not 80%.",
     '"': "The quoted name has no end.", "'": "The quoted name has no end.",
 }  # fmt: skip
 
@@ -255,7 +278,10 @@ def _spaced_name(token: Token, text: str, builder: _Builder) -> str:
     words = text[: token.end_pos or 0].split()
     for count in range(min(len(words), 4), 1, -1):
         try:
-            return f" Did you mean {resolve('_'.join(words[-count:]).lstrip('('), builder.attributes)}? Names are written with underscores."
+            return (
+                f" Did you mean {resolve('_'.join(words[-count:]).lstrip('('), builder.attributes)}? Names are written "
+                "with underscores."
+            )
         except UnknownAttributeError:
             continue
     return ""

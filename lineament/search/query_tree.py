@@ -98,7 +98,10 @@ def unparse(query: Query) -> str:
     'Smiling^2.0 and (Bangs or not Bald)'
     """
     where = "" if query.where is None else _text(query.where)
-    keys = ", ".join(f"{key.name if key.name in SORT_WORDS else quoted(key.name)} {'desc' if key.descending else 'asc'}" for key in query.sort)
+    keys = ", ".join(
+        f"{key.name if key.name in SORT_WORDS else quoted(key.name)} {'desc' if key.descending else 'asc'}"
+        for key in query.sort
+    )
     return " ".join(part for part in (where, f"sort by {keys}" if keys else "") if part)
 
 
@@ -107,7 +110,8 @@ _WORDS = frozenset({"and", "or", "not", "sort", "by", "but", "asc", "desc", "wit
 
 
 def quoted(attribute: str) -> str:
-    """Return an attribute as a query spells it: in double quotes where it is more than one word, or a word of the language.
+    """Return an attribute as a query spells it: in double quotes where it is more than one word, or a word of the
+    language.
 
     >>> quoted("Smiling"), quoted("Wears glasses"), quoted('a "b" c')
     ('Smiling', '"Wears glasses"', '"a ""b"" c"')

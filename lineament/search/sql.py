@@ -22,8 +22,10 @@
 | `x or y` | 1 - (1 - score(x)) * (1 - score(y)) |
 | `x^w` | score(x) ** w |
 
-De Morgan's laws hold for both. The NumPy half is the oracle of the tests and scores prediction files in `benchmarks/search.py`.
-SQL text is made of attribute columns quoted from the index and of fixed words; every number goes in as a bound parameter.
+De Morgan's laws hold for both. The NumPy half is the oracle of the tests and scores prediction files in
+`benchmarks/search.py`.
+SQL text is made of attribute columns quoted from the index and of fixed words; every number goes in as a bound
+parameter.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ def column(attribute: str) -> str:
 def where_sql(node: Node | None, thresholds: Mapping[str, float], *, loose: bool = False, negate: bool = False) -> Sql:
     """Return the filter as a Boolean SQL expression.
 
-    Args: thresholds: name -> t, 0.5 where absent. loose: bare names only rank. negate: the opposite filter (used for `not`).
+    Args: thresholds: name -> t, 0.5 where absent. loose: bare names only rank. negate: the opposite filter (used for
+    `not`).
     """
     if node is None or (loose and isinstance(node, Name)):
         return Sql("TRUE")
@@ -98,7 +101,11 @@ def score_sql(node: Node | None) -> Sql:
         inner = score_sql(node.item)
         return Sql(f"pow({inner.text}, CAST(? AS DOUBLE))", (*inner.params, node.weight))
     parts = [score_sql(item) for item in node.items]
-    return _join(" * ", parts) if isinstance(node, And) else _complement(_join(" * ", [_complement(part) for part in parts]))
+    return (
+        _join(" * ", parts)
+        if isinstance(node, And)
+        else _complement(_join(" * ", [_complement(part) for part in parts]))
+    )
 
 
 def _complement(part: Sql) -> Sql:
@@ -106,41 +113,60 @@ def _complement(part: Sql) -> Sql:
 
 
 def order_sql(sort: Sequence[SortKey]) -> str:
-    """Return the ORDER BY list: the keys, then score, then the order of indexing, so that ties are the same in every run."""
-    words = {"score": "score", "eye_distance": "eye_distance", "file": "(SELECT path FROM files WHERE files.file_id = faces.file_id)"}
+    """Return the ORDER BY list: the keys, then score, then the order of indexing, so that ties are the same in every
+    run."""
+    words = {
+        "score": "score",
+        "eye_distance": "eye_distance",
+        "file": "(SELECT path FROM files WHERE files.file_id = faces.file_id)",
+    }
     keys = [f"{words.get(key.name) or column(key.name)} {'DESC' if key.descending else 'ASC'}" for key in sort]
     return ", ".join([*keys, "score DESC", "file_id", "face"])
 
 
-def change_sql(change: Change, profile: Sequence[float], attributes: Sequence[str], thresholds: Mapping[str, float]) -> tuple[Sql, Sql]:
+def change_sql(
+    change: Change, profile: Sequence[float], attributes: Sequence[str], thresholds: Mapping[str, float]
+) -> tuple[Sql, Sql]:
     """Return filter and score of a `--like` search.
 
-    Convention: each wanted change must hold by its threshold; the score is 1 minus the root mean squared difference between the face's
-    probabilities and the photo's, over `attributes` (those of the profile), a wanted change counting as probability 1 or 0.
+    Convention: each wanted change must hold by its threshold; the score is 1 minus the root mean squared difference
+    between the face's probabilities and the photo's, over `attributes` (those of the profile), a wanted change counting
+    as probability 1 or 0.
     Args: profile: the photo's probabilities, in the order of `attributes`.
     """
     wanted = dict(change.wanted)
     must = [_compare_sql(name, ">=" if yes else "<", thresholds.get(name, 0.5)) for name, yes in wanted.items()]
     target = tuple(float(wanted.get(name, value)) for name, value in zip(attributes, profile, strict=True))
     squares = " + ".join(f"pow(CAST({column(name)} AS DOUBLE) - CAST(? AS DOUBLE), 2)" for name in attributes)
-    return (_join(" AND ", must) if must else Sql("TRUE")), Sql(f"(1.0 - sqrt(({squares}) / {len(attributes)}))", target)
+    return (_join(" AND ", must) if must else Sql("TRUE")), Sql(
+        f"(1.0 - sqrt(({squares}) / {len(attributes)}))", target
+    )
 
 
 def where_mask(
-    node: Node | None, probs: npt.NDArray[np.floating], attributes: Sequence[str], thresholds: Mapping[str, float], *, loose: bool = False
+    node: Node | None,
+    probs: npt.NDArray[np.floating],
+    attributes: Sequence[str],
+    thresholds: Mapping[str, float],
+    *,
+    loose: bool = False,
 ) -> npt.NDArray[np.bool_]:
     """Return which rows of probs (N,A) the filter keeps (N,); the oracle of `where_sql`.
 
     >>> from lineament.search.query import parse
-    >>> where_mask(parse("bald or not smiling").where, np.array([[0.2, 0.9], [0.2, 0.1]]), ["Bald", "Smiling"], {}).tolist()
+    >>> where, probs = parse("bald or not smiling").where, np.array([[0.2, 0.9], [0.2, 0.1]])
+    >>> where_mask(where, probs, ["Bald", "Smiling"], {}).tolist()
     [False, True]
     """
     known, kept = _truth(node, np.asarray(probs, np.float32), list(attributes), thresholds, loose)
     return kept | ~known
 
 
-def _truth(node: Node | None, probs: npt.NDArray[np.float32], names: list[str], thresholds: Mapping[str, float], loose: bool) -> tuple[Bool, Bool]:
-    """Return (known, true) in Kleene's three-valued logic: a bare name is unknown when loose, and what stays unknown is kept."""
+def _truth(
+    node: Node | None, probs: npt.NDArray[np.float32], names: list[str], thresholds: Mapping[str, float], loose: bool
+) -> tuple[Bool, Bool]:
+    """Return (known, true) in Kleene's three-valued logic: a bare name is unknown when loose, and what stays unknown is
+    kept."""
     if node is None or (loose and isinstance(node, Name)):
         return np.zeros(len(probs), bool), np.zeros(len(probs), bool)
     if isinstance(node, (Name, Compare)):

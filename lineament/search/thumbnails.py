@@ -1,7 +1,7 @@
 """Results for people: face thumbnails, a table for the terminal, contact sheets.
 
-Convention: whatever comes from outside (file names above all) goes through `visible` first, so that no name can move the cursor, forge a
-line, turn text around or hide; HTML escapes on top of that (`search/gallery.py`).
+Convention: whatever comes from outside (file names above all) goes through `visible` first, so that no name can move
+the cursor, forge a line, turn text around or hide; HTML escapes on top of that (`search/gallery.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ MARGIN = 0.35
 
 
 def thumbnail(hit: Hit, size: int) -> Thumbnail:
-    """Return the face of a hit as a square of `size` pixels, cut from the photo as it is now; photos that changed are not shown."""
+    """Return the face of a hit as a square of `size` pixels, cut from the photo as it is now; photos that changed are
+    not shown."""
     image, note = _photo(hit.path, hit.size, hit.mtime_ns)
     if image is None:
         return Thumbnail(None, note)
@@ -44,12 +45,19 @@ def photo_thumbnail(path: str, size: int) -> Thumbnail:
     return Thumbnail(image, note)
 
 
-def _photo(path: str, size: int | None = None, mtime_ns: int | None = None, max_side: int | None = None) -> tuple[Image | None, str | None]:
+def _photo(
+    path: str, size: int | None = None, mtime_ns: int | None = None, max_side: int | None = None
+) -> tuple[Image | None, str | None]:
     try:
         seen = os.stat(path)  # noqa: PTH116
     except OSError:
         elsewhere = "://" in path or SEPARATOR in path
-        return None, "no file of its own: it lies in an archive, a table or a store" if elsewhere else "the file is gone or cannot be read"
+        return (
+            None,
+            "no file of its own: it lies in an archive, a table or a store"
+            if elsewhere
+            else "the file is gone or cannot be read",
+        )
     if size is not None and (seen.st_size, seen.st_mtime_ns) != (size, mtime_ns):
         return None, "changed since it was indexed"
     found = photo_of(path, max_side=max_side)
@@ -57,7 +65,8 @@ def _photo(path: str, size: int | None = None, mtime_ns: int | None = None, max_
 
 
 def table(found: SearchResult, *, columns: int = 6) -> Table:
-    """Return the hits as a table: rank, score, file, face and the probabilities of the attributes that the query names."""
+    """Return the hits as a table: rank, score, file, face and the probabilities of the attributes that the query
+    names."""
     from rich.table import Table
     from rich.text import Text
 
@@ -86,7 +95,9 @@ def burst_table(groups: Iterable[Sequence[RankedShot]], offset: int = 0) -> Tabl
         for place, entry in enumerate(group, 1):
             style = "bold" if place == 1 else "dim"
             numbers = (f"{value:.3f}" for value in (entry.score, entry.smiling, entry.eyes_open))
-            rows.add_row(str(number), str(place), *numbers, str(entry.faces), Text(visible(entry.shot.path)), style=style)
+            rows.add_row(
+                str(number), str(place), *numbers, str(entry.faces), Text(visible(entry.shot.path)), style=style
+            )
     return rows
 
 
@@ -96,9 +107,12 @@ def _shown(found: SearchResult) -> frozenset[str]:
 
 def hits_sheet(found: SearchResult, *, size: int = 160) -> Image:
     """Return hits as a contact sheet: the query, the index and the date on top, rank and score under each face."""
-    tiles = [Tile(thumbnail(hit, size), f"{rank}   {hit.score:.3f}\n{Path(hit.path).name}") for rank, hit in found.numbered()]
+    tiles = [
+        Tile(thumbnail(hit, size), f"{rank}   {hit.score:.3f}\n{Path(hit.path).name}") for rank, hit in found.numbered()
+    ]
     facts = [
-        f"{found.matched} faces in {found.photos} photos match, {found.shown}, best first. Index of {found.indexed_faces} faces.",
+        f"{found.matched} faces in {found.photos} photos match, {found.shown}, best first. Index of "
+        f"{found.indexed_faces} faces.",
         f"Model {found.model}, profile {found.profile}.",
     ]
     return contact_sheet(tiles, title=f"Search: {found.query or 'every face'}", facts=facts, size=(size, size))
@@ -107,9 +121,15 @@ def hits_sheet(found: SearchResult, *, size: int = 160) -> Image:
 def bursts_sheet(groups: Sequence[Sequence[RankedShot]], model: str, offset: int = 0, *, size: int = 160) -> Image:
     """Return bursts as a contact sheet: burst, place and score under each photo."""
     tiles = [
-        Tile(photo_thumbnail(entry.shot.path, size), f"{number}.{place}   {entry.score:.3f}\n{Path(entry.shot.path).name}")
+        Tile(
+            photo_thumbnail(entry.shot.path, size),
+            f"{number}.{place}   {entry.score:.3f}\n{Path(entry.shot.path).name}",
+        )
         for number, group in enumerate(groups, offset + 1)
         for place, entry in enumerate(group, 1)
     ]
-    fact = f"{len(groups)} bursts; the photo where everyone most likely smiles with open eyes stands first in each. Model {model}."
+    fact = (
+        f"{len(groups)} bursts; the photo where everyone most likely smiles with open eyes stands first in each. Model "
+        f"{model}."
+    )
     return contact_sheet(tiles, title="Best shots", facts=[fact], size=(size, size))

@@ -25,7 +25,18 @@ Eyes = tuple[float, float]
 """How far the right and the left eye are open (`detection.eyes`); NaN where that is not known."""
 FaceRow = tuple[int, int, FaceReport, Eyes]
 _PLACE_TYPES = ("INTEGER", "BLOB", "VARCHAR", "BIGINT", "BIGINT")
-_FILE_TYPES = ("BIGINT", *_PLACE_TYPES, "VARCHAR", "VARCHAR", "VARCHAR", "INTEGER", "INTEGER", "VARCHAR", "UBIGINT", "DOUBLE")
+_FILE_TYPES = (
+    "BIGINT",
+    *_PLACE_TYPES,
+    "VARCHAR",
+    "VARCHAR",
+    "VARCHAR",
+    "INTEGER",
+    "INTEGER",
+    "VARCHAR",
+    "UBIGINT",
+    "DOUBLE",
+)
 _COPY_TYPES = ("BIGINT", "BIGINT", *_PLACE_TYPES)
 _KEY_TYPES = ("BIGINT", "VARCHAR", "VARCHAR", "VARCHAR")
 """Of the columns of `files` and `keys`, in the order of `search/database.py`."""
@@ -56,7 +67,8 @@ class PhotoFindings:
 
 @dataclass(frozen=True)
 class Keys:
-    """What came with a photo from a table or a record: its id, its columns as JSON, the hash of the record it was taken from."""
+    """What came with a photo from a table or a record: its id, its columns as JSON, the hash of the record it was taken
+    from."""
 
     id: str | None = None
     columns: str | None = None
@@ -66,14 +78,17 @@ class Keys:
 class Writer:
     """Writes photos of one indexed folder, `size` of them per transaction."""
 
-    def __init__(self, con: DuckDBPyConnection, *, root_id: int, model: str, attributes: tuple[str, ...], size: int) -> None:
+    def __init__(
+        self, con: DuckDBPyConnection, *, root_id: int, model: str, attributes: tuple[str, ...], size: int
+    ) -> None:
         self.con, self.root_id, self.model, self.attributes, self.size = con, root_id, model, attributes, size
         highest = con.execute("SELECT coalesce(max(file_id), -1) FROM files").fetchone()
         self.next_id = int(highest[0] if highest else -1) + 1
         self.batch, self.dead = _Batch(), set[int]()
 
     def report(
-        self, photo: PhotoFile, sha256: str | None, report: Report, *, look: PhotoFindings, replaces: int | None, keys: Keys | None = None,
+        self, photo: PhotoFile, sha256: str | None, report: Report, *, look: PhotoFindings, replaces: int | None,
+        keys: Keys | None = None,
         local: bool = True,
     ) -> None:  # fmt: skip
         """Add a photo's answers. local: it is a file here, which may say when it was taken.
@@ -87,9 +102,22 @@ class Writer:
         taken = when_taken(photo.path) if local and report.faces else None
         error = None if report.error is None else escaped(report.error[1])
         self.batch.files.append(
-            [number, *self._place(photo), sha256, report.status, error, report.width, report.height, self.model, look.scene, taken]
+            [
+                number,
+                *self._place(photo),
+                sha256,
+                report.status,
+                error,
+                report.width,
+                report.height,
+                self.model,
+                look.scene,
+                taken,
+            ]
         )
-        self.batch.faces += [(number, i, face, look.eyes[i] if look.eyes else UNKNOWN_EYES) for i, face in enumerate(report.faces)]
+        self.batch.faces += [
+            (number, i, face, look.eyes[i] if look.eyes else UNKNOWN_EYES) for i, face in enumerate(report.faces)
+        ]
         self._keep(number, keys)
         self._flush_full()
 
@@ -106,7 +134,9 @@ class Writer:
     def failure(self, photo: PhotoFile, status: str, message: str, *, replaces: int | None) -> None:
         """Note a photo whose bytes could not be read."""
         number = self._begin(replaces)
-        self.batch.files.append([number, *self._place(photo), None, status, message, None, None, self.model, None, None])
+        self.batch.files.append(
+            [number, *self._place(photo), None, status, message, None, None, self.model, None, None]
+        )
         self._flush_full()
 
     def flush(self) -> None:
@@ -146,7 +176,9 @@ class Writer:
         if batch.removed:
             mark(self.con)
             for table in ("keys", "faces", "files"):
-                self.con.execute(f"DELETE FROM {table} WHERE file_id IN (SELECT unnest(CAST(? AS BIGINT[])))", [batch.removed])
+                self.con.execute(
+                    f"DELETE FROM {table} WHERE file_id IN (SELECT unnest(CAST(? AS BIGINT[])))", [batch.removed]
+                )
         if batch.files:
             _insert(self.con, "files", _FILE_TYPES, batch.files)
         if batch.faces:
@@ -155,7 +187,9 @@ class Writer:
             _insert(self.con, "keys", _KEY_TYPES, batch.keys)
 
     def _copy(self, copies: list[tuple[int, int, PhotoFile]]) -> None:
-        text, values = _columns(_COPY_TYPES, [[number, source, *self._place(photo)] for number, source, photo in copies])
+        text, values = _columns(
+            _COPY_TYPES, [[number, source, *self._place(photo)] for number, source, photo in copies]
+        )
         new = f"({text}) AS new (number, source, root_id, path, file, size, mtime_ns)"
         kept = "sha256, status, error, width, height, model, scene, taken"
         self.con.execute(
@@ -163,7 +197,9 @@ class Writer:
             f" FROM {new} JOIN files ON files.file_id = new.source", values,
         )  # fmt: skip
         replaced = "faces.* REPLACE (new.number AS file_id)"
-        self.con.execute(f"INSERT INTO faces SELECT {replaced} FROM {new} JOIN faces ON faces.file_id = new.source", values)
+        self.con.execute(
+            f"INSERT INTO faces SELECT {replaced} FROM {new} JOIN faces ON faces.file_id = new.source", values
+        )
 
 
 def _insert(con: DuckDBPyConnection, table: str, types: tuple[str, ...], rows: list[list[Any]]) -> None:
@@ -173,7 +209,9 @@ def _insert(con: DuckDBPyConnection, table: str, types: tuple[str, ...], rows: l
 
 def _columns(types: tuple[str, ...], rows: list[list[Any]]) -> tuple[str, list[Any]]:
     """Return a SELECT of rows and its parameters, one list a column: a parameter a value costs ten times as much."""
-    return f"SELECT {', '.join(f'unnest(CAST(? AS {kind}[]))' for kind in types)}", [list(values) for values in zip(*rows, strict=True)]
+    return f"SELECT {', '.join(f'unnest(CAST(? AS {kind}[]))' for kind in types)}", [
+        list(values) for values in zip(*rows, strict=True)
+    ]
 
 
 def face_columns(faces: list[FaceRow], attributes: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:

@@ -42,12 +42,16 @@ def create_app(
 ) -> FastAPI:
     """Make the application.
 
-    Args: source: loads the model in each worker process; it is sent there, so it must be picklable (`photo_answer.ModelSource`); None is the
-        shipped default. workers: processes; None is the CPUs this process may use. api_key: what a client must show; None asks for none.
-        hosts: names in the Host header that are served; any where empty. db: an index to search, open while the application lives.
+    Args: source: loads the model in each worker process; it is sent there, so it must be picklable
+    (`photo_answer.ModelSource`); None is the
+        shipped default. workers: processes; None is the CPUs this process may use. api_key: what a client must show;
+        None asks for none.
+        hosts: names in the Host header that are served; any where empty. db: an index to search, open while the
+        application lives.
         answer: what a worker does with a photo. log: told of every request. open_metrics: /metrics needs no key.
         small_faces: never, auto or always, where a request does not say.
-    Raises: UsageError for an empty key; DataError for a file that is no index. A model that cannot be loaded raises its own error when the
+    Raises: UsageError for an empty key; DataError for a file that is no index. A model that cannot be loaded raises its
+    own error when the
         application starts.
     """
     if api_key is not None and not api_key.strip():
@@ -55,7 +59,9 @@ def create_app(
     limits, metrics = limits or Limits(), Metrics()
     crew = [Worker(source or ModelSource(), answer) for _ in range(workers or default_threads())]
     pool, desk = Pool(crew, limits, batching or Batching(), metrics), None if db is None else SearchDesk(db, limits)
-    service = Service(pool, limits, metrics, Buffer(limits, metrics), desk=desk, small_faces=check_small_faces(small_faces))
+    service = Service(
+        pool, limits, metrics, Buffer(limits, metrics), desk=desk, small_faces=check_small_faces(small_faces)
+    )
     if desk is not None:
         desk.answers = service.answers
 
@@ -64,12 +70,16 @@ def create_app(
         async with service.running():
             yield
 
-    app = FastAPI(title="Lineament", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Lineament", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.service = service
     openapi.add_routes(app, service)
     add_handlers(app, metrics)
     open_paths = OPEN_PATHS | ({"/metrics"} if open_metrics else set())
-    app.add_middleware(Guard, limits=limits, metrics=metrics, api_key=api_key, hosts=hosts, log=log, open_paths=open_paths)
+    app.add_middleware(
+        Guard, limits=limits, metrics=metrics, api_key=api_key, hosts=hosts, log=log, open_paths=open_paths
+    )
     return app
 
 

@@ -2,8 +2,8 @@
 
     photos -> [bounded queue] -> batch (at most `size`, waiting at most `wait` seconds to fill) -> worker -> answers
 
-Convention: a batch is only a way of handing over, so that a worker never idles between photos. The network still sees each face by itself,
-so an answer cannot depend on its batch.
+Convention: a batch is only a way of handing over, so that a worker never idles between photos. The network still sees
+each face by itself, so an answer cannot depend on its batch.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class PhotoQueue:
         """Append all jobs or none. Raises: RefusedError 503 where they do not fit."""
         self._drop_abandoned()
         if len(self._waiting) + len(jobs) > self._limits.queue:
-            raise self._limits.refuse("queue", 503, "The service is busy: its queue is full. Try again shortly.", retry_after=retry_after)
+            raise self._limits.refuse(
+                "queue", 503, "The service is busy: its queue is full. Try again shortly.", retry_after=retry_after
+            )
         self._waiting.extend(jobs)
         self._arrived.set()
 
@@ -136,10 +138,12 @@ class Pool:
         self._metrics.workers.set(len(self._workers))
 
     async def reload(self) -> str:
-        """Load the model anew, one worker after the other, and return its id; no photo is dropped, and there are never fewer workers.
+        """Load the model anew, one worker after the other, and return its id; no photo is dropped, and there are never
+        fewer workers.
 
-        A worker's twin is started first; then the old one finishes its batch and ends. Meanwhile some photos are answered by the old model, some
-        by the new: each record names its own. Raises: LineamentError where the model cannot be loaded; the workers not yet replaced go on.
+        A worker's twin is started first; then the old one finishes its batch and ends. Meanwhile some photos are
+        answered by the old model, some by the new: each record names its own. Raises: LineamentError where the model
+        cannot be loaded; the workers not yet replaced go on.
         """
         async with self._reloading:
             for place, old in enumerate(list(self._workers)):
@@ -192,7 +196,9 @@ class Pool:
             return await asyncio.wait_for(asyncio.gather(*(job.answer for job in jobs)), self._limits.request_seconds)
         except asyncio.TimeoutError as error:
             message = "Not answered in time: the service is busy. Try again later, or with fewer photos."
-            raise self._limits.refuse("request_seconds", 503, message, retry_after=self.retry_after(), code="timed_out") from error
+            raise self._limits.refuse(
+                "request_seconds", 503, message, retry_after=self.retry_after(), code="timed_out"
+            ) from error
         finally:
             for job in jobs:
                 job.answer.cancel()
@@ -222,11 +228,13 @@ class Pool:
             self._busy.discard(worker)
 
     def _seconds_of(self, job: Job) -> float:
-        """Return how long a job may take: marked faces are many photos and a fit, so they have the whole request's time."""
+        """Return how long a job may take: marked faces are many photos and a fit, so they have the whole request's
+        time."""
         return self._limits.request_seconds if job.photo.teach else self._limits.photo_seconds
 
     async def _work_off(self, worker: Worker, jobs: deque[Job]) -> deque[Job] | None:
-        """Have a worker answer jobs. Returns: None; where its process has to be replaced, the jobs that are still to do.
+        """Have a worker answer jobs. Returns: None; where its process has to be replaced, the jobs that are still to
+        do.
 
         A photo whose worker was lost is tried once more: the fault need not be the photo's.
         """
@@ -243,7 +251,11 @@ class Pool:
                     self._seconds_per_photo += 0.1 * (loop.time() - begun - self._seconds_per_photo)
         except TimeoutError:
             job = jobs.popleft()
-            what, less = ("Teaching from these faces", "Mark fewer.") if job.photo.teach else ("This photo", "Send a smaller one.")
+            what, less = (
+                ("Teaching from these faces", "Mark fewer.")
+                if job.photo.teach
+                else ("This photo", "Send a smaller one.")
+            )
             self._fail(job, TimedOutError(f"{what} takes longer than {self._seconds_of(job):g} s. {less}"))
             return jobs
         except WorkerLostError as error:

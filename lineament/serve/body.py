@@ -44,7 +44,9 @@ class Buffer:
     def hold(self, count: int) -> None:
         """Count bytes in. Raises: RefusedError 503 where the service holds too many already."""
         if self._held + count > self._limits.buffered_bytes:
-            raise self._limits.refuse("buffered_bytes", 503, "The service is busy with large uploads. Try again shortly.", retry_after=2)
+            raise self._limits.refuse(
+                "buffered_bytes", 503, "The service is busy with large uploads. Try again shortly.", retry_after=2
+            )
         self._held += count
         self._metrics.buffered.set(self._held)
 
@@ -82,14 +84,19 @@ class Body:
     def _media_type(self) -> tuple[str, bytes]:
         """Return the body's media type and, of a form, its boundary. Raises: RefusedError 415 or 400."""
         if self.request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise RefusedError(415, "encoding", "Send the photo as it is: a compressed body (Content-Encoding) is not unpacked.")
+            raise RefusedError(
+                415, "encoding", "Send the photo as it is: a compressed body (Content-Encoding) is not unpacked."
+            )
         raw, options = parse_options_header(self.request.headers.get("content-type"))
         kind = raw.decode("latin-1")
         if kind == "multipart/form-data":
             if not options.get(b"boundary"):
                 raise RefusedError(400, "multipart", "The multipart body names no boundary in its Content-Type.")
         elif kind and not kind.startswith("image/") and kind not in _RAW_TYPES:
-            message = f"Send a photo as image/... or application/octet-stream, or a form with the field {FIELD!r}; not {kind[:80]}."
+            message = (
+                f"Send a photo as image/... or application/octet-stream, or a form with the field {FIELD!r}; not "
+                f"{kind[:80]}."
+            )
             raise RefusedError(415, "media_type", message)
         return kind, options.get(b"boundary", b"")
 
@@ -106,7 +113,9 @@ class Body:
             yield chunk
 
     def _too_large(self) -> RefusedError:
-        return self.limits.refuse("body_bytes", 413, f"The body is larger than {self.limits.body_bytes} bytes. Send smaller or fewer photos.")
+        return self.limits.refuse(
+            "body_bytes", 413, f"The body is larger than {self.limits.body_bytes} bytes. Send smaller or fewer photos."
+        )
 
     async def _raw(self) -> list[Upload]:
         parts = [chunk async for chunk in self._chunks()]
@@ -154,7 +163,9 @@ class _Form:
 
     def _begin(self) -> None:
         if len(self.uploads) == self.limits.files:
-            raise self.limits.refuse("files", 413, f"More than {self.limits.files} photos in one request. Send them in several.")
+            raise self.limits.refuse(
+                "files", 413, f"More than {self.limits.files} photos in one request. Send them in several."
+            )
         self._source = None
         self._data = bytearray()
 
@@ -163,9 +174,13 @@ class _Form:
             _, options = parse_options_header(self._value.decode("latin-1"))
             name = options.get(b"name", b"").decode("utf-8", "replace")
             if name != FIELD:
-                raise RefusedError(422, "field", f"Unknown form field {name[:80]!r}. Put each photo in a field called {FIELD!r}.")
+                raise RefusedError(
+                    422, "field", f"Unknown form field {name[:80]!r}. Put each photo in a field called {FIELD!r}."
+                )
             if b"filename" not in options:
-                raise RefusedError(422, "field", f"The field {FIELD!r} holds text. Send each photo as a file, with a file name.")
+                raise RefusedError(
+                    422, "field", f"The field {FIELD!r} holds text. Send each photo as a file, with a file name."
+                )
             given = options[b"filename"].decode("utf-8", "surrogateescape")
             self._source = given[:_SOURCE_CHARACTERS] or f"{FIELD}[{len(self.uploads)}]"
         self._name.clear()

@@ -49,5 +49,7 @@ def as_refusal(error: Exception) -> RefusedError:
         name = ".".join(str(part) for part in first["loc"][1:]) or "request"
         return RefusedError(422, "parameter", f"{name[:80]}: {first['msg']}.")
     if isinstance(error, HTTPException):
-        return RefusedError(error.status_code, _CODES.get(error.status_code, "http"), HTTPStatus(error.status_code).phrase + ".")
+        return RefusedError(
+            error.status_code, _CODES.get(error.status_code, "http"), HTTPStatus(error.status_code).phrase + "."
+        )
     return RefusedError(500, "internal", "The service failed on this request; its log says why.")

@@ -1,4 +1,5 @@
-"""Middleware around every request: who may ask, how many at once, the headers of every response, and an end to bodies nobody reads.
+"""Middleware around every request: who may ask, how many at once, the headers of every response, and an end to bodies
+nobody reads.
 
 connection -> Guard: headers, host, key, places -> application
 """
@@ -24,8 +25,10 @@ from lineament.serve.request_log import LogRequest
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; media-src 'self' blob:; "
-        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "media-src 'self' blob:; "
+        "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for "
+        "'script'; trusted-types 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -47,8 +50,8 @@ FACES = "lineament.faces"
 class Guard:
     """The outermost layer.
 
-    api_key: required for everything that answers or tells, but open_paths; hosts: names in Host to serve, any where empty; log: told of every
-    request.
+    api_key: required for everything that answers or tells, but open_paths; hosts: names in Host to serve, any where
+    empty; log: told of every request.
     """
 
     def __init__(
@@ -99,8 +102,14 @@ class Guard:
     def _check(self, scope: Scope, client: str) -> None:
         headers = Headers(scope=scope)
         if self._hosts and _host_name(headers.get("host", "")) not in self._hosts:
-            raise RefusedError(400, "host", "This service does not go by that name. Start it with --allowed-host NAME to serve it.")
-        if self._key is not None and not self._is_open(scope["path"]) and not hmac.compare_digest(self._key, _given_key(headers)):
+            raise RefusedError(
+                400, "host", "This service does not go by that name. Start it with --allowed-host NAME to serve it."
+            )
+        if (
+            self._key is not None
+            and not self._is_open(scope["path"])
+            and not hmac.compare_digest(self._key, _given_key(headers))
+        ):
             raise RefusedError(401, "api_key", "An API key is needed: send it as Authorization: Bearer KEY.")
         if scope["method"] in ("GET", "HEAD"):
             return
@@ -108,12 +117,16 @@ class Guard:
             raise self._limits.refuse("requests", 503, "The service is busy. Try again shortly.", retry_after=1)
         if self._clients[client] >= self._limits.requests_per_client:
             raise self._limits.refuse(
-                "requests_per_client", 429, "Too many requests at once from one client. Wait for an answer first.", retry_after=1
+                "requests_per_client",
+                429,
+                "Too many requests at once from one client. Wait for an answer first.",
+                retry_after=1,
             )
 
 
 class _Exchange:
-    """One request and its response: adds headers; where the body was not read to its end, says so and lets the rest run dry."""
+    """One request and its response: adds headers; where the body was not read to its end, says so and lets the rest run
+    dry."""
 
     def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive, self._send, self._limits = receive, send, limits
@@ -144,7 +157,8 @@ class _Exchange:
             headers["Connection"] = "close"
 
     async def _drain(self) -> None:
-        """Throw away what a client still sends, for a little while: closing at once would lose the answer on its way to it."""
+        """Throw away what a client still sends, for a little while: closing at once would lose the answer on its way to
+        it."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._discard(2 * self._limits.body_bytes), DRAIN_SECONDS)
 

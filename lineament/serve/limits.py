@@ -13,8 +13,9 @@ from lineament.images import MAX_PIXELS
 class Limits:
     """Bounds of one service; each is named in the refusal it causes.
 
-    Per request: body_bytes; files; pixels and faces of one photo; photo_seconds of work on one photo; body_seconds for the whole body to
-    arrive; request_seconds from then to the answer. Over all: queue, photos waiting; requests and requests_per_client, in progress at once;
+    Per request: body_bytes; files; pixels and faces of one photo; photo_seconds of work on one photo; body_seconds for
+    the whole body to arrive; request_seconds from then to the answer. Over all: queue, photos waiting; requests and
+    requests_per_client, in progress at once;
     buffered_bytes, of all bodies together. Per connection: header_seconds for the head to arrive; connections at once.
     """
 
@@ -40,7 +41,9 @@ class Limits:
     def to_dict(self) -> dict[str, float]:
         return asdict(self)
 
-    def refuse(self, name: str, status: int, message: str, *, retry_after: int | None = None, code: str | None = None) -> RefusedError:
+    def refuse(
+        self, name: str, status: int, message: str, *, retry_after: int | None = None, code: str | None = None
+    ) -> RefusedError:
         """Return the refusal for the limit called `name`."""
         return RefusedError(status, code or name, message, limit=(name, getattr(self, name)), retry_after=retry_after)
 
@@ -48,7 +51,15 @@ class Limits:
 class RefusedError(LineamentError):
     """A request that is not answered with a record: HTTP status, code and message, and the limit that was met."""
 
-    def __init__(self, status: int, code: str, message: str, *, limit: tuple[str, float] | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        limit: tuple[str, float] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.limit, self.retry_after = status, code, limit, retry_after
 
@@ -65,7 +76,8 @@ class RefusedError(LineamentError):
 
 
 _STATUS_OF_PHOTO = {
-    "empty": 400, "too_large": 413, "unsupported": 415, "not_a_picture": 415, "unreadable": 422, "truncated": 422, "too_many_faces": 422,
+    "empty": 400, "too_large": 413, "unsupported": 415, "not_a_picture": 415, "unreadable": 422, "truncated": 422,
+    "too_many_faces": 422,
     "timed_out": 503, "worker_lost": 503,
 }  # fmt: skip
 _LIMIT_OF_PHOTO = {"too_large": "pixels", "too_many_faces": "faces", "timed_out": "photo_seconds"}

@@ -1,4 +1,5 @@
-"""The counters on a port of their own, so that Prometheus may read them where nobody may ask the service, and needs no key."""
+"""The counters on a port of their own, so that Prometheus may read them where nobody may ask the service, and needs no
+key."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ class MetricsPort:
             body = self._page() if found else b"Only GET /metrics is answered here.\n"
             line = b"HTTP/1.1 200 OK" if found else b"HTTP/1.1 404 Not Found"
             kind = self._type.encode() if found else b"text/plain; charset=utf-8"
-            headers = b"\r\ncontent-type: %s\r\ncontent-length: %d\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+            headers = (
+                b"\r\ncontent-type: %s\r\ncontent-length: %d\r\nx-content-type-options: nosniff\r\nconnection: "
+                b"close\r\n\r\n"
+            )
             writer.write(line + headers % (kind, len(body)) + (b"" if asked[:1] == [b"HEAD"] else body))
             await asyncio.wait_for(writer.drain(), _SECONDS)
         except (asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):

@@ -29,7 +29,10 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
     "requestBody": {
         "required": True,
-        "description": f"One photo as it is, answered with one record; or a form with the field `{FIELD}`, repeated, answered with a list.",
+        "description": (
+            f"One photo as it is, answered with one record; or a form with the field `{FIELD}`, repeated, answered "
+            "with a list."
+        ),
         "content": {
             "image/*": _BINARY,
             "application/octet-stream": _BINARY,
@@ -38,7 +41,9 @@ _BODY = {
                     "type": "object",
                     "required": [FIELD],
                     "additionalProperties": False,
-                    "properties": {FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}},
+                    "properties": {
+                        FIELD: {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+                    },
                 }
             },
         },
@@ -47,7 +52,10 @@ _BODY = {
 _MARKED = {
     "requestBody": {
         "required": True,
-        "description": 'JSON {"name": NAME, "yes": [FACE...], "no": [FACE...]}; a FACE is base64 of a picture of an aligned face, 178x218.',
+        "description": (
+            'JSON {"name": NAME, "yes": [FACE...], "no": [FACE...]}; a FACE is base64 of a picture of an aligned face, '
+            "178x218."
+        ),
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
@@ -62,7 +70,14 @@ def add_routes(app: FastAPI, service: Service) -> None:
     routes: tuple[tuple[str, str, Any, str, tuple[int, ...], dict[str, Any]], ...] = (
         ("POST", "/v1/analyze", service.analyze, "Answer photos", _ANALYZE_REFUSALS, _answers()),
         ("POST", "/v1/teach", service.teach, "Teach an own attribute from marked faces", _ANALYZE_REFUSALS, _json()),
-        ("GET", "/v1/schema", service.schema, "The JSON Schema of a record", (400, 401), _json("application/schema+json")),
+        (
+            "GET",
+            "/v1/schema",
+            service.schema,
+            "The JSON Schema of a record",
+            (400, 401),
+            _json("application/schema+json"),
+        ),
         ("GET", "/v1/model", service.model, "The model's card", (400, 401), _json()),
         ("GET", "/v1/attributes", service.describe_attributes, "The attributes of a profile", (400, 401, 422), _json()),
         ("GET", "/v1/service", service.about, "Limits and parts of this service", (400, 401), _json()),
@@ -92,7 +107,8 @@ def add_routes(app: FastAPI, service: Service) -> None:
 
 
 def _add_head(app: FastAPI, path: str, endpoint: Any) -> None:
-    """Answer HEAD as GET without its body, which the server leaves out: what probes of containers and load balancers ask."""
+    """Answer HEAD as GET without its body, which the server leaves out: what probes of containers and load balancers
+    ask."""
     app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None)
 
 
@@ -103,11 +119,15 @@ def _add_search(app: FastAPI, desk: SearchDesk) -> None:
         responses={200: _json(), **refusals},
     )  # fmt: skip
     app.add_api_route(
-        "/v1/search/best-shots", desk.best_shots, methods=["GET"], summary="Bursts of one moment, the best photo of each first",
+        "/v1/search/best-shots", desk.best_shots, methods=["GET"], summary=(
+            "Bursts of one moment, the best photo of each first"
+        ),
         response_model=None, responses={200: _json(), **refusals},
     )  # fmt: skip
     app.add_api_route(
-        "/v1/search/like", desk.like, methods=["POST"], summary="Search for faces with attributes like those of a photo", response_model=None,
+        "/v1/search/like", desk.like, methods=["POST"], summary=(
+            "Search for faces with attributes like those of a photo"
+        ), response_model=None,
         responses={200: _json(), **{status: _refusal(status) for status in _ANALYZE_REFUSALS}}, openapi_extra=_BODY,
     )  # fmt: skip
     app.add_api_route(
@@ -132,7 +152,10 @@ def _answers() -> dict[str, Any]:
 
 def _refusal(status: int) -> dict[str, Any]:
     retry = {"Retry-After": {"description": "Seconds.", "required": True, "schema": {"type": "integer", "minimum": 1}}}
-    refusal = {"description": _WHY[status], "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    refusal = {
+        "description": _WHY[status],
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
     return refusal | ({"headers": retry} if status in (429, 503) else {})
 
 
@@ -145,14 +168,17 @@ def _document(app: FastAPI) -> dict[str, Any]:
         components |= _record_components() | schemas(Error, Maps)
         components.pop("HTTPValidationError", None)
         components.pop("ValidationError", None)
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "Only with an API key."}}
+        document["components"]["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer", "description": "Only with an API key."}
+        }
         document["security"] = [{}, {"key": []}]
         app.openapi_schema = document
     return app.openapi_schema
 
 
 def _record_components() -> dict[str, Any]:
-    """Return the record's schema and its parts as components, their references rewritten; a face may carry maps here."""
+    """Return the record's schema and its parts as components, their references rewritten; a face may carry maps
+    here."""
     text = json.dumps(record_schema()).replace("#/$defs/", "#/components/schemas/")
     record: dict[str, Any] = json.loads(text)
     parts: dict[str, Any] = record.pop("$defs")

@@ -21,13 +21,21 @@ class Options(BaseModel):
 
     profile: Profile = Field("default", description="default leaves out attributes that judge or profile a person.")
     attributes: str | None = Field(
-        None, max_length=2000, description='Comma-separated names to answer; all of the profile by default. "a, b" quotes a comma.'
+        None,
+        max_length=2000,
+        description='Comma-separated names to answer; all of the profile by default. "a, b" quotes a comma.',
     )
     abstain: bool = Field(False, description='Answer "cannot_tell" where the card says the model is unsure.')
     consistent: bool = Field(False, description="Apply the rules of consistency; a changed label says which.")
-    keep: str = Field("all", pattern=r"^(all|largest|[1-9][0-9]{0,3})$", description="Faces to answer: all, largest, or a count.")
-    faces: Literal["detect", "aligned"] = Field("detect", description="aligned: the photo is a crop in CelebA's layout; nothing is detected.")
-    small_faces: SmallFaces | None = Field(None, description="Search at the photo's own scale; by default as the service was started.")
+    keep: str = Field(
+        "all", pattern=r"^(all|largest|[1-9][0-9]{0,3})$", description="Faces to answer: all, largest, or a count."
+    )
+    faces: Literal["detect", "aligned"] = Field(
+        "detect", description="aligned: the photo is a crop in CelebA's layout; nothing is detected."
+    )
+    small_faces: SmallFaces | None = Field(
+        None, description="Search at the photo's own scale; by default as the service was started."
+    )
     maps: bool = Field(False, description="Add to each face where the network looked (an addition to the record).")
 
     def settings(self, limits: Limits, known: tuple[str, ...], small_faces: str = "auto") -> Settings:

@@ -41,14 +41,24 @@ class ModelSource:
     own: tuple[Path, ...] = ()
 
     def __call__(self) -> Model:
-        """Load it for one worker: one thread, because its siblings want the others. A crowd is refused before its faces are looked at one by one."""
+        """Load it for one worker: one thread, because its siblings want the others. A crowd is refused before its faces
+        are looked at one by one."""
         detector = RetinaFace(threads=1, most_faces=self.most_faces)
-        return load(self.model, runtime=self.runtime, precision=self.precision, threads=1, detector=detector, rates=self.rates, with_=self.own)
+        return load(
+            self.model,
+            runtime=self.runtime,
+            precision=self.precision,
+            threads=1,
+            detector=detector,
+            rates=self.rates,
+            with_=self.own,
+        )
 
 
 @dataclass(frozen=True)
 class PhotoRequest:
-    """One photo to answer. maps: whether the answer shows where the network looked; teach: it is no photo but marked faces (`teach_answer`)."""
+    """One photo to answer. maps: whether the answer shows where the network looked; teach: it is no photo but marked
+    faces (`teach_answer`)."""
 
     data: bytes
     source: str
@@ -60,8 +70,9 @@ class PhotoRequest:
 
 @dataclass(frozen=True)
 class Answered:
-    """A photo's record as one line of JSON without its end; error is the record's (code, message), code "not_a_picture" where nothing
-    in the bytes is a picture at all (the record itself says "unreadable"); stages: (name, seconds) of the work on it."""
+    """A photo's record as one line of JSON without its end; error is the record's (code, message), code "not_a_picture"
+    where nothing in the bytes is a picture at all (the record itself says "unreadable"); stages: (name, seconds) of the
+    work on it."""
 
     line: bytes
     status: str
@@ -71,7 +82,8 @@ class Answered:
 
 
 def answer(model: Model, photo: PhotoRequest) -> Answered:
-    """Answer one photo; an error of the photo is a record with its code, as in every stream. Says how long its stages took."""
+    """Answer one photo; an error of the photo is a record with its code, as in every stream. Says how long its stages
+    took."""
     if photo.teach:
         return _taught(model, photo.data)
     begun, spent = perf_counter(), {"detect": 0.0, "attributes": 0.0}
@@ -131,7 +143,9 @@ def _at_most(find: FindFaces, photo: PhotoRequest) -> FindFaces:
     def bounded(pixels: UInt8, source: str) -> Faces:
         faces = find(pixels, source)
         if len(faces) > photo.most_faces:
-            raise TooManyFacesError(f"{len(faces)} faces; at most {photo.most_faces} in one photo are answered here. Cut it up.")
+            raise TooManyFacesError(
+                f"{len(faces)} faces; at most {photo.most_faces} in one photo are answered here. Cut it up."
+            )
         return faces
 
     return bounded
@@ -147,10 +161,12 @@ def _is_picture(data: bytes) -> bool:
 
 
 def map_name(attribute: str, of: Sequence[str]) -> str | None:
-    """Return which of a model's maps shows where it looked for an attribute: its own, its group's, its branch's, or the only one there is.
+    """Return which of a model's maps shows where it looked for an attribute: its own, its group's, its branch's, or the
+    only one there is.
 
-    >>> map_name("Smiling", ["Mouth", "Eyes"]), map_name("Smiling", ["objective", "subjective"]), map_name("Smiling", ["Hair", "Eyes"])
-    ('Mouth', 'objective', None)
+    >>> map_name("Smiling", ["Mouth", "Eyes"]), map_name("Smiling", ["objective", "subjective"])
+    ('Mouth', 'objective')
+    >>> map_name("Smiling", ["Hair", "Eyes"])
     """
     group = next((name for name, members in MGMTN_GROUPS.items() if attribute in members), None)
     branch = "objective" if attribute in OBJECTIVE_23 else "subjective"
@@ -161,9 +177,10 @@ def map_name(attribute: str, of: Sequence[str]) -> str | None:
 def maps_of(report: Report, crops: Crops, output: ModelOutput, card: Mapping[str, Any]) -> list[dict[str, Any] | None]:
     """Return, per face, the maps of what the report shows: None where the network gives none.
 
-    Returns: {"kind", "size": [h, w], "crop_size": [H, W], "crop_from_image": 2x3, "values": {NAME: h x w}}; a map covers the whole crop,
-        `crop_from_image` takes photo points to crop points. NAME is an attribute the profile shows, a group of attributes,
-        a branch of the network, or "face".
+    Returns: {"kind", "size": [h, w], "crop_size": [H, W], "crop_from_image": 2x3, "values": {NAME: h x w}}; a map
+    covers the whole crop,
+        `crop_from_image` takes photo points to crop points. NAME is an attribute the profile shows, a group of
+        attributes, a branch of the network, or "face".
     """
     about = card.get("maps")
     if output.maps is None or not about or not about["of"]:

@@ -1,4 +1,5 @@
-"""One line a request on standard error: when, which route, which status, how long, how many faces. No file name, no pixel, no client's address.
+"""One line a request on standard error: when, which route, which status, how long, how many faces. No file name, no
+pixel, no client's address.
 
 {"time": "2026-01-02T03:04:05.678Z", "route": "/v1/analyze", "method": "POST", "status": 200, "ms": 41.3, "faces": 2}
 """
@@ -21,7 +22,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 def request_log(form: str) -> LogRequest:
-    """Return what writes a line for each request. A route is one of the application's own (else `other`), never a path as sent.
+    """Return what writes a line for each request. A route is one of the application's own (else `other`), never a path
+    as sent.
 
     Raises: UsageError for a form that there is not.
     """
@@ -31,9 +33,14 @@ def request_log(form: str) -> LogRequest:
     def write(method: str, route: str, status: int, seconds: float, faces: int) -> None:
         known = method if method in _METHODS else "other"
         entry: dict[str, Any] = {
-            "time": now(), "method": known, "route": route, "status": status, "ms": round(seconds * 1e3, 1), "faces": faces,
+            "time": now(), "method": known, "route": route, "status": status, "ms": round(seconds * 1e3, 1),
+            "faces": faces,
         }  # fmt: skip
-        text = json.dumps(entry) if form == "json" else "{time} {method} {route} {status} {ms} ms {faces} faces".format(**entry)
+        text = (
+            json.dumps(entry)
+            if form == "json"
+            else "{time} {method} {route} {status} {ms} ms {faces} faces".format(**entry)
+        )
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 

@@ -1,4 +1,5 @@
-"""Run the application: connections that may not dawdle, logs that hold no file names, an end that answers what was accepted."""
+"""Run the application: connections that may not dawdle, logs that hold no file names, an end that answers what was
+accepted."""
 
 from __future__ import annotations
 
@@ -61,7 +62,12 @@ class ImpatientProtocol(H11Protocol):
 
     def _answer(self, status: int, error: RefusedError) -> None:
         body = json.dumps(error.to_dict()).encode("ascii") + b"\n"
-        headers = [*error.headers().items(), ("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        headers = [
+            *error.headers().items(),
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+        ]
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             events = (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage())
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
@@ -99,7 +105,8 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Operation:
-    """How a service is run. log_format: of the server's own lines; metrics_port: a port for /metrics alone; reload: SIGHUP loads the model anew."""
+    """How a service is run. log_format: of the server's own lines; metrics_port: a port for /metrics alone; reload:
+    SIGHUP loads the model anew."""
 
     quiet: bool = False
     trusted_proxy: str | None = None
@@ -116,9 +123,11 @@ def run(app: FastAPI, host: str, port: int, limits: Limits, operation: Operation
     how = operation or Operation()
     protocol = type("Protocol", (ImpatientProtocol,), {"limits": limits})
     config = uvicorn.Config(
-        app, log_level="error" if how.quiet else "info", access_log=False, http=protocol, ws="none", lifespan="off", server_header=False,
+        app, log_level="error" if how.quiet else "info", access_log=False, http=protocol, ws="none", lifespan="off",
+        server_header=False,
         timeout_keep_alive=5, timeout_graceful_shutdown=int(limits.body_seconds + limits.request_seconds) + 5,
-        proxy_headers=how.trusted_proxy is not None, forwarded_allow_ips=how.trusted_proxy, backlog=min(2048, limits.connections),
+        proxy_headers=how.trusted_proxy is not None, forwarded_allow_ips=how.trusted_proxy,
+        backlog=min(2048, limits.connections),
     )  # fmt: skip
     if how.log_format == "json":
         for handler in logging.getLogger("uvicorn").handlers:
@@ -129,7 +138,8 @@ def run(app: FastAPI, host: str, port: int, limits: Limits, operation: Operation
 
 
 class _Server(uvicorn.Server):
-    """Ends in order on SIGINT and SIGTERM: status 0 once everything accepted is answered; a second signal ends it at once."""
+    """Ends in order on SIGINT and SIGTERM: status 0 once everything accepted is answered; a second signal ends it at
+    once."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Ask uvicorn to end. Its own method remembers the signal too, to raise it again at the end and die of it."""
@@ -139,7 +149,8 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(app: FastAPI, server: _Server, listener: socket.socket, how: Operation) -> None:
-    """Run the server inside the application's own start and end, so that an error of the model reaches the caller as it is."""
+    """Run the server inside the application's own start and end, so that an error of the model reaches the caller as it
+    is."""
     service, log = app.state.service, logging.getLogger("uvicorn.error")
     async with service.running(), AsyncExitStack() as cleanup:
         address = listener.getsockname()
@@ -163,7 +174,8 @@ async def _metrics_beside(service: Any, host: str, port: int, cleanup: AsyncExit
 
 
 def _reload_on_signal(service: Any) -> Callable[[], None]:
-    """Load the model anew on SIGHUP; return what ends that. A model that cannot be loaded is told in the log, and the old one goes on."""
+    """Load the model anew on SIGHUP; return what ends that. A model that cannot be loaded is told in the log, and the
+    old one goes on."""
     loop, log, running = asyncio.get_running_loop(), logging.getLogger("uvicorn.error"), set[asyncio.Task[None]]()
 
     async def again() -> None:
@@ -196,5 +208,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        raise UsageError(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port or --host.") from error
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port or --host."
+        ) from error
     return listener

@@ -1,7 +1,8 @@
-"""Attribute search over HTTP: the index's own answers, and pictures of their faces. Nobody can be searched for by who they are.
+"""Attribute search over HTTP: the index's own answers, and pictures of their faces. Nobody can be searched for by who
+they are.
 
-GET  /v1/search?q=...           -> Index.search     -> hits, each with the name of its picture -> GET /v1/search/pictures/NAME
-POST /v1/search/like?change=... -> the photo's record -> Index.like -> hits
+GET  /v1/search?q=...           -> Index.search     -> hits, each with the name of its picture -> GET
+/v1/search/pictures/NAME POST /v1/search/like?change=... -> the photo's record -> Index.like -> hits
 GET  /v1/search/best-shots?q=.. -> Index.best_shots -> bursts, each photo with the name of its picture
 """
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Answers = Callable[[Request, Options], Awaitable[tuple[list["Upload"], list["Answered"], bool]]]
-Offset = Annotated[int, Query(ge=0, le=100_000_000, description="How many of the best to pass over: what the pages before showed.")]
+Offset = Annotated[
+    int, Query(ge=0, le=100_000_000, description="How many of the best to pass over: what the pages before showed.")
+]
 PICTURE_SIDE, PHOTO_SIDE = 224, 480
 _PICTURES_KEPT = 5000
 _AT_ONCE = 2
@@ -59,26 +62,36 @@ class SearchDesk:
 
     async def search(
         self,
-        q: Annotated[str, Query(max_length=2000, description="smiling and eyeglasses and not wearing_hat; empty for every face.")] = "",
+        q: Annotated[
+            str, Query(max_length=2000, description="smiling and eyeglasses and not wearing_hat; empty for every face.")
+        ] = "",
         profile: Profile = "default",
-        loose: Annotated[bool, Query(description="Rank every face; only comparisons such as smiling > 0.8 leave faces out.")] = False,
+        loose: Annotated[
+            bool, Query(description="Rank every face; only comparisons such as smiling > 0.8 leave faces out.")
+        ] = False,
         limit: Annotated[int, Query(ge=1, le=200)] = 48,
         offset: Offset = 0,
     ) -> Response:
-        """Return the faces that match a query, best first: the record of `lineament search --json`, and a picture's name for each."""
-        found = await self._work(lambda: self._index.search(q, profile=profile, limit=limit, offset=offset, loose=loose))
+        """Return the faces that match a query, best first: the record of `lineament search --json`, and a picture's
+        name for each."""
+        found = await self._work(
+            lambda: self._index.search(q, profile=profile, limit=limit, offset=offset, loose=loose)
+        )
         return JSONResponse(self._record(found))
 
     async def like(
         self,
         request: Request,
-        change: Annotated[str, Query(max_length=2000, description="but with mustache and without eyeglasses; empty for no change.")] = "",
+        change: Annotated[
+            str, Query(max_length=2000, description="but with mustache and without eyeglasses; empty for no change.")
+        ] = "",
         face: Annotated[int, Query(ge=0, le=1000, description="Which face of the photo; 0 is the largest.")] = 0,
         profile: Profile = "default",
         limit: Annotated[int, Query(ge=1, le=200)] = 48,
         offset: Offset = 0,
     ) -> Response:
-        """Return the faces whose attributes are most like those of the photo in the body: the record of `lineament search --like --json`.
+        """Return the faces whose attributes are most like those of the photo in the body: the record of
+        `lineament search --like --json`.
 
         The photo is answered and forgotten; it is compared by its attributes, never by who it shows.
         """
@@ -91,27 +104,42 @@ class SearchDesk:
         if not report.faces:
             raise RefusedError(422, "no_face", "No face was found in this photo, so there is nothing to compare with.")
         found = await self._work(
-            lambda: self._index.like(report, change, face=face, profile=profile, limit=limit, offset=offset, exclude_sha256=digest)
+            lambda: self._index.like(
+                report, change, face=face, profile=profile, limit=limit, offset=offset, exclude_sha256=digest
+            )
         )
         return JSONResponse(self._record(found) | {"faces": len(report.faces)})
 
     async def best_shots(
         self,
-        q: Annotated[str, Query(max_length=2000, description="Only bursts with a photo that has a face like this; empty for all.")] = "",
+        q: Annotated[
+            str,
+            Query(max_length=2000, description="Only bursts with a photo that has a face like this; empty for all."),
+        ] = "",
         profile: Profile = "default",
         limit: Annotated[int, Query(ge=1, le=100, description="Bursts.")] = 24,
         offset: Offset = 0,
     ) -> Response:
-        """Return bursts of one moment, in each the photo where everyone smiles with open eyes first: `lineament search --best-shot --json`."""
+        """Return bursts of one moment, in each the photo where everyone smiles with open eyes first:
+        `lineament search --best-shot --json`."""
         groups = await self._work(lambda: self._index.best_shots(q, profile=profile))
         bursts = []
         for group in groups[offset : offset + limit]:
             entries = [entry.to_dict() | {"picture": self._name(entry.shot.path)} for entry in group]
             bursts.append([entry | {"file": _text(entry["file"])} for entry in entries])
-        return JSONResponse({"schema_version": 1, "model": self._index.meta.model, "found": len(groups), "offset": offset, "bursts": bursts})
+        return JSONResponse(
+            {
+                "schema_version": 1,
+                "model": self._index.meta.model,
+                "found": len(groups),
+                "offset": offset,
+                "bursts": bursts,
+            }
+        )
 
     async def picture(self, name: str) -> Response:
-        """Return the face of a hit, or a photo of a burst, as JPEG; 404 once its photo has changed or too many searches have passed."""
+        """Return the face of a hit, or a photo of a burst, as JPEG; 404 once its photo has changed or too many searches
+        have passed."""
         hit = self._shown.get(name)
         if hit is None:
             raise RefusedError(404, "not_found", "This picture is no longer kept. Search again.")
@@ -126,7 +154,9 @@ class SearchDesk:
     async def _work(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread, few at once. Raises: RefusedError 503 where too many wait."""
         if self._waiting >= self._limits.queue:
-            raise self._limits.refuse("queue", 503, "The service is busy: its queue is full. Try again shortly.", retry_after=1)
+            raise self._limits.refuse(
+                "queue", 503, "The service is busy: its queue is full. Try again shortly.", retry_after=1
+            )
         self._waiting += 1
         try:
             async with self._places:
@@ -142,7 +172,8 @@ class SearchDesk:
         return record
 
     def _name(self, hit: Hit | str) -> str:
-        """Return an unguessable name for the picture of a hit, or of a whole photo by its path; the same while it is kept."""
+        """Return an unguessable name for the picture of a hit, or of a whole photo by its path; the same while it is
+        kept."""
         key = _key(hit)
         name = self._names.setdefault(key, secrets.token_urlsafe(12))
         self._shown[name] = hit
@@ -154,11 +185,13 @@ class SearchDesk:
 
 
 def report_of_line(line: bytes) -> Report:
-    """Return the report of a record line: what `Index.like` needs of it. Probabilities are as in the record, which labels are decided on too."""
+    """Return the report of a record line: what `Index.like` needs of it. Probabilities are as in the record, which
+    labels are decided on too."""
     record = json.loads(line)
     faces = tuple(
         FaceReport(
-            tuple(face["box_xyxy"]), face["detection_prob"], tuple((x, y) for x, y in face["keypoints"]), Quality(**face["quality"]),
+            tuple(face["box_xyxy"]), face["detection_prob"], tuple((x, y) for x, y in face["keypoints"]),
+            Quality(**face["quality"]),
             {name: Answer(answer["prob"], answer["label"]) for name, answer in face["attributes"].items()},
         )
         for face in record["faces"]

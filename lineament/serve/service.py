@@ -54,7 +54,8 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start the workers; at the end, when every accepted request is answered, end them. Raises: the model's own error."""
+        """Start the workers; at the end, when every accepted request is answered, end them. Raises: the model's own
+        error."""
         try:
             await self.pool.start()
             yield
@@ -67,18 +68,24 @@ class Service:
         """Answer the attributes of every face in one photo (raw body) or several (form field `files`, repeated)."""
         _, answers, form = await self.answers(request, options)
         if form:
-            return Response(b'{"results": [' + b", ".join(one.line for one in answers) + b"]}\n", media_type="application/json")
+            return Response(
+                b'{"results": [' + b", ".join(one.line for one in answers) + b"]}\n", media_type="application/json"
+            )
         if answers[0].error is not None:
             raise refusal_of_photo(*answers[0].error, self.limits)
         return Response(answers[0].line + b"\n", media_type="application/json")
 
     async def answers(self, request: Request, options: Options) -> tuple[list[Upload], list[Answered], bool]:
-        """Return a request's photos, their answers, and whether they came as a form. Raises: RefusedError; ClientDisconnect."""
+        """Return a request's photos, their answers, and whether they came as a form. Raises: RefusedError;
+        ClientDisconnect."""
         settings = options.settings(self.limits, self.attributes, self.small_faces)
         body = Body(request, self.limits, self.buffer)
         try:
             uploads, form = await body.read()
-            photos = [PhotoRequest(upload.data, upload.source, settings, self.limits.faces, options.maps) for upload in uploads]
+            photos = [
+                PhotoRequest(upload.data, upload.source, settings, self.limits.faces, options.maps)
+                for upload in uploads
+            ]
             answers = await _while_connected(request, self.pool.answer(photos))
         finally:
             body.close()
@@ -87,13 +94,18 @@ class Service:
         return uploads, answers, form
 
     async def teach(self, request: Request) -> Response:
-        """Fit an own attribute on faces that were marked yes or no (one JSON body; docs/serve.md), and judge it on faces left out."""
+        """Fit an own attribute on faces that were marked yes or no (one JSON body; docs/serve.md), and judge it on
+        faces left out."""
         body = Body(request, self.limits, self.buffer)
         try:
             uploads, form = await body.read()
             if form:
-                raise RefusedError(415, "media_type", "Send the marked faces as one JSON body, application/octet-stream.")
-            asked = PhotoRequest(uploads[0].data, "teach", Settings(max_pixels=self.limits.pixels), self.limits.faces, teach=True)
+                raise RefusedError(
+                    415, "media_type", "Send the marked faces as one JSON body, application/octet-stream."
+                )
+            asked = PhotoRequest(
+                uploads[0].data, "teach", Settings(max_pixels=self.limits.pixels), self.limits.faces, teach=True
+            )
             answers = await _while_connected(request, self.pool.answer([asked]))
         finally:
             body.close()
@@ -127,7 +139,8 @@ class Service:
         return JSONResponse({"id": self.pool.hello.model, **self.card})
 
     async def describe_attributes(self, profile: Profile = "default") -> Response:
-        """Return the attributes a profile shows, each with its facial part and the map that shows where the network looked."""
+        """Return the attributes a profile shows, each with its facial part and the map that shows where the network
+        looked."""
         groups = {name: group for group, members in MGMTN_GROUPS.items() for name in members}
         maps = (self.card.get("maps") or {}).get("of") or []
         entries = [
@@ -148,7 +161,9 @@ class Service:
     async def ready(self) -> Response:
         """Say whether a photo would be answered now."""
         if not self.pool.ready():
-            raise RefusedError(503, "not_ready", "No worker is free to take photos.", retry_after=self.pool.retry_after())
+            raise RefusedError(
+                503, "not_ready", "No worker is free to take photos.", retry_after=self.pool.retry_after()
+            )
         return JSONResponse({"status": "ready"})
 
     async def metrics_page(self) -> Response:

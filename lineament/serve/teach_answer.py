@@ -1,4 +1,5 @@
-"""Own attributes from the page: faces that somebody marked yes or no, in one request, to a file and what to think of it. Nothing is kept.
+"""Own attributes from the page: faces that somebody marked yes or no, in one request, to a file and what to think of
+it. Nothing is kept.
 
 JSON {name, yes: [base64 picture of an aligned face], no: [...]} -> examples -> taught -> JSON {report, file, suspects}
 """
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
 
 
 def taught_line(model: Model, data: bytes) -> bytes:
-    """Return what teaching gives as one line of JSON: report; file, None where nothing is learnable; suspects as [side, number, probability].
+    """Return what teaching gives as one line of JSON: report; file, None where nothing is learnable; suspects as [side,
+    number, probability].
 
     Raises: UsageError for a body of another form, and what `teach` raises.
     """
     name, listed = _parsed(data)
     taught = teach(name, collect(listed, model.network, None), model.network)
-    suspects = [[side, int(number), chance] for (side, number), chance in ((source.split(" "), chance) for source, _, chance in taught.suspects)]
+    suspects = [
+        [side, int(number), chance]
+        for (side, number), chance in ((source.split(" "), chance) for source, _, chance in taught.suspects)
+    ]
     found = {"report": taught.report, "file": taught.own.to_dict() if taught.learnable else None, "suspects": suspects}
     return json.dumps(found, ensure_ascii=True, allow_nan=False).encode("ascii")
 
@@ -35,7 +40,9 @@ def _parsed(data: bytes) -> tuple[str, list[Listed]]:
     try:
         document = json.loads(data.decode("utf-8"))
         name, sides = document["name"], {YES: document["yes"], NO: document["no"]}
-        if not isinstance(name, str) or not all(isinstance(side, list) and len(side) <= MOST for side in sides.values()):
+        if not isinstance(name, str) or not all(
+            isinstance(side, list) and len(side) <= MOST for side in sides.values()
+        ):
             raise UsageError(f"A name, and at most {MOST} faces a side.")
         return name, [
             Listed(Item(f"{'yes' if label == YES else 'no'} {number}", data=_picture(text)), label)
@@ -45,7 +52,9 @@ def _parsed(data: bytes) -> tuple[str, list[Listed]]:
     except LineamentError:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError('Send JSON: {"name": NAME, "yes": [base64 pictures of aligned faces, 178x218], "no": [...]}.') from error
+        raise UsageError(
+            'Send JSON: {"name": NAME, "yes": [base64 pictures of aligned faces, 178x218], "no": [...]}.'
+        ) from error
 
 
 def _picture(text: Any) -> bytes:

@@ -1,8 +1,10 @@
-"""Worker processes: each loads the model once and answers photos one after another; a crashed or hung one is killed and replaced.
+"""Worker processes: each loads the model once and answers photos one after another; a crashed or hung one is killed and
+replaced.
 
     photos -> pipe -> process: model -> pipe -> answers, in order
 
-A process, not a thread: a decoder that crashes takes no other request with it, and work that hangs can be ended. Nothing is shared but the pipe.
+A process, not a thread: a decoder that crashes takes no other request with it, and work that hangs can be ended.
+Nothing is shared but the pipe.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of the server hold
         self._pipe, theirs = context.Pipe()
         self._thread = ThreadPoolExecutor(1, "worker pipe")
-        self._process = context.Process(target=_work, args=(theirs, self._load, self._answer), name="lineament worker", daemon=True)
+        self._process = context.Process(
+            target=_work, args=(theirs, self._load, self._answer), name="lineament worker", daemon=True
+        )
         await asyncio.to_thread(self._process.start)
         theirs.close()
         try:
@@ -83,7 +87,8 @@ class Worker:
         return self._process is not None and self._process.is_alive()
 
     async def send(self, photos: Sequence[PhotoRequest], seconds: float) -> None:
-        """Hand over photos. Raises: WorkerLostError; TimeoutError where the process does not take them within `seconds`."""
+        """Hand over photos. Raises: WorkerLostError; TimeoutError where the process does not take them within
+        `seconds`."""
         await self._wait(lambda: self._pipe.send(photos), seconds)
 
     async def receive(self, seconds: float) -> Answered:
@@ -108,19 +113,23 @@ class Worker:
             self._process = None
 
     async def _wait(self, operation: Callable[[], T], seconds: float) -> T:
-        """Return what a pipe operation gives. Raises: WorkerLostError; TimeoutError after `seconds`, the operation going on in its thread."""
+        """Return what a pipe operation gives. Raises: WorkerLostError; TimeoutError after `seconds`, the operation
+        going on in its thread."""
         try:
             return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, operation), seconds)
         except asyncio.TimeoutError as error:
             raise TimeoutError(f"No answer within {seconds:g} s.") from error
         except (EOFError, OSError) as error:
-            raise WorkerLostError("The worker ended while it worked on this photo. Its replacement is starting; try again.") from error
+            raise WorkerLostError(
+                "The worker ended while it worked on this photo. Its replacement is starting; try again."
+            ) from error
 
 
 def _work(pipe: Connection, load: Load, answer: AnswerFunction) -> None:
     """AnswerFunction photos until the pipe closes: what a worker process runs.
 
-    Ctrl-C and a service manager's SIGTERM reach the whole group; only the server decides when its workers end, after what it accepted is answered.
+    Ctrl-C and a service manager's SIGTERM reach the whole group; only the server decides when its workers end, after
+    what it accepted is answered.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):

@@ -17,8 +17,10 @@ from lineament.teach.logistic import Scale, balanced, deal_folds, fit
 from lineament.types import Float64, Int64
 
 KINDS = {
-    "size": "how large the faces and photos are", "blur": "how sharp the faces are", "brightness": "how bright or contrasty the crops are",
-    "colour_cast": "the colour of the light", "compression": "how the files are compressed", "folder": "the folders they come from",
+    "size": "how large the faces and photos are", "blur": "how sharp the faces are",
+    "brightness": "how bright or contrasty the crops are",
+    "colour_cast": "the colour of the light", "compression": "how the files are compressed",
+    "folder": "the folders they come from",
 }  # fmt: skip
 TELLING = 0.7
 """A trait is warned of from this AUC on, and only where its interval lies above chance."""
@@ -29,13 +31,19 @@ def warnings_of(examples: Sequence[Example], targets: Float64, groups: Int64, *,
     """Return the traits by which alone yes can be told from no: kind, what it is, AUC out of fold with its interval."""
     found = []
     for kind, meaning in KINDS.items():
-        values = folders(examples) if kind == "folder" else np.array([getattr(example.traits, kind) for example in examples], np.float64)
+        values = (
+            folders(examples)
+            if kind == "folder"
+            else np.array([getattr(example.traits, kind) for example in examples], np.float64)
+        )
         if values.shape[1] == 0:
             continue
         auc = auc_alone(values, targets, groups, seed)
         low, high = auc_interval(auc, int((targets > 0.5).sum()), int((targets <= 0.5).sum()))
         if auc >= TELLING and low > 0.5:
-            found.append({"kind": kind, "what": meaning, "auc": round(auc, 3), "low": round(low, 3), "high": round(high, 3)})
+            found.append(
+                {"kind": kind, "what": meaning, "auc": round(auc, 3), "low": round(low, 3), "high": round(high, 3)}
+            )
     return found
 
 

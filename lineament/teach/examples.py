@@ -1,8 +1,10 @@
-"""From photos that somebody sorted to examples: the largest face of each, what the network pools of it, and what might give it away.
+"""From photos that somebody sorted to examples: the largest face of each, what the network pools of it, and what might
+give it away.
 
     folders | table -> listed photos -> (drawn, where there are very many) -> face -> crop -> views -> features, traits
 
-Convention: one photo is in memory per thread, so any number of photos takes the same. Features stay in this process and are written nowhere.
+Convention: one photo is in memory per thread, so any number of photos takes the same. Features stay in this process and
+are written nowhere.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from lineament.runtime.network import Network
 from lineament.types import Crops, Faces, Float32, UInt8
 
 MOST = 500
-"""Photos of a side that are read; of more, these many are drawn by a hash of their names. A linear head has learned what it can before."""
+"""Photos of a side that are read; of more, these many are drawn by a hash of their names. A linear head has learned
+what it can before."""
 VIEWED = 150
 """Sides up to this size are looked at in mirrored and shifted views too; larger ones have variety enough."""
 KEPT_CROPS = 64
@@ -39,7 +42,8 @@ Find = Callable[[UInt8], Faces]
 
 @dataclass(frozen=True)
 class Listed:
-    """A photo that somebody sorted: label YES, NO or UNSURE; person of a table's `identity` column, None where it says none."""
+    """A photo that somebody sorted: label YES, NO or UNSURE; person of a table's `identity` column, None where it says
+    none."""
 
     item: Item
     label: int
@@ -60,7 +64,8 @@ class Traits:
 
 @dataclass(frozen=True)
 class Example:
-    """One usable photo. features (V,D): the original view first; fingerprint (256,) bool of the crop; crop kept for the first few only."""
+    """One usable photo. features (V,D): the original view first; fingerprint (256,) bool of the crop; crop kept for the
+    first few only."""
 
     listed: Listed
     features: Float32
@@ -73,7 +78,8 @@ class Example:
 
 @dataclass
 class Collected:
-    """Usable examples and what was left out: listed counts by side, photos without a face, photos that gave no pixels (source, why)."""
+    """Usable examples and what was left out: listed counts by side, photos without a face, photos that gave no pixels
+    (source, why)."""
 
     examples: list[Example] = field(default_factory=list)
     listed: dict[str, int] = field(default_factory=dict)
@@ -94,20 +100,25 @@ def of_folders(yes: Path, no: Path, unsure: Path | None = None) -> list[Listed]:
             raise UsageError(f"There is no folder {folder}. Give a folder of photos to --{SIDES[label]}.")
         listed = [Listed(item, label, None, _below(item.source, folder)) for item in items((str(folder),))]
         if not listed:
-            raise UsageError(f"{folder} holds no photo. Put at least five photos of different people into each of --yes and --no.")
+            raise UsageError(
+                f"{folder} holds no photo. Put at least five photos of different people into each of --yes and --no."
+            )
         found += listed
     return found
 
 
 def of_table(path: Path, name: str) -> list[Listed]:
-    """List the photos of a table: columns `file` and NAME (1 or 0; empty cells are left out), and `identity` where it has one."""
+    """List the photos of a table: columns `file` and NAME (1 or 0; empty cells are left out), and `identity` where it
+    has one."""
     source = LabelTable(path, attributes=(name,))
     table, root, found = source.table, path.parent, []
     for row, file in enumerate(table.files):
         if table.known[row, 0]:
             person = None if table.identity is None or table.identity[row] < 0 else int(table.identity[row])
             where = root / file
-            found.append(Listed(Item(str(where), where), int(table.targets[row, 0]), person, str(PurePath(file).parent)))
+            found.append(
+                Listed(Item(str(where), where), int(table.targets[row, 0]), person, str(PurePath(file).parent))
+            )
     if not found:
         raise UsageError(f"{path} has no row with a file that is there and a 1 or 0 under {name}.")
     return found
@@ -122,7 +133,8 @@ def _below(source: str, folder: Path) -> str:
 
 
 def drawn(listed: Iterable[Listed], most: int = MOST) -> list[Listed]:
-    """Return at most `most` photos of each side, drawn by a hash of their names: the same on every machine and in every run."""
+    """Return at most `most` photos of each side, drawn by a hash of their names: the same on every machine and in every
+    run."""
     sides: dict[int, list[Listed]] = {}
     for one in listed:
         sides.setdefault(one.label, []).append(one)
@@ -135,10 +147,18 @@ def drawn(listed: Iterable[Listed], most: int = MOST) -> list[Listed]:
     return kept
 
 
-def collect(listed: Sequence[Listed], network: Network, find: Find | None, *, threads: int = 1, seen: Callable[[], None] = lambda: None) -> Collected:
+def collect(
+    listed: Sequence[Listed],
+    network: Network,
+    find: Find | None,
+    *,
+    threads: int = 1,
+    seen: Callable[[], None] = lambda: None,
+) -> Collected:
     """Read every listed photo and return the examples.
 
-    Args: find: a detector, whose largest face is taken; None where the photos are crops in CelebA's layout. seen: told of each photo.
+    Args: find: a detector, whose largest face is taken; None where the photos are crops in CelebA's layout. seen: told
+    of each photo.
     Raises: UsageError where the same photo is on both sides.
     """
     counts = {side: sum(one.label == label for one in listed) for label, side in SIDES.items()}
@@ -185,13 +205,15 @@ def _example(one: Listed, network: Network, find: Find | None, views: bool) -> E
     encoded = bytes(encoded) if isinstance(encoded, (bytes, bytearray)) else image.pixels.tobytes()
     crop = crops.pixels[0]
     return Example(
-        one, features_of(network, crop, views), traits_of(crop, image.pixels, float(eye_distances(faces.keypoints)[0]), encoded),
+        one, features_of(network, crop, views),
+        traits_of(crop, image.pixels, float(eye_distances(faces.keypoints)[0]), encoded),
         fingerprint(crop), sha256(encoded).hexdigest(), crop, count,
     )  # fmt: skip
 
 
 def features_of(network: Network, crop: UInt8, views: bool) -> Float32:
-    """Return the features (V,D) of a crop (3,218,178): as it is, and with `views` mirrored, shifted and both: examples that cost nothing."""
+    """Return the features (V,D) of a crop (3,218,178): as it is, and with `views` mirrored, shifted and both: examples
+    that cost nothing."""
     shown = [crop]
     if views:
         shown += [crop[:, :, ::-1], shifted(crop, 3, 2), shifted(crop[:, :, ::-1], -3, -2)]
@@ -209,7 +231,8 @@ def shifted(crop: UInt8, right: int, down: int) -> UInt8:
 
 
 def fingerprint(crop: UInt8) -> np.ndarray:
-    """Return 256 bits of a crop: grey, averaged over 17x16 cells, a bit where a cell is brighter than its left neighbour (as dHash)."""
+    """Return 256 bits of a crop: grey, averaged over 17x16 cells, a bit where a cell is brighter than its left
+    neighbour (as dHash)."""
     grey = crop[:, :208, 1:].mean(0).reshape(16, 13, 177)[:, :, :170].reshape(16, 13, 17, 10).mean((1, 3))
     return np.asarray(grey[:, 1:] > grey[:, :-1]).ravel()
 
@@ -249,7 +272,8 @@ def _refuse_both_sides(examples: Sequence[Example]) -> None:
         other = first.setdefault(example.sha256, example)
         if other.listed.label != example.listed.label:
             raise UsageError(
-                f"The same photo is on both sides: {other.listed.item.source} and {example.listed.item.source}. Take it out of one of them."
+                f"The same photo is on both sides: {other.listed.item.source} and {example.listed.item.source}. Take "
+                "it out of one of them."
             )
 
 
@@ -258,7 +282,8 @@ NEAR_BITS = 20
 
 
 def groups_of(examples: Sequence[Example]) -> np.ndarray:
-    """Return the group (N,) of each example: near-duplicates, equal files and photos of one known person belong together."""
+    """Return the group (N,) of each example: near-duplicates, equal files and photos of one known person belong
+    together."""
     count = len(examples)
     parent = list(range(count))
 

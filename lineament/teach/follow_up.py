@@ -1,4 +1,5 @@
-"""An own attribute after it was answered: which predictions are its own, and its calibration fitted again on labelled ones.
+"""An own attribute after it was answered: which predictions are its own, and its calibration fitted again on labelled
+ones.
 
 predictions (of `evaluate --with`) -> raw logits of one column -> Platt's a, b and band -> a new file
 """
@@ -33,9 +34,14 @@ def check_answered_by(meta: Mapping[str, Any], attributes: Sequence[str], files:
     parts = str(meta.get("model") or "").split("+")[1:]
     for one, path in zip(own, files, strict=True):
         if one.name not in attributes:
-            raise UsageError(f"The predictions hold no answer to {one.name}. Make them with `lineament evaluate ... --with {path}`.")
+            raise UsageError(
+                f"The predictions hold no answer to {one.name}. Make them with `lineament evaluate ... --with {path}`."
+            )
         if parts and one.id not in parts:
-            raise UsageError(f"The predictions' {one.name} was answered by another file than {path} ({one.id}). Evaluate again with --with {path}.")
+            raise UsageError(
+                f"The predictions' {one.name} was answered by another file than {path} ({one.id}). Evaluate again with "
+                f"--with {path}."
+            )
     return own
 
 
@@ -48,7 +54,10 @@ def recalibrated(own: OwnAttribute, raw: Float64, targets: npt.ArrayLike, known:
     use = known & ~np.isnan(raw)
     z, y = logit(raw[use]), np.asarray(targets, np.float64)[use]
     if use.sum() < LEAST_LABELS or y.min() == y.max():
-        raise DataError(f"{own.name}: {int(use.sum())} labelled answers of {len(np.unique(y))} kind are too few; give {LEAST_LABELS} of both kinds.")
+        raise DataError(
+            f"{own.name}: {int(use.sum())} labelled answers of {len(np.unique(y))} kind are too few; give "
+            f"{LEAST_LABELS} of both kinds."
+        )
     rate = float(np.clip(y.mean(), *_RATES))
     a, b = fit_platt_1d(z, platt_targets(y))
     fitted = replace(own, calibration=(a, b - float(np.log(rate) - np.log1p(-rate))), rate=rate)

@@ -1,8 +1,10 @@
 """Whether to believe an own attribute: everything measured on photos that took no part in the fit.
 
-    rows -> folds of groups -> strength chosen inside -> logits out of fold -> calibration out of fold -> scores with intervals
+    rows -> folds of groups -> strength chosen inside -> logits out of fold -> calibration out of fold -> scores with
+    intervals
 
-Photos that show the same moment, or the same person where that is known, are one group, and a group is never on both sides of a fold.
+Photos that show the same moment, or the same person where that is known, are one group, and a group is never on both
+sides of a fold.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Held:
 
 
 def platt_targets(targets: Float64) -> Float64:
-    """Return the targets that a sigmoid is fitted to: (n+ + 1)/(n+ + 2) for yes, 1/(n- + 2) for no, so that few photos never show certainty.
+    """Return the targets that a sigmoid is fitted to: (n+ + 1)/(n+ + 2) for yes, 1/(n- + 2) for no, so that few photos
+    never show certainty.
 
     Source: Platt, "Probabilistic outputs for support vector machines", 1999, section 2.2.
     """
@@ -46,16 +49,19 @@ def platt_targets(targets: Float64) -> Float64:
 
 
 def calibrate(logits: Float64, targets: Float64) -> tuple[float, float]:
-    """Return Platt's (a, b) for logits (N,) at equal class rates, fitted on standardised logits: a strong penalty makes small ones."""
+    """Return Platt's (a, b) for logits (N,) at equal class rates, fitted on standardised logits: a strong penalty makes
+    small ones."""
     spread = max(float(logits.std()), 1e-12)
     a, b = fit_platt_1d((logits - logits.mean()) / spread, platt_targets(targets), weights=balanced(targets))
     return a / spread, b - a * float(logits.mean()) / spread
 
 
 def hold_out(rows: Rows, *, folds: int = FOLDS, seed: int = 0) -> Held:
-    """Return what each original photo is answered by fits and calibrations that never saw its group: calibrated log-odds and probabilities.
+    """Return what each original photo is answered by fits and calibrations that never saw its group: calibrated
+    log-odds and probabilities.
 
-    Convention: strength and calibration are found inside each fold, so logits of different folds are on one scale only once calibrated.
+    Convention: strength and calibration are found inside each fold, so logits of different folds are on one scale only
+    once calibrated.
     """
     fold = deal_folds(rows.groups, rows.targets, folds, seed)
     logits = np.zeros(len(rows.targets))
@@ -73,18 +79,25 @@ def hold_out(rows: Rows, *, folds: int = FOLDS, seed: int = 0) -> Held:
 
 
 def calibration(rows: Rows, place: int, *, seed: int = 0) -> tuple[float, float]:
-    """Return Platt's (a, b) for a fit on all rows at one strength, from its logits on groups left out at that strength."""
+    """Return Platt's (a, b) for a fit on all rows at one strength, from its logits on groups left out at that
+    strength."""
     fold = deal_folds(rows.groups, rows.targets, FOLDS, seed + 1)
     logits = np.zeros(len(rows.targets))
     for left_out in np.unique(fold):
         train, test = fold != left_out, fold == left_out
-        fitted = fit(rows.products[np.ix_(train, train)], rows.targets[train], balanced(rows.targets[train], rows.shares[train]), PENALTIES[place])
+        fitted = fit(
+            rows.products[np.ix_(train, train)],
+            rows.targets[train],
+            balanced(rows.targets[train], rows.shares[train]),
+            PENALTIES[place],
+        )
         logits[test] = fitted.logits(rows.products[np.ix_(test, train)])
     return calibrate(logits[rows.original], rows.targets[rows.original])
 
 
 def scores(logits: Float64, probs: Float64, targets: Float64) -> dict[str, float]:
-    """Return ranking (ROC AUC), average precision, balanced accuracy and calibration error; NaN where a side is empty."""
+    """Return ranking (ROC AUC), average precision, balanced accuracy and calibration error; NaN where a side is
+    empty."""
     yes = targets > 0.5
     said = probs >= 0.5
     accuracy = (said[yes].mean() + (~said[~yes]).mean()) / 2 if yes.any() and (~yes).any() else float("nan")
@@ -95,7 +108,9 @@ def scores(logits: Float64, probs: Float64, targets: Float64) -> dict[str, float
     }  # fmt: skip
 
 
-def with_intervals(held: Held, targets: Float64, groups: Int64, *, draws: int = DRAWS, seed: int = 0, level: float = 0.95) -> dict[str, Any]:
+def with_intervals(
+    held: Held, targets: Float64, groups: Int64, *, draws: int = DRAWS, seed: int = 0, level: float = 0.95
+) -> dict[str, Any]:
     """Return each score with its interval: groups are drawn again, yes and no groups apart."""
     point = scores(held.logits, held.probs, targets)
     rng = np.random.default_rng(seed)
@@ -117,10 +132,12 @@ def with_intervals(held: Held, targets: Float64, groups: Int64, *, draws: int = 
 
 
 def chance(rows: Rows, place: int, *, seed: int = 0) -> float:
-    """Return the AUC that shuffled labels reach on these photos: the mean over shuffles and 2.33 standard deviations (1 in 100).
+    """Return the AUC that shuffled labels reach on these photos: the mean over shuffles and 2.33 standard deviations (1
+    in 100).
 
-    Convention: labels are dealt out anew over the groups, fits are at the chosen strength, of original views. Answers out of fold hang together, so
-    the interval of an AUC by resampling photos is too narrow near chance (measured: meaningless labels passed it in a tenth of draws).
+    Convention: labels are dealt out anew over the groups, fits are at the chosen strength, of original views. Answers
+    out of fold hang together, so the interval of an AUC by resampling photos is too narrow near chance (measured:
+    meaningless labels passed it in a tenth of draws).
     """
     own = rows.take(rows.original)
     names, where = np.unique(own.groups, return_inverse=True)
@@ -138,21 +155,27 @@ def chance(rows: Rows, place: int, *, seed: int = 0) -> float:
 
 
 def learnable(found: Mapping[str, Any]) -> bool:
-    """Return whether photos are ranked better than by chance: the AUC's interval above 0.5, the AUC above what shuffled labels reach."""
+    """Return whether photos are ranked better than by chance: the AUC's interval above 0.5, the AUC above what shuffled
+    labels reach."""
     return bool(found["auc"]["low"] > 0.5 and found["auc"]["value"] > found["auc"]["shuffled_labels_reach"])
 
 
 def learning_curve(rows: Rows, place: int, whole: float, *, seed: int = 0) -> dict[str, Any]:
     """Return accuracy by number of photos, and what twice as many may bring.
 
-    Convention: at each share of the groups the fit at the chosen strength is judged on the left-out folds. The gain is read from
-    accuracy = a - b / sqrt(photos), least squares: a rule of thumb, said as one.
+    Convention: at each share of the groups the fit at the chosen strength is judged on the left-out folds. The gain is
+    read from accuracy = a - b / sqrt(photos), least squares: a rule of thumb, said as one.
     """
     fold = deal_folds(rows.groups, rows.targets, FOLDS, seed)
     points = []
     for share in CURVE:
         found = [_at_share(rows, fold, place, share, seed + draw) for draw in range(2)]
-        points.append({"photos": round(np.mean([n for n, _ in found])), "accuracy": round(float(np.mean([right for _, right in found])), 4)})
+        points.append(
+            {
+                "photos": round(np.mean([n for n, _ in found])),
+                "accuracy": round(float(np.mean([right for _, right in found])), 4),
+            }
+        )
     used = int(rows.original.sum() * (FOLDS - 1) / FOLDS)
     points.append({"photos": used, "accuracy": round(whole, 4)})
     x = np.array([1 / np.sqrt(max(1.0, float(point["photos"]))) for point in points])
@@ -170,7 +193,12 @@ def _at_share(rows: Rows, fold: Int64, place: int, share: float, seed: int) -> t
             names = np.unique(rows.groups[(fold != left_out) & (rows.targets == side)])
             kept += rng.permutation(names)[: max(2, round(share * len(names)))].tolist()
         train, test = np.isin(rows.groups, kept) & (fold != left_out), fold == left_out
-        fitted = fit(rows.products[np.ix_(train, train)], rows.targets[train], balanced(rows.targets[train], rows.shares[train]), PENALTIES[place])
+        fitted = fit(
+            rows.products[np.ix_(train, train)],
+            rows.targets[train],
+            balanced(rows.targets[train], rows.shares[train]),
+            PENALTIES[place],
+        )
         said[test] = fitted.logits(rows.products[np.ix_(test, train)])
         sizes.append(int((train & rows.original).sum()))
     own = rows.original
@@ -184,8 +212,8 @@ def suspects(probs: Float64, targets: Float64, most: int = 40) -> list[int]:
 
 
 def band(probs: Float64, unsure: Float64) -> tuple[float, float]:
-    """Return (low, high) between which the answer is "cannot tell": a tenth of the photos; more, up to a quarter, where photos marked unsure
-    lie further out: half of those are then inside."""
+    """Return (low, high) between which the answer is "cannot tell": a tenth of the photos; more, up to a quarter, where
+    photos marked unsure lie further out: half of those are then inside."""
     distance = np.abs(probs - 0.5)
     reach = float(np.quantile(distance, 0.1))
     if len(unsure):

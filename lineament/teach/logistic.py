@@ -1,9 +1,12 @@
-"""Logistic regression with an L2 penalty for few examples of many features, and its strength by cross-validation. NumPy only.
+"""Logistic regression with an L2 penalty for few examples of many features, and its strength by cross-validation. NumPy
+only.
 
     features (N,D) -> standardised rows -> products of rows (N,N) -> coefficients (N,) and bias -> logits
 
-With 60 examples of 2,048 features the solution lies in the span of the examples, so it is found there: Newton's method on N coefficients, not D.
-Source: penalised iteratively reweighted least squares in its dual form, Roth, "Probabilistic discriminative kernel classifiers" (DAGM 2001);
+With 60 examples of 2,048 features the solution lies in the span of the examples, so it is found there: Newton's method
+on N coefficients, not D.
+Source: penalised iteratively reweighted least squares in its dual form, Roth, "Probabilistic discriminative kernel
+classifiers" (DAGM 2001);
 the bias is not penalised. scikit-learn's `LogisticRegression(C=1/penalty)` is the oracle of its tests.
 """
 
@@ -19,7 +22,8 @@ from lineament.metrics.calibration import fit_platt_1d
 from lineament.types import Bool, Float64, Int64
 
 PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
-"""Candidates, the strongest first. Rows have a mean squared length of 1 and weights sum to the number of examples, so the scale is always this."""
+"""Candidates, the strongest first. Rows have a mean squared length of 1 and weights sum to the number of examples, so
+the scale is always this."""
 
 _LEAST_CURVATURE, _STEPS, _EXACT = 1e-6, 60, 1e-9
 INNER_FOLDS = 4
@@ -27,7 +31,8 @@ INNER_FOLDS = 4
 
 @dataclass(frozen=True)
 class Scale:
-    """What makes features comparable: mean (D,) and factor (D,) so that rows `(x - mean) * factor` have a mean squared length of 1."""
+    """What makes features comparable: mean (D,) and factor (D,) so that rows `(x - mean) * factor` have a mean squared
+    length of 1."""
 
     mean: Float64
     factor: Float64
@@ -73,8 +78,11 @@ class Fitted:
         return np.asarray(products @ self.coefficients + self.bias)
 
 
-def fit(products: Float64, targets: npt.ArrayLike, weights: npt.ArrayLike, penalty: float, start: Fitted | None = None) -> Fitted:
-    """Minimise sum_i weights_i * log loss_i + penalty / 2 * |w|^2 over w in the span of the examples, and an unpenalised bias.
+def fit(
+    products: Float64, targets: npt.ArrayLike, weights: npt.ArrayLike, penalty: float, start: Fitted | None = None
+) -> Fitted:
+    """Minimise sum_i weights_i * log loss_i + penalty / 2 * |w|^2 over w in the span of the examples, and an
+    unpenalised bias.
 
     Args: products (N,N) of the examples' rows; targets (N,) {0,1}; weights (N,) above 0; start: a fit to begin from.
     """
@@ -134,7 +142,8 @@ def path_of_fits(products: Float64, targets: Float64, shares: Float64) -> list[F
 
 @dataclass(frozen=True)
 class Rows:
-    """Examples with their views: products (R,R), target (R,), share (R,) of an example's weight, example (R,), group (R,), original (R,)."""
+    """Examples with their views: products (R,R), target (R,), share (R,) of an example's weight, example (R,), group
+    (R,), original (R,)."""
 
     products: Float64
     targets: Float64
@@ -144,14 +153,21 @@ class Rows:
 
     def take(self, rows: Bool) -> Rows:
         """Return the rows where `rows` (R,) holds."""
-        return Rows(self.products[np.ix_(rows, rows)], self.targets[rows], self.shares[rows], self.groups[rows], self.original[rows])
+        return Rows(
+            self.products[np.ix_(rows, rows)],
+            self.targets[rows],
+            self.shares[rows],
+            self.groups[rows],
+            self.original[rows],
+        )
 
 
 def choose_penalty(rows: Rows, seed: int = 0) -> int:
-    """Return the place in `PENALTIES` whose logits on left-out groups, once calibrated, have the least log loss; originals only are judged.
+    """Return the place in `PENALTIES` whose logits on left-out groups, once calibrated, have the least log loss;
+    originals only are judged.
 
-    Convention: calibrated, because the logits of a strong penalty are small and would lose however well they rank; at the strongest the fit
-    points from the mean of no to the mean of yes, as nearest centroid does.
+    Convention: calibrated, because the logits of a strong penalty are small and would lose however well they rank; at
+    the strongest the fit points from the mean of no to the mean of yes, as nearest centroid does.
     """
     fold = deal_folds(rows.groups, rows.targets, INNER_FOLDS, seed)
     logits = np.zeros((len(PENALTIES), len(rows.targets)))
@@ -160,7 +176,9 @@ def choose_penalty(rows: Rows, seed: int = 0) -> int:
         if not test.any() or len(np.unique(rows.targets[train])) < 2:
             continue
         across = rows.products[np.ix_(test, train)]
-        for place, fitted in enumerate(path_of_fits(rows.products[np.ix_(train, train)], rows.targets[train], rows.shares[train])):
+        for place, fitted in enumerate(
+            path_of_fits(rows.products[np.ix_(train, train)], rows.targets[train], rows.shares[train])
+        ):
             logits[place, test] = fitted.logits(across)
     targets = rows.targets[rows.original]
     return int(np.argmin([calibrated_loss(one[rows.original], targets) for one in logits]))

@@ -48,8 +48,8 @@ class NetworkWithOwn:
 def with_own(network: Network, files: Sequence[str | Path]) -> Network:
     """Return the network with the own attributes of `files` beside its own; itself where there are none.
 
-    Raises: ModelFileError for a file that is none, was made for another model, or needs another runtime or precision; UsageError for a name
-    that is taken.
+    Raises: ModelFileError for a file that is none, was made for another model, or needs another runtime or precision;
+    UsageError for a name that is taken.
     """
     if not files:
         return network
@@ -57,7 +57,10 @@ def with_own(network: Network, files: Sequence[str | Path]) -> Network:
     taken = {name.lower() for name in network.card.attributes}
     for one, path in zip(own, files, strict=True):
         if one.name.lower() in taken:
-            raise UsageError(f"{path}: the attribute {one.name} is there already. Leave the file out, or teach it under another name.")
+            raise UsageError(
+                f"{path}: the attribute {one.name} is there already. Leave the file out, or teach it under another "
+                "name."
+            )
         taken.add(one.name.lower())
     return NetworkWithOwn(network, own)
 
@@ -66,21 +69,28 @@ def _checked(own: OwnAttribute, network: Network, path: Path) -> OwnAttribute:
     base = base_of(network.card)
     if own.base["sha256"] != base["sha256"]:
         raise ModelFileError(
-            f"{path} was made for {own.base['name']} ({own.base['sha256'][:8]}), this model is {base['name']} ({base['sha256'][:8]}). Fit it again "
+            f"{path} was made for {own.base['name']} ({own.base['sha256'][:8]}), this model is {base['name']} "
+            f"({base['sha256'][:8]}). Fit it again "
             f"with the same photos: lineament teach {own.name} --model ... --yes DIR --no DIR --out {path}."
         )
     agreement: dict[str, Any] = own.card.get("agreement") or {}
     how = f"{network.runtime} {network.precision}"
     if how in agreement and float(agreement[how]) < ENOUGH_AGREEMENT:
         able = ", ".join(name for name, share in agreement.items() if float(share) >= ENOUGH_AGREEMENT)
-        raise ModelFileError(f"{path}: under {how} only {float(agreement[how]):.1%} of its labels stay as they were fitted. It needs one of: {able}.")
+        raise ModelFileError(
+            f"{path}: under {how} only {float(agreement[how]):.1%} of its labels stay as they were fitted. It needs "
+            f"one of: {able}."
+        )
     return own
 
 
 def card_with(card: Card, own: Sequence[OwnAttribute]) -> Card:
-    """Return a card that names the own attributes too: their calibration, band, class rate, and their own cards under "own"."""
+    """Return a card that names the own attributes too: their calibration, band, class rate, and their own cards under
+    "own"."""
     document = dict(card.document)
-    decision = {key: dict(value) if isinstance(value, dict) else value for key, value in card.decision.to_dict().items()}
+    decision = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in card.decision.to_dict().items()
+    }
     for one in own:
         decision["calibration"][one.name] = one.platt
         decision["abstain"][one.name] = list(one.band)

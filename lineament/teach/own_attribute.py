@@ -30,10 +30,12 @@ _READ_AT_MOST = 1_000_000
 
 @dataclass(frozen=True)
 class OwnAttribute:
-    """A linear head on a model's features. weights (D,) float32, bias: `features @ weights + bias` is the logit at equal class rates.
+    """A linear head on a model's features. weights (D,) float32, bias: `features @ weights + bias` is the logit at
+    equal class rates.
 
-    base: name and sha256 of the trained weights it was fitted on. calibration: Platt's a and b; rate: the share of yes that the probability
-    assumes; band: (low, high) of the probability between which `--abstain` says "cannot_tell". card: counts, scores, warnings, agreement.
+    base: name and sha256 of the trained weights it was fitted on. calibration: Platt's a and b; rate: the share of yes
+    that the probability assumes; band: (low, high) of the probability between which `--abstain` says "cannot_tell".
+    card: counts, scores, warnings, agreement.
     """
 
     name: str
@@ -62,21 +64,28 @@ class OwnAttribute:
         return {"method": "platt", "a": a, "b": b + math.log(self.rate / (1 - self.rate))}
 
     def _core(self) -> str:
-        return json.dumps({key: value for key, value in self.to_dict().items() if key != "card"}, sort_keys=True, ensure_ascii=False)
+        return json.dumps(
+            {key: value for key, value in self.to_dict().items() if key != "card"}, sort_keys=True, ensure_ascii=False
+        )
 
     def to_dict(self) -> dict[str, Any]:
         encoded = base64.b64encode(np.asarray(self.weights, "<f4").tobytes()).decode("ascii")
         return {
-            "kind": KIND, "version": VERSION, "name": self.name, "base": dict(self.base), "weights": encoded, "bias": self.bias,
-            "calibration": {"a": self.calibration[0], "b": self.calibration[1]}, "rate": self.rate, "cannot_tell": list(self.band),
+            "kind": KIND, "version": VERSION, "name": self.name, "base": dict(self.base), "weights": encoded,
+            "bias": self.bias,
+            "calibration": {"a": self.calibration[0], "b": self.calibration[1]}, "rate": self.rate,
+            "cannot_tell": list(self.band),
             "card": dict(self.card),
         }  # fmt: skip
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all. Raises: UsageError where it would be too large (cannot happen but for a giant card)."""
+        """Write the file, whole or not at all. Raises: UsageError where it would be too large (cannot happen but for a
+        giant card)."""
         text = json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
         if len(text.encode("utf-8")) > MAX_BYTES:
-            raise UsageError(f"{path} would have more than {MAX_BYTES} bytes; the model's feature is too long for an own attribute.")
+            raise UsageError(
+                f"{path} would have more than {MAX_BYTES} bytes; the model's feature is too long for an own attribute."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -93,7 +102,9 @@ def load_own(path: Path) -> OwnAttribute:
     except OSError as error:
         raise ModelFileError(f"Cannot read the own attribute {path}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
-        raise ModelFileError(f"{path} is no own attribute ({error}). `lineament teach NAME --yes DIR --no DIR --out FILE` makes one.") from error
+        raise ModelFileError(
+            f"{path} is no own attribute ({error}). `lineament teach NAME --yes DIR --no DIR --out FILE` makes one."
+        ) from error
 
 
 def _parsed(document: Any) -> OwnAttribute:
@@ -105,16 +116,23 @@ def _parsed(document: Any) -> OwnAttribute:
     low, high = (float(value) for value in document["cannot_tell"])
     fitted = document["calibration"]
     numbers = (float(document["bias"]), float(fitted["a"]), float(fitted["b"]), float(document["rate"]), low, high)
-    if not (np.isfinite(weights).all() and all(math.isfinite(value) for value in numbers) and 0 < numbers[3] < 1 and 0 <= low <= high <= 1):
+    if not (
+        np.isfinite(weights).all()
+        and all(math.isfinite(value) for value in numbers)
+        and 0 < numbers[3] < 1
+        and 0 <= low <= high <= 1
+    ):
         raise ValueError("a number in it is not finite or out of range")
     return OwnAttribute(
-        check_spelling(str(document["name"])), {key: str(document["base"][key]) for key in ("name", "sha256")}, weights, numbers[0],
+        check_spelling(str(document["name"])), {key: str(document["base"][key]) for key in ("name", "sha256")}, weights,
+        numbers[0],
         (numbers[1], numbers[2]), numbers[3], (low, high), dict(document["card"]),
     )  # fmt: skip
 
 
 def check_spelling(name: str) -> str:
-    """Return a name in Unicode's composed form: letters of any script, digits, _ and -, beginning as `lineament search` reads names.
+    """Return a name in Unicode's composed form: letters of any script, digits, _ and -, beginning as `lineament search`
+    reads names.
 
     Raises: UsageError.
 
@@ -125,11 +143,19 @@ def check_spelling(name: str) -> str:
     import unicodedata
 
     text = unicodedata.normalize("NFC", name.strip())
-    if not re.fullmatch(r"[0-9]*[^\W\d][\w-]*", text) or len(text) > 64 or text.lower() in {"and", "or", "not", "sort", "by", "asc", "desc"}:
-        raise UsageError(f"{name!r} cannot be an attribute's name: letters of any script, digits, _ and -, at most 64, no spaces. Try wears_mask.")
+    if (
+        not re.fullmatch(r"[0-9]*[^\W\d][\w-]*", text)
+        or len(text) > 64
+        or text.lower() in {"and", "or", "not", "sort", "by", "asc", "desc"}
+    ):
+        raise UsageError(
+            f"{name!r} cannot be an attribute's name: letters of any script, digits, _ and -, at most 64, no spaces. "
+            "Try wears_mask."
+        )
     return text
 
 
 def base_of(card: Card) -> dict[str, str]:
-    """Return by what an own attribute knows its model again: the trained weights, which the fp32 and the int8 file share."""
+    """Return by what an own attribute knows its model again: the trained weights, which the fp32 and the int8 file
+    share."""
     return {"name": card.name, "sha256": str(card.document.get("trained_file_sha256") or card.file_sha256 or "")}

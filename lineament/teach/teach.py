@@ -27,7 +27,8 @@ LEAST = 5
 AGREEMENT_ON = ("onnx fp32", "openvino fp32", "openvino bf16", "onnx int8", "openvino int8")
 
 NOTE = (
-    "The name judges or profiles a person. What a face looks like does not show this; the answer repeats how these photos were sorted. It stays out "
+    "The name judges or profiles a person. What a face looks like does not show this; the answer repeats how these "
+    "photos were sorted. It stays out "
     "of the default profile, and is not for decisions about people."
 )
 
@@ -37,7 +38,8 @@ OpenOther = Callable[[str, str], Network]
 
 @dataclass(frozen=True)
 class Taught:
-    """An own attribute, the report about it (JSON), and the photos whose labels look wrong: (source, given label, probability of it)."""
+    """An own attribute, the report about it (JSON), and the photos whose labels look wrong: (source, given label,
+    probability of it)."""
 
     own: OwnAttribute
     report: dict[str, Any]
@@ -54,15 +56,22 @@ def check_name(name: str, known: Sequence[str] = CELEBA_40) -> str:
     text = check_spelling(name)
     taken = {one.lower(): one for one in (*CELEBA_40, *known)}
     if text.lower() in taken:
-        raise UsageError(f"The name {text!r} is in use: the model answers {taken[text.lower()]} already. Choose another, for example my_{text}.")
+        raise UsageError(
+            f"The name {text!r} is in use: the model answers {taken[text.lower()]} already. Choose another, for "
+            f"example my_{text}."
+        )
     return text
 
 
-def teach(name: str, found: Collected, network: Network, *, rate: float = 0.5, others: OpenOther | None = None, seed: int = 0) -> Taught:
+def teach(
+    name: str, found: Collected, network: Network, *, rate: float = 0.5, others: OpenOther | None = None, seed: int = 0
+) -> Taught:
     """Fit an own attribute on collected examples, judge it on left-out ones, and return both.
 
-    Args: rate: the share of yes among the photos that will be asked about; the two sides weigh the same in the fit, whatever their sizes.
-        others: opens the model under other runtimes and precisions, to see whether labels agree there; None looks at none.
+    Args: rate: the share of yes among the photos that will be asked about; the two sides weigh the same in the fit,
+    whatever their sizes.
+        others: opens the model under other runtimes and precisions, to see whether labels agree there; None looks at
+        none.
     Raises: UsageError for a name in use, too few usable photos, a side that is one person, a rate out of range.
     """
     name = check_name(name, network.card.attributes)
@@ -84,20 +93,28 @@ def teach(name: str, found: Collected, network: Network, *, rate: float = 0.5, o
     found_scores = judge.with_intervals(held, targets, groups, seed=seed)
     found_scores["auc"]["shuffled_labels_reach"] = judge.chance(rows, place, seed=seed)
     report: dict[str, Any] = {
-        "name": name, "base": base_of(network.card), "counts": counts_of(found, sure, groups), "rate": rate, "penalty": PENALTIES[place],
+        "name": name, "base": base_of(network.card), "counts": counts_of(found, sure, groups), "rate": rate,
+        "penalty": PENALTIES[place],
         "learnable": judge.learnable(found_scores), "scores": found_scores,
         "learning_curve": judge.learning_curve(rows, place, found_scores["accuracy"]["value"], seed=seed),
-        "warnings": confounds.warnings_of(sure, targets, groups, seed=seed), "contradictory": contradictions(sure, targets, groups),
+        "warnings": confounds.warnings_of(sure, targets, groups, seed=seed),
+        "contradictory": contradictions(sure, targets, groups),
         "agreement": {} if others is None else agreement(own, network, sure, others), "judges": judges(name),
     }  # fmt: skip
     if report["judges"]:
         report["note"] = NOTE
     wrong = tuple(
-        (sure[row].listed.item.source, SIDES[sure[row].listed.label], round(float(_of_own(held.probs, targets)[row]), 3))
+        (
+            sure[row].listed.item.source,
+            SIDES[sure[row].listed.label],
+            round(float(_of_own(held.probs, targets)[row]), 3),
+        )
         for row in judge.suspects(held.probs, targets)
     )
     report["likely_mislabelled"] = len(wrong)
-    card = {key: value for key, value in report.items() if key not in ("name", "base", "contradictory")}  # no file name leaves with the file
+    card = {
+        key: value for key, value in report.items() if key not in ("name", "base", "contradictory")
+    }  # no file name leaves with the file
     return Taught(replace(own, card=card | {"needs": needs(report["agreement"])}), report, wrong)
 
 
@@ -106,28 +123,36 @@ def check_enough(found: Collected, sure: Sequence[Example]) -> None:
     usable = Counter(one.listed.label for one in sure)
     for label in (YES, NO):
         if usable[label] < LEAST:
-            lost = f" {len(found.without_face)} of all photos show no face, {len(found.unreadable)} give no picture." if _lost(found) else ""
+            lost = (
+                f" {len(found.without_face)} of all photos show no face, {len(found.unreadable)} give no picture."
+                if _lost(found)
+                else ""
+            )
             why = f" First: {found.unreadable[0][0]}: {found.unreadable[0][1]}" if found.unreadable else ""
             raise UsageError(
-                f"Only {usable[label]} usable photos for --{SIDES[label]} (of {found.listed[SIDES[label]]}); at least {LEAST} are needed, "
+                f"Only {usable[label]} usable photos for --{SIDES[label]} (of {found.listed[SIDES[label]]}); at least "
+                f"{LEAST} are needed, "
                 f"and 30 are a good start.{lost}{why}"
             )
 
 
 def check_people(sure: Sequence[Example], targets: Float64, groups: Int64) -> None:
-    """Raise UsageError where one side is one person, or shows too few different moments: that would learn who, not what."""
+    """Raise UsageError where one side is one person, or shows too few different moments: that would learn who, not
+    what."""
     for label in (YES, NO):
         side = [one for one in sure if one.listed.label == label]
         people = {one.listed.person for one in side}
         if None not in people and len(people) == 1:
             raise UsageError(
-                f"All {len(side)} photos of the {SIDES[label]} side are of one person, so this would learn who that is: Lineament recognises no one. "
+                f"All {len(side)} photos of the {SIDES[label]} side are of one person, so this would learn who that "
+                "is: Lineament recognises no one. "
                 "Give photos of different people on both sides."
             )
         different = len(np.unique(groups[targets == label]))
         if different < LEAST:
             raise UsageError(
-                f"The {len(side)} photos of the {SIDES[label]} side show only {different} different people or moments; at least {LEAST} are needed. "
+                f"The {len(side)} photos of the {SIDES[label]} side show only {different} different people or moments; "
+                f"at least {LEAST} are needed. "
                 "Give photos of different people."
             )
 
@@ -176,14 +201,17 @@ def counts_of(found: Collected, sure: Sequence[Example], groups: Int64) -> dict[
     """Return how many photos were given, used and left out, and how many different people or moments they show."""
     sides = Counter(SIDES[one.listed.label] for one in found.examples)
     return {
-        "given": dict(found.listed), "used": {side: sides[side] for side in SIDES.values()}, "without_face": len(found.without_face),
-        "unreadable": len(found.unreadable), "different": len(np.unique(groups)), "several_faces": sum(one.faces > 1 for one in found.examples),
+        "given": dict(found.listed), "used": {side: sides[side] for side in SIDES.values()},
+        "without_face": len(found.without_face),
+        "unreadable": len(found.unreadable), "different": len(np.unique(groups)),
+        "several_faces": sum(one.faces > 1 for one in found.examples),
         "people_known": all(one.listed.person is not None for one in sure),
     }  # fmt: skip
 
 
 def contradictions(sure: Sequence[Example], targets: Float64, groups: Int64) -> list[list[str]]:
-    """Return pairs of photos of one moment that were sorted to different sides; photos of one known person may differ and are left out."""
+    """Return pairs of photos of one moment that were sorted to different sides; photos of one known person may differ
+    and are left out."""
     pairs = []
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
@@ -220,7 +248,8 @@ def agreement(own: OwnAttribute, network: Network, sure: Sequence[Example], othe
 
 
 def needs(shares: dict[str, float]) -> list[str] | None:
-    """Return the runtimes and precisions that an own attribute is for; None where labels agree in all that were looked at."""
+    """Return the runtimes and precisions that an own attribute is for; None where labels agree in all that were looked
+    at."""
     if all(share >= ENOUGH_AGREEMENT for share in shares.values()):
         return None
     return [how for how, share in shares.items() if share >= ENOUGH_AGREEMENT]

@@ -34,7 +34,8 @@ class Resumable(Protocol):
 
 
 def facts_of(config: TrainConfig, table: LabelledFiles, images: int) -> dict[str, Any]:
-    """Return what a run's environment records beside versions: which data, how many images it trains on, which weights it began with."""
+    """Return what a run's environment records beside versions: which data, how many images it trains on, which weights
+    it began with."""
     facts: dict[str, Any] = {"data_fingerprint": table.fingerprint(), "images": images}
     if config.model.start is None:
         return facts
@@ -52,7 +53,9 @@ def gather(trainer: Resumable) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors |= {f"side.{name}": tensor for name, tensor in trainer.side.state_dict().items()}
     tensors["window_losses"] = trainer.window.table
     for number, state in trainer.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items() if value is not None}
+        tensors |= {
+            f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items() if value is not None
+        }
     patience = {key: getattr(trainer.patience, key) for key in ("best", "waited", "best_epoch")}
     return tensors, {"position": trainer.position, "seconds": trainer.seconds} | patience
 

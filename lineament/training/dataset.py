@@ -1,6 +1,8 @@
-"""The training set: decoded crops, targets, and where a config names them cached regions, landmarks and a teacher's answers.
+"""The training set: decoded crops, targets, and where a config names them cached regions, landmarks and a teacher's
+answers.
 
-crops come from a cache of decoded crops, or from a stream that decodes at every step; both give the same batch for the same rows.
+crops come from a cache of decoded crops, or from a stream that decodes at every step; both give the same batch for the
+same rows.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ _SYNTHETIC_FACES = 512
 
 @dataclass(frozen=True)
 class Batch:
-    """crops (B,3,218,178) uint8; targets (B,A) float32; known (B,A) bool; region (B,K,h,w), landmarks (B,L,2) in 0..1, teacher (B,A),
-    identity (B,) int64, or None."""
+    """crops (B,3,218,178) uint8; targets (B,A) float32; known (B,A) bool; region (B,K,h,w), landmarks (B,L,2) in 0..1,
+    teacher (B,A), identity (B,) int64, or None."""
 
     crops: Tensor
     targets: Tensor
@@ -62,7 +64,8 @@ class Batch:
 
 
 class Stream:
-    """Crops of a source decoded whenever they are asked for: nothing is kept, so a set may be larger than memory and disk.
+    """Crops of a source decoded whenever they are asked for: nothing is kept, so a set may be larger than memory and
+    disk.
 
     `blocks` (N,) is what an epoch's order shuffles within, None where the source reads any row as cheaply as the next.
     """
@@ -89,7 +92,8 @@ class Stream:
 class Material:
     """All training data of a run, by row. `crops[rows]` (B,3,218,178) uint8; `blocks` as in `Stream`, None for a cache.
 
-    `damaged`: pictures that gave no pixels, file -> why: black crops whose labels are not known. A stream learns of them as it reads.
+    `damaged`: pictures that gave no pixels, file -> why: black crops whose labels are not known. A stream learns of
+    them as it reads.
     """
 
     def __init__(
@@ -104,14 +108,18 @@ class Material:
     ) -> None:
         self.damaged: Mapping[str, str] = {} if damaged is None else damaged
         self.table, self.crops = table, crops
-        self.teacher_facts = Path(str(teacher.filename)).with_suffix(".json") if isinstance(teacher, np.memmap) else None
+        self.teacher_facts = (
+            Path(str(teacher.filename)).with_suffix(".json") if isinstance(teacher, np.memmap) else None
+        )
         """Where the file beside the teacher's array says which networks it was."""
         self.blocks = crops.blocks if isinstance(crops, Stream) else None
         self.region, self.landmarks, self._teacher = region, landmarks, teacher
 
     def batch(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> Batch:
         """Return the batch of `rows`."""
-        crops = torch.from_numpy(self.crops[rows])  # first: reading may find that a picture is damaged, and then its labels are not known
+        crops = torch.from_numpy(
+            self.crops[rows]
+        )  # first: reading may find that a picture is damaged, and then its labels are not known
         region = None if self.region is None else torch.from_numpy(self.region[rows]).float() / 255
         landmarks = None if self.landmarks is None else torch.from_numpy(self.landmarks[rows].astype(np.float32))
         teacher = None if self._teacher is None else torch.from_numpy(self._teacher[rows].astype(np.float32))
@@ -133,7 +141,9 @@ def open_training_source(data: DataConfig) -> Source:
         return drawn if data.attributes is None else Chosen(drawn, data.attributes)
     path = expand(data.path)
     if data.layout == "table":
-        return LabelTable(path, None if data.images is None else expand(data.images), data.split, attributes=data.attributes)
+        return LabelTable(
+            path, None if data.images is None else expand(data.images), data.split, attributes=data.attributes
+        )
     if data.layout == "images":
         return ImageFolder(path)
     if data.layout == "parquet":
@@ -144,7 +154,9 @@ def open_training_source(data: DataConfig) -> Source:
     elif data.layout == "lfwa":
         source = LFWA(path, data.split, None if data.images is None else expand(data.images))
     else:
-        raise ConfigError(f"Unknown data.layout {data.layout!r}. Use parquet, official, lfwa, table, images or synthetic.")
+        raise ConfigError(
+            f"Unknown data.layout {data.layout!r}. Use parquet, official, lfwa, table, images or synthetic."
+        )
     return source if data.attributes is None else Chosen(source, data.attributes)
 
 
@@ -175,7 +187,8 @@ def _per_row(path: str | None, table: LabelledFiles) -> Any:
 
 
 def cache_kind(align: str) -> str:
-    """Return what the file of crops that were decoded for `data.align` is called beside its fingerprint. Raises: ConfigError for an unknown one."""
+    """Return what the file of crops that were decoded for `data.align` is called beside its fingerprint. Raises:
+    ConfigError for an unknown one."""
     if align not in _CACHE_KINDS:
         raise ConfigError(f"Unknown data.align {align!r}. Use stored or detect.")
     return _CACHE_KINDS[align]
@@ -203,19 +216,27 @@ def load_rows(config: TrainConfig) -> Subset:
         keep &= np.array([file not in left_out for file in source.table.files])
     if config.data.people != "all":
         if source.table.identity is None:
-            raise ConfigError(f"data.people: {config.data.people} needs to know who is who, and these data do not say. Use people: all.")
+            raise ConfigError(
+                f"data.people: {config.data.people} needs to know who is who, and these data do not say. Use people: "
+                "all."
+            )
         keep &= reserved(source.table.identity, len(keep)) == (config.data.people == "reserved")
     return Subset(source, np.flatnonzero(keep)[: config.data.limit])
 
 
 def load_material(config: TrainConfig, progress: Progress | None = None) -> Material:
-    """Open, filter and decode (or map, or stream) everything a run needs. Args: progress: told while crops are decoded."""
+    """Open, filter and decode (or map, or stream) everything a run needs. Args: progress: told while crops are
+    decoded."""
     data, source = config.data, load_rows(config)
     decode, kind = crop_decoder(data.align)
-    kept = Stream(source, decode) if data.cache is None else CropCache(source, expand(data.cache), decode, kind, progress)
+    kept = (
+        Stream(source, decode) if data.cache is None else CropCache(source, expand(data.cache), decode, kind, progress)
+    )
     table, crops = source.table, kept if isinstance(kept, Stream) else kept.crops
     region, landmarks = _per_row(data.regions, table), _per_row(data.landmarks, table)
-    return Material(table, crops, region=region, landmarks=landmarks, teacher=_teacher(config, table), damaged=kept.damaged)
+    return Material(
+        table, crops, region=region, landmarks=landmarks, teacher=_teacher(config, table), damaged=kept.damaged
+    )
 
 
 def load_images(config: TrainConfig, progress: Progress | None = None, **data: Any) -> Material:
@@ -228,8 +249,8 @@ def load_images(config: TrainConfig, progress: Progress | None = None, **data: A
 
 
 def check_fit(material: Material, network: Any, config: TrainConfig) -> None:
-    """Raises: ConfigError where the crop is larger than the input, and where cached masks or landmarks are not what the network answers, or what
-    a mirror can turn."""
+    """Raises: ConfigError where the crop is larger than the input, and where cached masks or landmarks are not what the
+    network answers, or what a mirror can turn."""
     crop, whole = config.augment.crop, config.model.input_size
     if crop is not None and (crop[0] > whole[0] or crop[1] > whole[1]):
         raise ConfigError(f"augment.crop {list(crop)} does not fit into model.input_size {list(whole)}.")
@@ -237,23 +258,36 @@ def check_fit(material: Material, network: Any, config: TrainConfig) -> None:
     said = getattr(network, "landmarks", 0)  # a network of your own may mean something else by the name
     wanted = said if isinstance(said, int) else 0
     if region is not None and (region.ndim != 4 or region.shape[1] != len(GROUPS)):
-        raise ConfigError(f"data.regions must be (N,{len(GROUPS)},h,w), the groups {', '.join(GROUPS)}; it is {region.shape}.")
+        raise ConfigError(
+            f"data.regions must be (N,{len(GROUPS)},h,w), the groups {', '.join(GROUPS)}; it is {region.shape}."
+        )
     if wanted and points is None:
-        raise ConfigError(f"The network learns {wanted} landmarks, and data.landmarks names none. Name an array, or set model.options.landmarks: 0.")
+        raise ConfigError(
+            f"The network learns {wanted} landmarks, and data.landmarks names none. Name an array, or set "
+            "model.options.landmarks: 0."
+        )
     if points is None:
         return
     if points.ndim != 3 or points.shape[2] != 2 or (wanted and points.shape[1] != wanted):
-        raise ConfigError(f"data.landmarks must be (N,{wanted or 'L'},2), as model.options.landmarks says; it is {points.shape}.")
+        raise ConfigError(
+            f"data.landmarks must be (N,{wanted or 'L'},2), as model.options.landmarks says; it is {points.shape}."
+        )
     if mirrored and points.shape[1] not in MIRROR:
         raise ConfigError(
-            f"augment.flip: no mirror table is known for {points.shape[1]} landmarks ({', '.join(map(str, MIRROR))} are). Set augment.flip: false."
+            f"augment.flip: no mirror table is known for {points.shape[1]} landmarks ({', '.join(map(str, MIRROR))} "
+            "are). Set augment.flip: false."
         )
 
 
 def _teacher(config: TrainConfig, table: LabelledFiles) -> Any:
     if config.loss.teacher is None and (config.loss.distill or config.loss.teacher_fills_unknown):
-        raise ConfigError("loss.distill and loss.teacher_fills_unknown need loss.teacher: the file for the answers of prepare.teachers.")
+        raise ConfigError(
+            "loss.distill and loss.teacher_fills_unknown need loss.teacher: the file for the answers of "
+            "prepare.teachers."
+        )
     array = _per_row(config.loss.teacher, table)
     if array is not None and array.shape != table.targets.shape:
-        raise DataError(f"The teacher {config.loss.teacher} holds {array.shape}, the data {table.targets.shape}. Make it again.")
+        raise DataError(
+            f"The teacher {config.loss.teacher} holds {array.shape}, the data {table.targets.shape}. Make it again."
+        )
     return array

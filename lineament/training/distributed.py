@@ -1,9 +1,11 @@
 """Distributed training: the little that the loop must know of `torchrun`.
 
-torchrun --nproc-per-node 2 -m lineament train --config FILE     # `optimiser.batch` is the batch of all processes together
+torchrun --nproc-per-node 2 -m lineament train --config FILE     # `optimiser.batch` is the batch of all processes
+together
 
-Convention: gradients are the mean of the processes' own. With every label known that is the gradient of the whole batch; where labels are
-missing, each process divides by its own known ones, as DistributedDataParallel does for any masked loss.
+Convention: gradients are the mean of the processes' own. With every label known that is the gradient of the whole
+batch; where labels are missing, each process divides by its own known ones, as DistributedDataParallel does for any
+masked loss.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from lineament.errors import ConfigError
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a run. Rank 0 writes; every rank steps through the same batches and takes its share of each. `place`: number on its host."""
+    """The processes of a run. Rank 0 writes; every rank steps through the same batches and takes its share of each.
+    `place`: number on its host."""
 
     rank: int = 0
     size: int = 1
@@ -37,7 +40,9 @@ class Team:
     def share(self, rows: np.ndarray[Any, np.dtype[np.intp]]) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Return this rank's part of a batch. Raises: ConfigError if the batch cannot be shared evenly."""
         if len(rows) % self.size:
-            raise ConfigError(f"optimiser.batch {len(rows)} is not a multiple of the {self.size} processes. Choose one that is.")
+            raise ConfigError(
+                f"optimiser.batch {len(rows)} is not a multiple of the {self.size} processes. Choose one that is."
+            )
         return rows[self.rank :: self.size]
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -75,7 +80,8 @@ class Team:
         return said if self.size == 1 else bool(self.summed(torch.tensor(float(said))) > 0)
 
     def device(self, name: str) -> torch.device:
-        """Return this rank's device: `cuda` is the card of its number on the host. Raises: ConfigError if there is no such device."""
+        """Return this rank's device: `cuda` is the card of its number on the host. Raises: ConfigError if there is no
+        such device."""
         try:
             device = torch.device(name)
         except RuntimeError as error:
@@ -83,12 +89,16 @@ class Team:
         if device.type != "cuda":
             return device
         if not torch.cuda.is_available():
-            raise ConfigError(f"optimiser.device is {name}, but torch sees no CUDA card here. Use --device cpu, or install torch for CUDA.")
+            raise ConfigError(
+                f"optimiser.device is {name}, but torch sees no CUDA card here. Use --device cpu, or install torch for "
+                "CUDA."
+            )
         return torch.device("cuda", self.place) if self.size > 1 else device
 
 
 def join(device: str) -> Team:
-    """Join the processes that torchrun started (gloo for tensors in memory, NCCL for those on cards), or return a team of one."""
+    """Join the processes that torchrun started (gloo for tensors in memory, NCCL for those on cards), or return a team
+    of one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Team()

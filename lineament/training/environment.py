@@ -14,9 +14,12 @@ _PACKAGES = ("lineament", "numpy", "torch", "torchvision", "timm", "onnx", "onnx
 
 
 def git_commit() -> str | None:
-    """Return the commit of the checkout the package runs from, with "+" if tracked files have uncommitted changes; None outside one."""
+    """Return the commit of the checkout the package runs from, with "+" if tracked files have uncommitted changes; None
+    outside one."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # installed from a wheel, perhaps into an environment inside someone else's checkout
+    if not (
+        root / ".git"
+    ).exists():  # installed from a wheel, perhaps into an environment inside someone else's checkout
         return None
     try:
         commit = _git(root, "rev-parse", "HEAD").strip()
@@ -28,7 +31,9 @@ def git_commit() -> str | None:
 
 def _git(root: Path, *words: str) -> str:
     # The folder is named as safe: git else refuses a checkout that another user owns, which is usual in containers.
-    return subprocess.run(["git", "-c", f"safe.directory={root}", *words], cwd=root, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["git", "-c", f"safe.directory={root}", *words], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def describe_environment() -> dict[str, Any]:

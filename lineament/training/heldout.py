@@ -1,4 +1,5 @@
-"""Held-out measurements between steps: losses of a window of training, losses and accuracy on the slice of train held out, patience."""
+"""Held-out measurements between steps: losses of a window of training, losses and accuracy on the slice of train held
+out, patience."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from lineament.training.distributed import Team
 
 
 class WindowLosses:
-    """Each attribute's mean training loss since the last window ended: `table` (2,A) holds sums over known labels and how many there were."""
+    """Each attribute's mean training loss since the last window ended: `table` (2,A) holds sums over known labels and
+    how many there were."""
 
     def __init__(self, attributes: int, device: torch.device) -> None:
         self.table = torch.zeros(2, attributes, device=device)
@@ -26,7 +28,8 @@ class WindowLosses:
         self.table += torch.stack([terms.sum(0), known.sum(0)])
 
     def close(self, team: Team) -> Tensor:
-        """Return the means (A,) over all processes, NaN for an attribute of which no label was seen; begin the next window."""
+        """Return the means (A,) over all processes, NaN for an attribute of which no label was seen; begin the next
+        window."""
         sums, counts = team.summed(self.table.cpu())
         means = torch.as_tensor(sums / counts)
         self.table.zero_()  # only now: in one process `sums` is a part of it
@@ -45,8 +48,11 @@ class HeldOut:
         return float(self.losses.nanmean())
 
 
-def measure_held_out(loss: Loss, logits: Tensor, table: LabelledFiles, rows: npt.NDArray[np.intp], team: Team) -> HeldOut:
-    """Return what logits (N,A) on `rows` are worth; every process is told the leader's numbers, so that all decide alike."""
+def measure_held_out(
+    loss: Loss, logits: Tensor, table: LabelledFiles, rows: npt.NDArray[np.intp], team: Team
+) -> HeldOut:
+    """Return what logits (N,A) on `rows` are worth; every process is told the leader's numbers, so that all decide
+    alike."""
     targets = torch.from_numpy(table.targets[rows].astype(np.float32))
     known = torch.from_numpy(table.known[rows])
     losses = per_attribute(masked_terms(loss, logits, targets, known), known)
@@ -58,7 +64,8 @@ def measure_held_out(loss: Loss, logits: Tensor, table: LabelledFiles, rows: npt
 
 @dataclass
 class Patience:
-    """Counts epochs in which the held-out loss did not fall; `ended` after `most` of them, never for None. `best_epoch` is 0 before any."""
+    """Counts epochs in which the held-out loss did not fall; `ended` after `most` of them, never for None. `best_epoch`
+    is 0 before any."""
 
     most: int | None
     best: float = math.inf

@@ -19,7 +19,8 @@ def learning_rate(settings: OptimiserConfig, step: int, total: int) -> float:
 
 
 def create_optimiser(network: nn.Module, weighting: nn.Module, settings: OptimiserConfig) -> torch.optim.Optimizer:
-    """Return AdamW or SGD over trunk and head, the head at `head_lr_factor` times the rate; norms and biases are not pulled to zero."""
+    """Return AdamW or SGD over trunk and head, the head at `head_lr_factor` times the rate; norms and biases are not
+    pulled to zero."""
     trunk: list[nn.Parameter] = []
     head = list(weighting.parameters())
     for name, parameter in network.named_parameters():
@@ -30,18 +31,26 @@ def create_optimiser(network: nn.Module, weighting: nn.Module, settings: Optimis
         for decays in (True, False):
             chosen = [p for p in parameters if (p.ndim > 1) == decays]
             if chosen:
-                groups.append({"params": chosen, "factor": factor, "weight_decay": settings.weight_decay if decays else 0.0})
+                groups.append(
+                    {"params": chosen, "factor": factor, "weight_decay": settings.weight_decay if decays else 0.0}
+                )
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
     return torch.optim.AdamW(groups, lr=settings.lr)
 
 
 def descend(
-    losses: Iterable[Tensor], optimiser: torch.optim.Optimizer, rate: float, clip_norm: float, scaler: torch.amp.GradScaler | None = None
+    losses: Iterable[Tensor],
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    clip_norm: float,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Tensor:
-    """Do one gradient step at `rate` (times each group's factor) down the sum of losses (); return that sum, detached, on its device.
+    """Do one gradient step at `rate` (times each group's factor) down the sum of losses (); return that sum, detached,
+    on its device.
 
-    Args: losses: those of a batch's parts, each computed when it is asked for; clip_norm: clip the gradient's norm where above 0; scaler: for fp16.
+    Args: losses: those of a batch's parts, each computed when it is asked for; clip_norm: clip the gradient's norm
+    where above 0; scaler: for fp16.
     Convention: nothing here waits for the device, but a scaler, which looks whether a gradient overflowed.
     """
     for group in optimiser.param_groups:
@@ -73,7 +82,8 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after step `step`. A young average forgets fast, so that the first steps do not linger in it."""
+        """Take in the weights after step `step`. A young average forgets fast, so that the first steps do not linger in
+        it."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in network.state_dict().items():
             if tensor.is_floating_point():
@@ -97,6 +107,8 @@ class Inside:
         self._network.load_state_dict(self._tensors)
         return self._network.eval()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._network.load_state_dict(self._kept)
         self._network.train()

@@ -1,4 +1,5 @@
-"""Batches read ahead by a thread, in page-locked memory where a card will fetch them: the device does not wait for pictures.
+"""Batches read ahead by a thread, in page-locked memory where a card will fetch them: the device does not wait for
+pictures.
 
 row numbers of each step -> Material.batch in a thread, `depth` batches ahead -> (rows, batch) in the same order
 """
@@ -18,10 +19,13 @@ from lineament.training.dataset import Batch
 Rows = npt.NDArray[np.intp]
 
 
-def ahead(read: Callable[[Rows], Batch], order: Iterable[Rows], depth: int, *, pin: bool = False) -> Iterator[tuple[Rows, Batch]]:
+def ahead(
+    read: Callable[[Rows], Batch], order: Iterable[Rows], depth: int, *, pin: bool = False
+) -> Iterator[tuple[Rows, Batch]]:
     """Yield (rows, their batch) for each of `order`. One thread reads, in order, since shards are read in sequence.
 
-    Args: read: rows -> batch; depth: batches ready or being read beside the one at hand, 0 for none; pin: into page-locked memory.
+    Args: read: rows -> batch; depth: batches ready or being read beside the one at hand, 0 for none; pin: into
+    page-locked memory.
     """
 
     def fetch(rows: Rows) -> Batch:
@@ -34,7 +38,9 @@ def ahead(read: Callable[[Rows], Batch], order: Iterable[Rows], depth: int, *, p
     left = iter(order)
     pool = ThreadPoolExecutor(1, "prefetch")
     try:
-        waiting: deque[tuple[Rows, Future[Batch]]] = deque((rows, pool.submit(fetch, rows)) for rows in islice(left, depth))
+        waiting: deque[tuple[Rows, Future[Batch]]] = deque(
+            (rows, pool.submit(fetch, rows)) for rows in islice(left, depth)
+        )
         while waiting:
             rows, batch = waiting.popleft()
             found = batch.result()

@@ -29,10 +29,17 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class Journal:
-    """What a run writes down. Opening refuses to mix two runs in one folder. Of many processes only the leader writes; each may call everything."""
+    """What a run writes down. Opening refuses to mix two runs in one folder. Of many processes only the leader writes;
+    each may call everything."""
 
     def __init__(
-        self, folder: str | os.PathLike[str], config: TrainConfig, facts: Mapping[str, Any], *, resume: bool, team: Team | None = None
+        self,
+        folder: str | os.PathLike[str],
+        config: TrainConfig,
+        facts: Mapping[str, Any],
+        *,
+        resume: bool,
+        team: Team | None = None,
     ) -> None:
         self.folder, team = Path(folder), team or Team()
         self._writes = team.leads
@@ -52,10 +59,15 @@ class Journal:
         saved, environment = self.folder / "config.json", self.folder / "environment.json"
         # Read through `from_dict`, so that a setting which came later has its default, and an old run goes on.
         if _settings(from_dict(json.loads(saved.read_text()))) != _settings(config):
-            raise ResumeError(f"{self.folder} was trained with another config ({saved}). Use that one, or another --out.")
+            raise ResumeError(
+                f"{self.folder} was trained with another config ({saved}). Use that one, or another --out."
+            )
         before = json.loads(environment.read_text()).get("data_fingerprint") if environment.is_file() else None
         if before is not None and before != facts.get("data_fingerprint", before):
-            raise ResumeError(f"{self.folder} was trained on other data: names or labels have changed since ({environment}). Use another --out.")
+            raise ResumeError(
+                f"{self.folder} was trained on other data: names or labels have changed since ({environment}). Use "
+                "another --out."
+            )
 
     def _open(self, config: TrainConfig, facts: Mapping[str, Any]) -> None:
         if (self.folder / CHECKPOINT).is_file():
@@ -84,7 +96,8 @@ class Journal:
             csv.writer(file).writerow([epoch, step, *("" if math.isnan(cell) else f"{cell:.6g}" for cell in cells)])
 
     def log_attributes(self, epoch: float, names: tuple[str, ...], losses: Tensor, weights: Tensor) -> None:
-        """Append each attribute's mean training loss and loss weight of the window that ends at `epoch` (2.5: half of the third is done).
+        """Append each attribute's mean training loss and loss weight of the window that ends at `epoch` (2.5: half of
+        the third is done).
 
         A loss that is NaN (no label was seen) is an empty cell.
         """
@@ -93,16 +106,21 @@ class Journal:
         rows = zip(names, losses.tolist(), weights.tolist(), strict=True)
         with (self.folder / "attributes.csv").open("a", newline="") as file:
             csv.writer(file).writerows(
-                [f"{epoch:.6g}", name, "" if math.isnan(loss) else f"{loss:.6g}", f"{weight:.6g}"] for name, loss, weight in rows
+                [f"{epoch:.6g}", name, "" if math.isnan(loss) else f"{loss:.6g}", f"{weight:.6g}"]
+                for name, loss, weight in rows
             )
 
     def forget_after(self, step: int, epoch: float) -> None:
-        """Drop rows written after `step`, which is `epoch` epochs: what a killed run did and its checkpoint does not know."""
+        """Drop rows written after `step`, which is `epoch` epochs: what a killed run did and its checkpoint does not
+        know."""
         if self._writes:
             _keep_rows(self.folder / "log.csv", lambda row: len(row) == len(LOG_COLUMNS) and int(row[1]) <= step)
             # A run from before this column list was always written may have no file.
             if (self.folder / "attributes.csv").is_file():
-                _keep_rows(self.folder / "attributes.csv", lambda row: len(row) == len(ATTRIBUTE_COLUMNS) and float(row[0]) <= epoch * (1 + 1e-5))
+                _keep_rows(
+                    self.folder / "attributes.csv",
+                    lambda row: len(row) == len(ATTRIBUTE_COLUMNS) and float(row[0]) <= epoch * (1 + 1e-5),
+                )
 
     def save(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         """Write the checkpoint atomically."""
@@ -125,7 +143,8 @@ def _keep_rows(path: Path, wanted: Callable[[list[str]], bool]) -> None:
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    """What decides the numbers: everything but the words of the claim, how files were made, and where else the log is written."""
+    """What decides the numbers: everything but the words of the claim, how files were made, and where else the log is
+    written."""
     record = json.loads(json.dumps(config.to_dict()))
     record["optimiser"].pop("tensorboard")
     return {key: value for key, value in record.items() if key not in ("claim", "prepare")}

@@ -1,9 +1,10 @@
-"""What a training learns beside its attributes: landmarks, identities; and what it fits as it goes: a threshold per attribute.
+"""What a training learns beside its attributes: landmarks, identities; and what it fits as it goes: a threshold per
+attribute.
 
     output, batch, frame -> w_l landmark loss + w_i identity loss -> ()      held-out logits -> thresholds (A,)
 
-State is plain tensors in `state_dict`, so a resumed run goes on as an uninterrupted one. Of many processes all keep the same centres: they are
-told each other's features.
+State is plain tensors in `state_dict`, so a resumed run goes on as an uninterrupted one. Of many processes all keep the
+same centres: they are told each other's features.
 """
 
 from __future__ import annotations
@@ -48,11 +49,13 @@ class SideTerms(nn.Module):
         heads = getattr(network, "identify", None)
         if heads is None:
             raise ConfigError(
-                "loss.identity needs a network that tells people apart: transfa with model.options.identity above 0. Set it, or 0 here."
+                "loss.identity needs a network that tells people apart: transfa with model.options.identity above 0. "
+                "Set it, or 0 here."
             )
         if table.identity is None or not (table.identity >= 0).any():
             raise ConfigError(
-                "loss.identity needs to know who is who (a column celeb_id or identity), and these data do not say. Set loss.identity: 0."
+                "loss.identity needs to know who is who (a column celeb_id or identity), and these data do not say. "
+                "Set loss.identity: 0."
             )
         people = np.unique(table.identity[table.identity >= 0])
         self.people = torch.from_numpy(people)
@@ -64,7 +67,9 @@ class SideTerms(nn.Module):
         if output.landmarks is not None and frame.landmarks is not None:
             size = (int(frame.x.shape[2]), int(frame.x.shape[3]))
             points = frame.landmarks.to(output.landmarks.device)
-            added = added + self.loss.landmark * landmark_loss(output.landmarks.float(), points, form=self.loss.landmark_form, size=size)
+            added = added + self.loss.landmark * landmark_loss(
+                output.landmarks.float(), points, form=self.loss.landmark_form, size=size
+            )
         if self.centres is not None and output.embedding is not None and batch.identity is not None:
             added = added + self.loss.identity * self._identity(output.embedding, batch.identity)
         return added
@@ -86,7 +91,9 @@ class SideTerms(nn.Module):
         rows = torch.zeros(self.team.size, len(person), embedding[0].numel() + 1)
         rows[self.team.rank] = torch.cat([embedding.flatten(1).float(), person[:, None].float()], 1).cpu()
         rows = self.team.summed(rows).flatten(0, 1)
-        return rows[:, :-1].reshape(-1, *embedding.shape[1:]).to(embedding.device), rows[:, -1].round().long().to(person.device)
+        return rows[:, :-1].reshape(-1, *embedding.shape[1:]).to(embedding.device), rows[:, -1].round().long().to(
+            person.device
+        )
 
     def look(self, logits: Tensor, targets: Tensor, known: Tensor) -> None:
         """Move adaptive thresholds, if there are any, after a look at the held-out images (N,A)."""
@@ -97,4 +104,8 @@ class SideTerms(nn.Module):
         """Return what a trained file's header says of them: attribute -> threshold, empty without adaptive ones."""
         if self.thresholds is None:
             return {}
-        return {"thresholds": dict(zip(table.attributes, (round(float(value), 4) for value in self.thresholds.tau), strict=True))}
+        return {
+            "thresholds": dict(
+                zip(table.attributes, (round(float(value), 4) for value in self.thresholds.tau), strict=True)
+            )
+        }

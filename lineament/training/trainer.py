@@ -3,7 +3,8 @@
     crops uint8 -> resized x -> augmented x -> logits -> terms -> loss -> weights, averaged weights
     (B,3,218,178)  (B,3,H,W)    (B,3,h,w)     (B,A)     (B,A)    ()
 
-Order, augmentation and dropout of step t depend only on (seed, t): a run killed at any moment and resumed repeats the uninterrupted one.
+Order, augmentation and dropout of step t depend only on (seed, t): a run killed at any moment and resumed repeats the
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -71,15 +72,22 @@ class Progress:
 class Trainer:
     """The state of one run: network, averaged weights, optimiser, position. `run()` carries it to the end.
 
-    Args: config; out: run folder; resume: continue the run in `out` if there is one; start: trained weights (name, run folder or file) whose
-    matching tensors the network begins with (`not_copied` names the rest), in place of the config's `model.start`; preparing: what the config reads
-    and is not there yet is made first, see `training/prepare/steps.py`.
+    Args: config; out: run folder; resume: continue the run in `out` if there is one; start: trained weights (name, run
+    folder or file) whose matching tensors the network begins with (`not_copied` names the rest), in place of the
+    config's `model.start`; preparing: what the config reads and is not there yet is made first, see
+    `training/prepare/steps.py`.
 
     Raises: ConfigError, DataError, ModelFileError, ResumeError, each naming the fix.
     """
 
     def __init__(
-        self, config: TrainConfig, out: str | os.PathLike[str], *, resume: bool = False, start: str | None = None, preparing: Preparing | None = None
+        self,
+        config: TrainConfig,
+        out: str | os.PathLike[str],
+        *,
+        resume: bool = False,
+        start: str | None = None,
+        preparing: Preparing | None = None,
     ) -> None:
         if start is not None:
             config = replace(config, model=replace(config.model, start=start))
@@ -97,10 +105,17 @@ class Trainer:
         self.train_rows, self.holdout_rows = split_by_identity(table, config.data.holdout, config.seed)
         self.steps_per_epoch = len(self.train_rows) // settings.batch
         if self.steps_per_epoch == 0:
-            raise UsageError(f"{len(self.train_rows)} training images do not fill one batch of {settings.batch}. Lower optimiser.batch.")
-        self.weighting = create_weighting(config.weighting.name, table.attributes, self.network.groups, **config.weighting.options)
+            raise UsageError(
+                f"{len(self.train_rows)} training images do not fill one batch of {settings.batch}. Lower "
+                "optimiser.batch."
+            )
+        self.weighting = create_weighting(
+            config.weighting.name, table.attributes, self.network.groups, **config.weighting.options
+        )
         if self.weighting.needs_heldout and not len(self.holdout_rows):
-            raise ConfigError(f"weighting {config.weighting.name} learns from held-out losses: set data.holdout above 0.")
+            raise ConfigError(
+                f"weighting {config.weighting.name} learns from held-out losses: set data.holdout above 0."
+            )
         self.team.average_gradients(self.weighting)
         known = torch.from_numpy(table.known[self.train_rows])
         rates = positive_rates(torch.from_numpy(table.targets[self.train_rows].astype(np.float32)), known)
@@ -112,7 +127,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type) if settings.precision == "fp16" else None
         self.position, self.seconds, self.stopping = 0, 0.0, False
         self.window, self.patience = WindowLosses(len(table.attributes), self.device), Patience(settings.patience)
-        self.journal = Journal(self.out, config, facts_of(config, table, len(self.train_rows)), resume=resume, team=self.team)
+        self.journal = Journal(
+            self.out, config, facts_of(config, table, len(self.train_rows)), resume=resume, team=self.team
+        )
         self.journal.keep_copy("teacher.json", self.material.teacher_facts)
         if self.journal.continues:
             restore(self, *self.journal.load())
@@ -125,7 +142,11 @@ class Trainer:
         """
         failed: LineamentError | None = None
         if self.team.leads:
-            config = replace(self.config, model=replace(self.config.model, start=None, weights=None)) if continues else self.config
+            config = (
+                replace(self.config, model=replace(self.config.model, start=None, weights=None))
+                if continues
+                else self.config
+            )
             try:
                 Preparation(config, str(self.device), preparing.allow_download, preparing.teller).run()
             except LineamentError as error:
@@ -145,13 +166,16 @@ class Trainer:
         check_fit(self.material, self.network, self.config)
         self.network.to(memory_format=torch.channels_last)
 
-    # ---- the sentence -------------------------------------------------------------------------------------------------------------
+    # ---- the sentence
+    # -------------------------------------------------------------------------------------------------------------
 
     def step(self, rows: Rows, batch: Batch | None = None) -> float:
-        """Do one optimisation step on the images `rows`; return its loss, NaN where it was not read (`optimiser.read_every`).
+        """Do one optimisation step on the images `rows`; return its loss, NaN where it was not read
+        (`optimiser.read_every`).
 
         Args: batch: this process's share of `rows` as `Material.batch` gives it, where it was read ahead.
-        Raises: DivergedError if the loss is not finite: before the weights move where every loss is read, else at the next reading.
+        Raises: DivergedError if the loss is not finite: before the weights move where every loss is read, else at the
+        next reading.
         """
         settings = self.config.optimiser
         losses, values = self._losses(rows, batch), list[float]()
@@ -168,7 +192,8 @@ class Trainer:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
-                f"The loss is {value} at step {self.position + 1}, at a rate of {self.learning_rate():.3g}. Lower optimiser.lr or set "
+                f"The loss is {value} at step {self.position + 1}, at a rate of {self.learning_rate():.3g}. Lower "
+                "optimiser.lr or set "
                 f"optimiser.clip_norm, and train into another --out; {self.out} keeps what was saved before."
             )
         return value
@@ -185,7 +210,8 @@ class Trainer:
                 yield self.loss_of(part, None, generator) * (len(part) / len(rows))
 
     def loss_of(self, rows: Rows, batch: Batch | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Return the loss () of the images `rows` as the next step sees them: this process's share of them, augmented on the device."""
+        """Return the loss () of the images `rows` as the next step sees them: this process's share of them, augmented
+        on the device."""
         preprocess, generator = self.network.preprocess, generator or self._seeded()
         batch = (batch or self._read(rows)).to(self.device)
         frame = Frame(preprocess.resize(batch.crops), self._region(batch), batch.landmarks)  # (B,3,H,W)
@@ -200,11 +226,13 @@ class Trainer:
         return self.material.batch(self.team.share(rows))
 
     def stop(self) -> None:
-        """Ask `run` to end after the step it is in: everything is saved then, and a resumed run goes on as if nothing had been."""
+        """Ask `run` to end after the step it is in: everything is saved then, and a resumed run goes on as if nothing
+        had been."""
         self.stopping = True
 
     def run(self, watch: Callable[[Progress], None] | None = None) -> Path:
-        """Train to the end (or until the held-out loss has not fallen for `patience` epochs); return the path of the averaged weights.
+        """Train to the end (or until the held-out loss has not fallen for `patience` epochs); return the path of the
+        averaged weights.
 
         Raises: KeyboardInterrupt, everything saved, after `stop()`; DivergedError.
         """
@@ -221,7 +249,9 @@ class Trainer:
             self._end_epoch(epoch)
         return self._finish()
 
-    def _advance(self, epoch: int, rows: Rows, watch: Callable[[Progress], None] | None, batch: Batch | None = None) -> None:
+    def _advance(
+        self, epoch: int, rows: Rows, watch: Callable[[Progress], None] | None, batch: Batch | None = None
+    ) -> None:
         """Do one step and what belongs to it."""
         began = time.monotonic()
         loss = self.step(rows, batch)
@@ -235,18 +265,26 @@ class Trainer:
             watch(self._progress(epoch, loss, took))
 
     def _keep(self, *, stopped: bool) -> None:
-        """Save within an epoch when it is time. Never at its last step: a resumed run would leave out what ends an epoch."""
+        """Save within an epoch when it is time. Never at its last step: a resumed run would leave out what ends an
+        epoch."""
         if stopped or time.monotonic() - self._last_saved > 60 * self.config.optimiser.checkpoint_minutes:
             self.save_checkpoint()
         if stopped:
             raise KeyboardInterrupt
 
-    # ---- parts of a step ----------------------------------------------------------------------------------------------------------
+    # ---- parts of a step
+    # ----------------------------------------------------------------------------------------------------------
 
     def order(self, epoch: int) -> Rows:
         """Return the order in which an epoch sees the training rows."""
         weight, blocks = balancing(self.material.table, self.train_rows, self.config.data.balance), self.material.blocks
-        return epoch_order(self.train_rows, self.config.seed, epoch, weight=weight, blocks=None if blocks is None else blocks[self.train_rows])
+        return epoch_order(
+            self.train_rows,
+            self.config.seed,
+            epoch,
+            weight=weight,
+            blocks=None if blocks is None else blocks[self.train_rows],
+        )
 
     def learning_rate(self) -> float:
         """Return the rate of the current step."""
@@ -270,15 +308,20 @@ class Trainer:
         return None if masks is None else masks.to(self.device)
 
     def _objective(self, output: TorchOutput, batch: Batch, frame: Frame) -> Tensor:
-        targets, known = taught(batch.targets, batch.known, batch.teacher, self.config.loss.distill, self.config.loss.teacher_fills_unknown)
+        targets, known = taught(
+            batch.targets, batch.known, batch.teacher, self.config.loss.distill, self.config.loss.teacher_fills_unknown
+        )
         answers = [output.logits] if output.branches is None else list(output.branches)
-        terms = torch.stack([masked_terms(self.loss, logits.float(), targets, known) for logits in answers]).mean(0)  # (B,A)
+        terms = torch.stack([masked_terms(self.loss, logits.float(), targets, known) for logits in answers]).mean(
+            0
+        )  # (B,A)
         self.window.add(terms.detach(), known)
         self.weighting.update(per_attribute(terms.detach(), known))
         loss = reduce(terms, known, self.weighting.weights().to(self.device)) + self.weighting.penalty()
         return loss + self.side(output, batch, frame)  # type: ignore[no-any-return]
 
-    # ---- looking ------------------------------------------------------------------------------------------------------------------
+    # ---- looking
+    # ------------------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def predict(self, rows: Rows) -> Tensor:
@@ -307,7 +350,12 @@ class Trainer:
         self._log(epoch, **({} if seen is None else {"holdout_loss": seen.loss, "holdout_accuracy": seen.accuracy}))
         if self.team.leads:
             with self.average.inside(self.network) as network:
-                save_network(self.out / f"epoch_{epoch + 1}.safetensors", network, self.config, facts=self.side.facts(self.material.table))
+                save_network(
+                    self.out / f"epoch_{epoch + 1}.safetensors",
+                    network,
+                    self.config,
+                    facts=self.side.facts(self.material.table),
+                )
         self.patience.see(math.inf if seen is None else seen.loss, epoch + 1)
         self.save_checkpoint()
         if self.team.any(self.stopping) and epoch + 1 < self.config.optimiser.epochs and not self.patience.ended:
@@ -332,7 +380,8 @@ class Trainer:
     def _log(self, epoch: int, **numbers: float) -> None:
         self.journal.log(epoch + 1, self.position, lr=self.learning_rate(), seconds=self.seconds, **numbers)
 
-    # ---- keeping ------------------------------------------------------------------------------------------------------------------
+    # ---- keeping
+    # ------------------------------------------------------------------------------------------------------------------
 
     def save_checkpoint(self) -> None:
         """Write everything a resumed run needs, atomically; only the leading process writes."""

@@ -2,8 +2,8 @@
 
     tiles (picture or file, caption) + heading -> heading, rows of tiles -> Image
 
-Convention: what comes from outside (file names above all) goes through `visible` first, so that no name can move a cursor, forge a line or
-hide. Pillow only, with the font it carries; letters that the font lacks are drawn as its box.
+Convention: what comes from outside (file names above all) goes through `visible` first, so that no name can move a
+cursor, forge a line or hide. Pillow only, with the font it carries; letters that the font lacks are drawn as its box.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def visible(text: str) -> str:
     >>> visible("a\\x1b[31m\\u202egpj.exe\\udcff é")
     'a\\\\x1b[31m\\\\u202egpj.exe\\\\udcff é'
     """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text
+    )
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def photo_of(picture: Path | bytes | str, *, max_side: int | None = None) -> Thu
 
 
 def fitted(picture: Path | bytes, size: tuple[int, int]) -> Image.Image:
-    """Return a picture shrunk to fit `size` (width, height), centred on a quiet ground; the ground alone if it cannot be read."""
+    """Return a picture shrunk to fit `size` (width, height), centred on a quiet ground; the ground alone if it cannot
+    be read."""
     canvas = Image.new("RGB", size, colour("sunken"))
     photo = photo_of(picture, max_side=max(size)).image
     if photo is not None:
@@ -67,11 +70,18 @@ def fitted(picture: Path | bytes, size: tuple[int, int]) -> Image.Image:
 
 
 def contact_sheet(
-    tiles: Sequence[Tile], *, title: str, facts: Sequence[str] = (), size: tuple[int, int] = (160, 160), columns: int = 8, day: date | None = None
+    tiles: Sequence[Tile],
+    *,
+    title: str,
+    facts: Sequence[str] = (),
+    size: tuple[int, int] = (160, 160),
+    columns: int = 8,
+    day: date | None = None,
 ) -> Image.Image:
     """Return the sheet: title, facts and date on top, then the tiles row by row. No tile gives a sheet that says so.
 
-    Args: title: what was asked (a query, a comparison); facts: lines under it, such as the index and the model; size: of a tile's picture,
+    Args: title: what was asked (a query, a comparison); facts: lines under it, such as the index and the model; size:
+    of a tile's picture,
         (width, height) pixels; day: the date to write, today where None.
     """
     columns = max(3, min(columns, len(tiles) or 1))
@@ -84,7 +94,9 @@ def contact_sheet(
     row_height = size[1] + 2 * (_TEXT + 4) + _GAP + 6
     sheet = Image.new("RGB", (width, top + max(1, -(-len(tiles) // columns)) * row_height + _MARGIN), colour("paper"))
     draw, y = ImageDraw.Draw(sheet), _MARGIN
-    for text, one, ink, step in [(t, head_font, "ink", _TITLE + 6) for t in heading] + [(t, font, "muted", _TEXT + 5) for t in below]:
+    for text, one, ink, step in [(t, head_font, "ink", _TITLE + 6) for t in heading] + [
+        (t, font, "muted", _TEXT + 5) for t in below
+    ]:
         draw.text((_MARGIN, y), text, fill=colour(ink), font=one)
         y += step
     for place, tile in enumerate(tiles):
@@ -95,7 +107,9 @@ def contact_sheet(
     return sheet
 
 
-def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, at: tuple[int, int], size: tuple[int, int], font: Font) -> None:
+def _draw_tile(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, at: tuple[int, int], size: tuple[int, int], font: Font
+) -> None:
     x, y = at
     draw.rectangle((x, y, x + size[0] - 1, y + size[1] - 1), fill=colour("sunken"))
     thumb = tile.picture if isinstance(tile.picture, Thumbnail) else Thumbnail(fitted(tile.picture, size))
@@ -105,7 +119,12 @@ def _draw_tile(sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, at: tu
     else:
         sheet.paste(thumb.image, (x + (size[0] - thumb.image.width) // 2, y + (size[1] - thumb.image.height) // 2))
     for row, line in enumerate(tile.caption.split("\n")[:2]):
-        draw.text((x, y + size[1] + 4 + row * (_TEXT + 4)), cut_to(visible(line), font, size[0]), fill=colour("muted" if row else "ink"), font=font)
+        draw.text(
+            (x, y + size[1] + 4 + row * (_TEXT + 4)),
+            cut_to(visible(line), font, size[0]),
+            fill=colour("muted" if row else "ink"),
+            font=font,
+        )
 
 
 def cut_to(text: str, font: Font, width: float) -> str:
@@ -118,7 +137,8 @@ def cut_to(text: str, font: Font, width: float) -> str:
 
 
 def wrapped(text: str, font: Font, width: float) -> list[str]:
-    """Return the lines of text, broken between words so that each is at most `width` pixels wide; a longer word is cut."""
+    """Return the lines of text, broken between words so that each is at most `width` pixels wide; a longer word is
+    cut."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

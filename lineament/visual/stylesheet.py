@@ -11,8 +11,10 @@ from functools import cache
 from importlib.resources import files
 
 MARK = (
-    '<svg viewBox="3 1 20 30" width="22" height="33" aria-hidden="true"><path d="M19 3.5c-6 0-9.8 3.6-9.8 9 0 1.9-2.6 4.3-3 5.3-.3.8.4 1.2 1.2 '
-    '1.4.8.3.5 1 .3 1.6-.2.6.5.9.5 1.4s-.7.8-.5 1.5c.1.6.6.8.6 1.5 0 1.6.8 2.4 2.6 2.3 1.8-.1 3.3-.3 4 .6.5.7.6 1.5.6 2.4"/>'
+    '<svg viewBox="3 1 20 30" width="22" height="33" aria-hidden="true"><path d="M19 3.5c-6 0-9.8 3.6-9.8 9 0 1.9-2.6 '
+    "4.3-3 5.3-.3.8.4 1.2 1.2 "
+    "1.4.8.3.5 1 .3 1.6-.2.6.5.9.5 1.4s-.7.8-.5 1.5c.1.6.6.8.6 1.5 0 1.6.8 2.4 2.6 2.3 1.8-.1 3.3-.3 4 .6.5.7.6 1.5.6 "
+    '2.4"/>'
     '<path class="thin" d="M13 14.200c1-.9 2.3-.9 3.2 0"/></svg>'
 )
 """The product's mark, an inline SVG."""
@@ -32,7 +34,8 @@ def _day_colours() -> dict[str, str]:
 
 
 def colour(name: str) -> str:
-    """Return one of the day colours as "#rrggbb", for pictures. Raises: KeyError for a name that the style sheet does not have.
+    """Return one of the day colours as "#rrggbb", for pictures. Raises: KeyError for a name that the style sheet does
+    not have.
 
     >>> colour("accent")
     '#0f6b5c'

@@ -30,7 +30,13 @@ HEAVY = (
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run import-linter on the package under `folder`, with the contracts of this project."""
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache", "--no-logo"]
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command; lint_imports_command()",
+        "--no-cache",
+        "--no-logo",
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -44,7 +50,11 @@ def loaded_by(statement: str, folder: Path = ROOT) -> set[str]:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of the package and its contracts that a test may break."""
-    shutil.copytree(ROOT / "lineament", tmp_path / "lineament", ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.png", "*.jpg"))
+    shutil.copytree(
+        ROOT / "lineament",
+        tmp_path / "lineament",
+        ignore=shutil.ignore_patterns("__pycache__", "*.onnx", "*.png", "*.jpg"),
+    )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
@@ -85,7 +95,10 @@ def test_a_module_without_a_layer_is_refused(copy: Path) -> None:
     assert "attic" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", ["lineament", "lineament.cli", "lineament.api", "lineament.runtime.registry", "lineament.pipeline.analyze"])
+@pytest.mark.parametrize(
+    "module",
+    ["lineament", "lineament.cli", "lineament.api", "lineament.runtime.registry", "lineament.pipeline.analyze"],
+)
 def test_front_doors_are_light(module: str) -> None:
     assert not loaded_by(f"import {module}") & set(HEAVY)
 
@@ -108,14 +121,20 @@ LAZY = {"lineament.types": {"lineament.geometry", "lineament.pipeline.draw"}}
 
 
 def imported_modules(package: Path) -> dict[str, set[str]]:
-    """Return module -> modules of the package that it imports anywhere in its text, under TYPE_CHECKING and inside functions too."""
-    files = {".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in package.rglob("*.py")}
+    """Return module -> modules of the package that it imports anywhere in its text, under TYPE_CHECKING and inside
+    functions too."""
+    files = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in package.rglob("*.py")
+    }
     edges: dict[str, set[str]] = {name: set() for name in files}
     for name, path in files.items():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module:
                 inside = {f"{node.module}.{alias.name}" for alias in node.names}
-                edges[name] |= {one if one in files else node.module for one in inside if node.module in files or one in files}
+                edges[name] |= {
+                    one if one in files else node.module for one in inside if node.module in files or one in files
+                }
             elif isinstance(node, ast.Import):
                 edges[name] |= {alias.name for alias in node.names if alias.name in files}
         edges[name] -= {name, package.name}
@@ -149,4 +168,6 @@ def test_no_circle_of_files() -> None:
 def test_the_circle_guard_can_fail(copy: Path) -> None:
     with (copy / "lineament" / "detection" / "candidates.py").open("a", encoding="utf-8") as file:
         file.write("\n\nif TYPE_CHECKING:\n    from lineament.detection.retinaface import RetinaFace\n")
-    assert {"lineament.detection.candidates", "lineament.detection.retinaface"} <= circles(imported_modules(copy / "lineament"))[0]
+    assert {"lineament.detection.candidates", "lineament.detection.retinaface"} <= circles(
+        imported_modules(copy / "lineament")
+    )[0]

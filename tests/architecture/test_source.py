@@ -1,4 +1,5 @@
-"""House rules that a reader of one file cannot see broken: names of modules, lengths, swallowed errors, unsafe loading, pins."""
+"""House rules that a reader of one file cannot see broken: names of modules, lengths, swallowed errors, unsafe loading,
+pins."""
 
 from __future__ import annotations
 
@@ -17,7 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lineament"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "stuff"}
-IMPORTED_AS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "multipart": "python-multipart"}
+IMPORTED_AS = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "multipart": "python-multipart",
+}
 PICKLERS = {"pickle", "dill", "joblib", "shelve", "marshal"}
 MOST_LINES, MOST_FUNCTION_LINES = 500, 60
 
@@ -43,7 +50,8 @@ def imported(node: ast.Import | ast.ImportFrom) -> set[str]:
 
 
 def unsafe_loads(source: str) -> list[int]:
-    """Return the lines that can run code hidden in a file: pickle and kin, torch.load without weights_only, NumPy with allow_pickle."""
+    """Return the lines that can run code hidden in a file: pickle and kin, torch.load without weights_only, NumPy with
+    allow_pickle."""
     lines = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom) and imported(node) & PICKLERS:
@@ -78,9 +86,17 @@ def test_files_stay_readable() -> None:
 
 
 def test_functions_stay_short() -> None:
-    lengths = {f"{path.relative_to(PACKAGE)}:{name}": length for path in MODULES for name, length in functions(path.read_text("utf-8"))}
-    assert {name: length for name, length in lengths.items() if length > MOST_FUNCTION_LINES and name not in LONG_FUNCTIONS} == {}
-    assert [name for name in LONG_FUNCTIONS if lengths.get(name, 0) <= MOST_FUNCTION_LINES] == [], "no longer needed on the list"
+    lengths = {
+        f"{path.relative_to(PACKAGE)}:{name}": length
+        for path in MODULES
+        for name, length in functions(path.read_text("utf-8"))
+    }
+    assert {
+        name: length for name, length in lengths.items() if length > MOST_FUNCTION_LINES and name not in LONG_FUNCTIONS
+    } == {}
+    assert [name for name in LONG_FUNCTIONS if lengths.get(name, 0) <= MOST_FUNCTION_LINES] == [], (
+        "no longer needed on the list"
+    )
 
 
 def test_the_usual_function_is_nine_lines_or_fewer() -> None:
@@ -92,7 +108,9 @@ def test_length_counts_the_body_alone() -> None:
 
 
 def test_no_file_can_run_code_when_loaded() -> None:
-    assert {str(path.relative_to(ROOT)): lines for path in MODULES if (lines := unsafe_loads(path.read_text("utf-8")))} == {}
+    assert {
+        str(path.relative_to(ROOT)): lines for path in MODULES if (lines := unsafe_loads(path.read_text("utf-8")))
+    } == {}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +130,10 @@ def test_the_loading_guard_can_fail(line: str) -> None:
 
 
 def test_the_loading_guard_lets_safe_loads_pass() -> None:
-    assert unsafe_loads("torch.load(path, weights_only=True)\nnp.load(path, allow_pickle=False)\nyaml.safe_load(text)\n") == []
+    assert (
+        unsafe_loads("torch.load(path, weights_only=True)\nnp.load(path, allow_pickle=False)\nyaml.safe_load(text)\n")
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,16 +150,22 @@ def test_the_library_may_not_print_or_swallow(rule: str, source: str) -> None:
     assert rule in done.stdout
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="scripts/constraints.py reads TOML with the standard library of Python 3.11")
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="scripts/constraints.py reads TOML with the standard library of Python 3.11"
+)
 def test_every_requirement_has_a_pin() -> None:
-    done = subprocess.run([sys.executable, "scripts/constraints.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "scripts/constraints.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 def third_party_imports(source: str) -> set[str]:
     """Return the top-level names imported anywhere in a file that neither Python nor this project provides."""
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
-    return {name for node in nodes for name in imported(node)} - set(sys.stdlib_module_names) - {"lineament", "__future__"}
+    return (
+        {name for node in nodes for name in imported(node)} - set(sys.stdlib_module_names) - {"lineament", "__future__"}
+    )
 
 
 def test_every_import_is_declared() -> None:
@@ -148,14 +175,18 @@ def test_every_import_is_declared() -> None:
     missing = {}
     for path in MODULES:
         for name in third_party_imports(path.read_text("utf-8")):
-            owners = [owner.lower().replace("_", "-") for owner in distributions.get(name, [IMPORTED_AS.get(name, name)])]
+            owners = [
+                owner.lower().replace("_", "-") for owner in distributions.get(name, [IMPORTED_AS.get(name, name)])
+            ]
             if not any(re.search(rf'"{re.escape(owner)}[\[>=<"]', declared) for owner in owners):
                 missing[f"{path.relative_to(ROOT)}: {name}"] = owners
     assert missing == {}
 
 
 def test_third_party_imports_are_found_wherever_they_stand() -> None:
-    assert third_party_imports("import os, torch.nn\ndef f():\n    from fastapi.x import y\nfrom lineament import z\n") == {"torch", "fastapi"}
+    assert third_party_imports(
+        "import os, torch.nn\ndef f():\n    from fastapi.x import y\nfrom lineament import z\n"
+    ) == {"torch", "fastapi"}
 
 
 def test_test_files_have_names_of_their_own() -> None:

@@ -1,4 +1,5 @@
-"""benchmarks/landmarks.py at toy size: one portrait whose truth is the detector's own points, and a head that always says the template."""
+"""benchmarks/landmarks.py at toy size: one portrait whose truth is the detector's own points, and a head that always
+says the template."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def data_folder(root: Path, points: np.ndarray, portrait: np.ndarray) -> Path:
     """Write landmarks68/ with one test photo whose 68 points reduce to `points` (5,2)."""
-    where = [2] * 36 + [0] * 6 + [1] * 6 + [3] * 6 + [4] * 14  # jaw, brows and nose; eyes; the mouth from corner to corner
+    where = (
+        [2] * 36 + [0] * 6 + [1] * 6 + [3] * 6 + [4] * 14
+    )  # jaw, brows and nose; eyes; the mouth from corner to corner
     folder = root / "landmarks68" / "images"
     folder.mkdir(parents=True)
     Image.fromarray(portrait).save(folder / "one.png")
@@ -47,7 +50,9 @@ def data_folder(root: Path, points: np.ndarray, portrait: np.ndarray) -> Path:
 def test_the_detector_agrees_with_itself_and_a_head_that_says_the_template_is_off_by_what_alignment_leaves(
     tmp_path: Path, script: Any, astronaut: np.ndarray
 ) -> None:
-    config = TrainConfig("toy", model=ModelConfig("dmm-cnn", "toy", input_size=(64, 52), options={"inner": 8, "hidden": 16}))
+    config = TrainConfig(
+        "toy", model=ModelConfig("dmm-cnn", "toy", input_size=(64, 52), options={"inner": 8, "hidden": 16})
+    )
     network: Any = build_network(config.model, ("Smiling", "Young"))
     last = network.landmark_head[-1]
     with torch.no_grad():
@@ -56,7 +61,9 @@ def test_the_detector_agrees_with_itself_and_a_head_that_says_the_template_is_of
     save_network(tmp_path / "head.safetensors", network, config, half=False)
     points = RetinaFace(threads=1).detect(astronaut).keypoints[0]
     data = data_folder(tmp_path, points, astronaut)
-    assert script.main(["--data", str(data), "--weights", str(tmp_path / "head.safetensors"), "--out", str(tmp_path)]) == 0
+    assert (
+        script.main(["--data", str(data), "--weights", str(tmp_path / "head.safetensors"), "--out", str(tmp_path)]) == 0
+    )
     rows = json.loads((tmp_path / "landmarks.json").read_text("utf-8"))["rows"]
     assert rows["detector, second look"]["seen"] == 1
     assert rows["detector, second look"]["median"] == pytest.approx(0, abs=1e-4)

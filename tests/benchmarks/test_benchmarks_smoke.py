@@ -1,4 +1,5 @@
-"""Every benchmark here that writes a page, at toy size: a toy network, drawn faces, the bundled portrait. What can be known is checked."""
+"""Every benchmark here that writes a page, at toy size: a toy network, drawn faces, the bundled portrait. What can be
+known is checked."""
 
 from __future__ import annotations
 
@@ -62,11 +63,15 @@ def wild_folder(root: Path, astronaut: np.ndarray) -> None:
     pair.paste(Image.fromarray(astronaut).resize((240, 240)), (516, 100))
     pair.save(photos / "000002.jpg")
     Image.new("RGB", (200, 200), (90, 120, 90)).save(photos / "000003.jpg")
-    rows = ["file," + ",".join(CELEBA_40)] + [f"00000{i}.jpg," + ",".join("1" if (i + a) % 3 else "0" for a in range(40)) for i in (1, 2, 3)]
+    rows = ["file," + ",".join(CELEBA_40)] + [
+        f"00000{i}.jpg," + ",".join("1" if (i + a) % 3 else "0" for a in range(40)) for i in (1, 2, 3)
+    ]
     (root / "wild" / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
-def test_face_size_whole_images_score_as_evaluate_does(tmp_path: Path, script: Any, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_face_size_whole_images_score_as_evaluate_does(
+    tmp_path: Path, script: Any, toy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lineament.evaluation.evaluate import predict
     from lineament.evaluation.scorecard import scorecard
     from lineament.runtime.registry import load_network
@@ -160,7 +165,9 @@ def test_draft_pairs_faces_and_counts_what_moved(script: Any) -> None:
 
     def face(x: float, prob: float) -> FaceReport:
         quality = Quality(100.0, 0.5, 0.0, 0.0, 0.0)
-        return FaceReport((x, 0, x + 9, 9), 0.9, ((x, 5.0),) * 5, quality, {"Smiling": Answer(prob, "yes" if prob >= 0.5 else "no")})
+        return FaceReport(
+            (x, 0, x + 9, 9), 0.9, ((x, 5.0),) * 5, quality, {"Smiling": Answer(prob, "yes" if prob >= 0.5 else "no")}
+        )
 
     ours = Report("x", "ok", "toy", "all", (face(1000, 0.2), face(500, 0.4), face(9000, 0.9)))
     theirs = Report("x", "ok", "toy", "all", (face(501, 0.6), face(999, 0.21)))
@@ -176,9 +183,27 @@ def test_draft_pairs_faces_and_counts_what_moved(script: Any) -> None:
 @pytest.mark.slow
 def test_draft_times_and_compares_both_decodes(tmp_path: Path, script: Any, toy: str, astronaut: np.ndarray) -> None:
     wild_folder(tmp_path / "data", astronaut)
-    script("draft").main(["--data", str(tmp_path / "data"), "--model", toy, "--runs", "1", "--limit", "1", "--out", str(tmp_path / "out")])
+    script("draft").main(
+        [
+            "--data",
+            str(tmp_path / "data"),
+            "--model",
+            toy,
+            "--runs",
+            "1",
+            "--limit",
+            "1",
+            "--out",
+            str(tmp_path / "out"),
+        ]
+    )
     document, text = read(tmp_path / "out", "draft")
-    assert [(row["faces"], row["answered_small"]) for row in document["times"].values()] == [(1, True), (8, True), (8, False), (0, False)]
+    assert [(row["faces"], row["answered_small"]) for row in document["times"].values()] == [
+        (1, True),
+        (8, True),
+        (8, False),
+        (0, False),
+    ]
     assert document["moves"]["wild/, enlarged"]["answered_small"] == 1
     assert document["moves"]["wild/, enlarged"]["moves"]["smaller decode"]["faces"] == 1
     assert "one pixel cut off" in text
@@ -194,7 +219,9 @@ def test_metrics_scale_measures_fresh_processes(tmp_path: Path, script: Any) -> 
     assert "600 images x 40 attributes" in (tmp_path / "metrics-scale.md").read_text()
 
 
-def test_speed_and_planning_write_what_they_measured(tmp_path: Path, script: Any, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_and_planning_write_what_they_measured(
+    tmp_path: Path, script: Any, toy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     speed, out = script("speed"), tmp_path / "out"
     monkeypatch.setattr(speed, "CONFIGURATIONS", (("onnx", None), ("onnx", "bf16")))
     speed.main(["--runs", "1", "--scenes", "1", "--worker-photos", "4", "--model", toy, "--out", str(out)])
@@ -216,7 +243,10 @@ def test_speed_and_planning_write_what_they_measured(tmp_path: Path, script: Any
 def test_speed_says_by_how_much_a_target_is_missed(script: Any) -> None:
     speed = script("speed")
     row = {"stream": {"photos_per_s": 30.0}, "share_of_slowest": 0.75, "slowest": "detect"}
-    alone = [{"runtime": "onnx", "precision": "fp32", "batch_faces_per_s": 150.0}, {"runtime": "onnx", "precision": "int8", "absent": "no file"}]
+    alone = [
+        {"runtime": "onnx", "precision": "fp32", "batch_faces_per_s": 150.0},
+        {"runtime": "onnx", "precision": "int8", "absent": "no file"},
+    ]
     rows = speed.verdicts({"attributes": alone, "end_to_end": {"onnx fp32": {"1 face, 500x500": row}}})
     assert [entry[3] for entry in rows] == ["**not met**: 25 % of it", "**not met**: 50 % of it", "met"]
 
@@ -265,8 +295,10 @@ def test_kill_notices_what_is_lost_repeated_or_different(tmp_path: Path, script:
 
 def test_peers_are_held_against_the_runtime_they_ship_with(peers: Any) -> None:
     rows = [
-        {"peer": "lineament", "runtime": "onnx", "photos_per_s": 50.0}, {"peer": "facer", "runtime": "torch", "photos_per_s": 5.0},
-        {"peer": "facer", "runtime": "onnxruntime", "photos_per_s": 10.0}, {"peer": "deepface", "runtime": "tensorflow", "absent": "not installed"},
+        {"peer": "lineament", "runtime": "onnx", "photos_per_s": 50.0},
+        {"peer": "facer", "runtime": "torch", "photos_per_s": 5.0},
+        {"peer": "facer", "runtime": "onnxruntime", "photos_per_s": 10.0},
+        {"peer": "deepface", "runtime": "tensorflow", "absent": "not installed"},
         {"peer": "deepface models", "runtime": "torch", "photos_per_s": 2.0},
     ]  # fmt: skip
     found = peers.against(rows)
@@ -279,5 +311,7 @@ def test_peers_run_on_the_same_photos(tmp_path: Path, peers: Any, toy: str) -> N
     peers.main(["--rows", rows, "--photos", "3", "--seconds", "0.1", "--model", toy, "--out", str(tmp_path / "out")])
     document, text = read(tmp_path / "out", "peers")
     assert [(row["peer"], row["measured"]) for row in document["rows"]] == [("lineament", 3), ("insightface", 3)]
-    assert document["sizes"]["scrfd"]["gmacs"] * 480 / 640 == pytest.approx(10.0, rel=0.05), "SCRFD-10GF costs ten at 640x480, as published"
+    assert document["sizes"]["scrfd"]["gmacs"] * 480 / 640 == pytest.approx(10.0, rel=0.05), (
+        "SCRFD-10GF costs ten at 640x480, as published"
+    )
     assert "cost stand-in" in text

@@ -33,7 +33,8 @@ def toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def analyze(toy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run `lineament analyze ARGUMENTS` in a folder `in` of 8 photos (one of them text), with the toy model and the marked-face detector."""
+    """Run `lineament analyze ARGUMENTS` in a folder `in` of 8 photos (one of them text), with the toy model and the
+    marked-face detector."""
     monkeypatch.setattr("lineament.api._bundled_detector", lambda network, threads: MarkedFaces())
     monkeypatch.chdir(tmp_path)
     fill(Path("in"), 8)
@@ -60,7 +61,9 @@ def test_help_lists_every_command_of_the_interface() -> None:
     assert all(re.search(rf"^\W+{name} ", shown, re.MULTILINE) for name in promised)
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if (ROOT / "lineament" / "cli" / f"{name.replace('-', '_')}.py").is_file()])
+@pytest.mark.parametrize(
+    "name", [name for name in COMMANDS if (ROOT / "lineament" / "cli" / f"{name.replace('-', '_')}.py").is_file()]
+)
 def test_every_command_explains_itself(name: str) -> None:
     done = CliRunner().invoke(app, [name, "--help"])
     assert done.exit_code == 0
@@ -69,24 +72,31 @@ def test_every_command_explains_itself(name: str) -> None:
 
 def test_flags_are_those_of_the_interface() -> None:
     shown = CliRunner().invoke(app, ["analyze", "--help"], env={"COLUMNS": "200"}).output
-    flags = """--json --jsonl --csv --parquet --draw --crops --profile --attributes --abstain --consistent --keep --faces --boxes --resume --shard
-               --max-failed --max-pixels --timeout --engine --model --runtime --precision --threads --quiet"""
+    flags = """--json --jsonl --csv --parquet --draw --crops --profile --attributes --abstain
+               --consistent --keep --faces --boxes --resume --shard --max-failed --max-pixels
+               --timeout --engine --model --runtime --precision --threads --quiet"""
     assert all(re.search(rf"{flag}\b", shown) for flag in flags.split())
 
 
 def test_version_and_schema() -> None:
     runner = CliRunner()
     assert runner.invoke(app, ["--version"]).output.strip() == __version__
-    assert json.loads(runner.invoke(app, ["schema"]).output) == json.loads(files("lineament").joinpath("record.schema.json").read_text("utf-8"))
+    assert json.loads(runner.invoke(app, ["schema"]).output) == json.loads(
+        files("lineament").joinpath("record.schema.json").read_text("utf-8")
+    )
 
 
 def test_wrong_usage_is_status_2_and_one_line(analyze: Any) -> None:
     wrong = [
-        ("in", "--keep", "0"), ("in", "--keep", "some"), ("in", "--profile", "mine"), ("in", "--attributes", "Smilling"), ("in", "--attributes", ","),
-        ("in", "--shard", "5/4"), ("in", "--max-failed", "many"), ("in", "--runtime", "tpu"), ("in", "--precision", "fp8"),
+        ("in", "--keep", "0"), ("in", "--keep", "some"), ("in", "--profile", "mine"),
+        ("in", "--attributes", "Smilling"), ("in", "--attributes", ","),
+        ("in", "--shard", "5/4"), ("in", "--max-failed", "many"), ("in", "--runtime", "tpu"),
+        ("in", "--precision", "fp8"),
         ("in", "--faces", "guess"),
-        ("in", "--resume"), ("in", "--resume", "--jsonl", "-"), ("in", "--jsonl", "-", "--csv", "-"), ("in", "--parquet", "-"), ("@gone.txt",),
-        ("in", "--boxes", "gone.csv"), ("in", "--timeout", "0"), ("in", "--engine", "slurm"), ("in", "--jsonl", "in/000.png/out.jsonl"),
+        ("in", "--resume"), ("in", "--resume", "--jsonl", "-"), ("in", "--jsonl", "-", "--csv", "-"),
+        ("in", "--parquet", "-"), ("@gone.txt",),
+        ("in", "--boxes", "gone.csv"), ("in", "--timeout", "0"), ("in", "--engine", "slurm"),
+        ("in", "--jsonl", "in/000.png/out.jsonl"),
         ("in", "--attributes", "Young"), ("in", "--draw", "in/000.png/d"), ("in", "--crops", "in/000.png"),
     ]  # fmt: skip
     for arguments in wrong:
@@ -100,7 +110,9 @@ def test_wrong_usage_is_status_2_and_one_line(analyze: Any) -> None:
     assert Path("precious.jsonl").read_text() == "kept"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--no-such-flag"], ["nope"], ["analyze"], ["analyze", "x.jpg", "--threads", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--no-such-flag"], ["nope"], ["analyze"], ["analyze", "x.jpg", "--threads", "0"]]
+)
 def test_arguments_that_do_not_parse_are_status_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 2
 
@@ -168,7 +180,9 @@ def test_pictures_are_written_and_crops_feed_back(analyze: Any) -> None:
     assert len(crops) == sum(len(record["faces"]) for record in found)
     assert analyze("c", "--faces", "aligned", "--jsonl", "again.jsonl", "--profile", "all").exit_code == 0
     again = [record["faces"][0] for record in records(Path("again.jsonl").read_text())]
-    assert [face["attributes"] for face in again] == [face["attributes"] for record in found for face in record["faces"]]
+    assert [face["attributes"] for face in again] == [
+        face["attributes"] for record in found for face in record["faces"]
+    ]
     assert {face["detection_prob"] for face in again} == {None}
 
 
@@ -194,7 +208,9 @@ def test_shards_and_resume_through_the_command_line(analyze: Any) -> None:
     whole = Path("whole.jsonl").read_bytes()
     for part in (1, 2):
         analyze("in", "--jsonl", f"part{part}.jsonl", "--shard", f"{part}/2")
-    assert sorted((Path("part1.jsonl").read_bytes() + Path("part2.jsonl").read_bytes()).splitlines()) == sorted(whole.splitlines())
+    assert sorted((Path("part1.jsonl").read_bytes() + Path("part2.jsonl").read_bytes()).splitlines()) == sorted(
+        whole.splitlines()
+    )
     Path("whole.jsonl").write_bytes(whole[: len(whole) // 2])
     done = analyze("in", "--jsonl", "whole.jsonl", "--resume")
     assert Path("whole.jsonl").read_bytes() == whole
@@ -206,7 +222,10 @@ def test_shards_and_resume_through_the_command_line(analyze: Any) -> None:
     assert refused.exit_code == 2
     assert "small_faces was 'auto', is 'always'" in refused.stderr
     unknown = analyze("in", "--jsonl", "other.jsonl", "--small-faces", "perhaps")
-    assert (unknown.exit_code, unknown.stderr) == (2, "lineament: --small-faces must be never, auto or always, not 'perhaps'.\n")
+    assert (unknown.exit_code, unknown.stderr) == (
+        2,
+        "lineament: --small-faces must be never, auto or always, not 'perhaps'.\n",
+    )
     assert "--keep must be all" in analyze("in", "--jsonl", "other.jsonl", "--keep", "most").stderr
     assert Path("whole.jsonl").read_bytes() == whole
 
@@ -240,7 +259,9 @@ def test_the_table_of_models_has_licences_in_short_and_json_in_full(monkeypatch:
     from lineament.cli import models
     from lineament.runtime import registry
 
-    sentence = "for research only; CelebA is non-commercial research data, and weights derived from it inherit the doubt"
+    sentence = (
+        "for research only; CelebA is non-commercial research data, and weights derived from it inherit the doubt"
+    )
     row = {
         "name": "toy",
         "id": "toy@1",

@@ -1,4 +1,5 @@
-"""What people met in the field: terminals that cannot encode a name, tables of boxes that name nothing, folders without photos, own names."""
+"""What people met in the field: terminals that cannot encode a name, tables of boxes that name nothing, folders without
+photos, own names."""
 
 from __future__ import annotations
 
@@ -30,7 +31,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def run(folder: Path, *arguments: str, encoding: str = "utf-8") -> subprocess.CompletedProcess[bytes]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    return subprocess.run([sys.executable, "-m", "lineament", *arguments], cwd=folder, env=environment, capture_output=True, check=False, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-m", "lineament", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
@@ -54,7 +62,17 @@ def test_boxes_that_name_no_photo_are_said_with_both_names(model: str, tmp_path:
     save(tmp_path / "in" / "a.png", photo(1))
     table = tmp_path / "boxes.csv"
     source = str(tmp_path / "in" / "a.png")
-    given = ["analyze", source, "--model", model, "--boxes", str(table), "--jsonl", str(tmp_path / "o.jsonl"), "--quiet"]
+    given = [
+        "analyze",
+        source,
+        "--model",
+        model,
+        "--boxes",
+        str(table),
+        "--jsonl",
+        str(tmp_path / "o.jsonl"),
+        "--quiet",
+    ]
     table.write_text("source,x1,y1,x2,y2\nb.png,8,8,40,48\n")
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 0
@@ -65,8 +83,12 @@ def test_boxes_that_name_no_photo_are_said_with_both_names(model: str, tmp_path:
     assert "Warning" not in CliRunner().invoke(app, given).stderr
 
 
-@pytest.mark.parametrize(("names", "word"), [(["a.CR2", "b.nef"], "raw"), (["a.mp4"], "video"), (["a.tar"], "archives"), (["a.txt"], None)])
-def test_a_folder_without_photos_says_what_is_there(names: list[str], word: str | None, model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "word"), [(["a.CR2", "b.nef"], "raw"), (["a.mp4"], "video"), (["a.tar"], "archives"), (["a.txt"], None)]
+)
+def test_a_folder_without_photos_says_what_is_there(
+    names: list[str], word: str | None, model: str, tmp_path: Path
+) -> None:
     (tmp_path / "in").mkdir()
     for name in names:
         (tmp_path / "in" / name).write_bytes(b"something")
@@ -86,7 +108,9 @@ def test_own_names_in_lists_and_in_the_index(tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.png", np.asarray(portrait))
     record = tmp_path / "o.json"
     listed = '"Grinst, breit","Says ""hi"""'
-    done = CliRunner().invoke(app, ["analyze", str(tmp_path / "in"), "--model", model, "--attributes", listed, "--json", str(record)])
+    done = CliRunner().invoke(
+        app, ["analyze", str(tmp_path / "in"), "--model", model, "--attributes", listed, "--json", str(record)]
+    )
     assert done.exit_code == 0, done.output
     assert list(json.loads(record.read_text())[0]["faces"][0]["attributes"]) == ["Grinst, breit", 'Says "hi"']
     db = str(tmp_path / "i.duckdb")

@@ -34,18 +34,38 @@ def records(text: str) -> list[dict[str, Any]]:
 
 def lineament(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "lineament", *arguments]
-    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300, **options)
+    return subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300, **options
+    )
 
 
-def test_the_whole_command_on_the_portrait_imports_nothing_heavy(astronaut: np.ndarray, toy_path: Path, tmp_path: Path) -> None:
+def test_the_whole_command_on_the_portrait_imports_nothing_heavy(
+    astronaut: np.ndarray, toy_path: Path, tmp_path: Path
+) -> None:
     Image.fromarray(astronaut).save(tmp_path / "astronaut.png")
-    code = "import sys; from lineament.cli import main\ntry: main()\nexcept SystemExit as e: print(sorted(sys.modules), e.code, file=sys.stderr)"
+    code = (
+        "import sys; from lineament.cli import main\ntry: main()\nexcept SystemExit as e: print(sorted(sys.modules), "
+        "e.code, file=sys.stderr)"
+    )
     command = [sys.executable, "-c", code, "analyze", "astronaut.png", "--model", str(toy_path), "--jsonl", "-"]
     done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     (record,) = records(done.stdout)
     assert (record["status"], len(record["faces"])) == ("ok", 1)
     assert done.stderr.strip().endswith(" 0")
-    heavy = ("torch", "pyarrow", "matplotlib", "pandas", "scipy", "fastapi", "openvino", "onnx", "sklearn", "cv2", "duckdb", "unittest")
+    heavy = (
+        "torch",
+        "pyarrow",
+        "matplotlib",
+        "pandas",
+        "scipy",
+        "fastapi",
+        "openvino",
+        "onnx",
+        "sklearn",
+        "cv2",
+        "duckdb",
+        "unittest",
+    )
     assert not [name for name in heavy if f"'{name}'" in done.stderr]
 
 
@@ -63,7 +83,9 @@ def test_an_interrupted_run_is_130_and_goes_on(number: int, toy_path: Path, tmp_
         save(tmp_path / "in" / f"{index:03}.png", photo(0, seed=index, size=(218, 178)))
     options = ["in", "--model", str(toy_path), "--faces", "aligned", "--threads", "1", "--jsonl", "out.jsonl"]
     command = [sys.executable, "-m", "lineament", "analyze", *options]
-    child = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     out = tmp_path / "out.jsonl"
     deadline = time.monotonic() + 300
     while not (out.exists() and out.read_bytes().count(b"\n") >= 3) and time.monotonic() < deadline:
@@ -96,7 +118,12 @@ def test_the_demo_writes_pictures_and_records(toy_path: Path, tmp_path: Path) ->
     pytest.importorskip("PIL")
     command = [sys.executable, "-m", "lineament.demo", "--model", str(toy_path), "--out", str(tmp_path / "demo")]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["portrait.json", "portrait.png", "sample.json", "sample.png"]
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "portrait.json",
+        "portrait.png",
+        "sample.json",
+        "sample.png",
+    ]
     assert len(json.loads((tmp_path / "demo" / "portrait.json").read_text())["faces"]) == 1
     assert len(json.loads((tmp_path / "demo" / "sample.json").read_text())["faces"]) == 6
     assert str(tmp_path / "demo") in done.stdout

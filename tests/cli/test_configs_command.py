@@ -39,18 +39,27 @@ def test_a_name_that_is_none_is_answered_with_the_nearest(tmp_path: Path) -> Non
 def test_every_config_is_package_data() -> None:
     listed = {path.relative_to(configs_folder()).as_posix() for path in list_configs().values()}
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 and later")
-    patterns = tomllib.loads((configs_folder().parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["lineament"]
-    packed = {path.relative_to(configs_folder()).as_posix() for pattern in patterns for path in configs_folder().parent.glob(pattern)
-              if path.suffix == ".yaml"}  # fmt: skip
+    project = tomllib.loads((configs_folder().parents[1] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["lineament"]
+    files = (path for pattern in patterns for path in configs_folder().parent.glob(pattern) if path.suffix == ".yaml")
+    packed = {path.relative_to(configs_folder()).as_posix() for path in files}
     assert listed == packed
 
 
 def test_values_are_set_by_dotted_key() -> None:
     config = load_config("mgmtn-celeba")
-    changed = with_values(config, ["optimiser.lr=1e-3", "model.options.dropout=0.1", "augment.crop=[200, 170]", "data.cache=null"])
-    assert (changed.optimiser.lr, changed.model.options["dropout"], changed.augment.crop, changed.data.cache) == (1e-3, 0.1, (200, 170), None)
+    changed = with_values(
+        config, ["optimiser.lr=1e-3", "model.options.dropout=0.1", "augment.crop=[200, 170]", "data.cache=null"]
+    )
+    assert (changed.optimiser.lr, changed.model.options["dropout"], changed.augment.crop, changed.data.cache) == (
+        1e-3,
+        0.1,
+        (200, 170),
+        None,
+    )
     assert with_values(config, []) == config
-    for pair, words in (("lr", "key=value"), ("optimiser.rate=1", "Unknown key optimiser.rate"), ("optimiser.lr.x=1", "lr is no section"),
+    for pair, words in (("lr", "key=value"), ("optimiser.rate=1", "Unknown key optimiser.rate"),
+    ("optimiser.lr.x=1", "lr is no section"),
                         ("optimiser.lr=quick", "expected a number"), ("seed=[", "not YAML")):  # fmt: skip
         with pytest.raises(ConfigError, match=words):
             with_values(config, [pair])
@@ -82,7 +91,18 @@ def test_cuda_without_a_card_is_one_sentence(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a card")
     release = write_official(tmp_path / "release", make(4))
-    command = [sys.executable, "-m", "lineament", "train", "--config", "mgmtn-celeba", "--data", str(release), "--device", "cuda"]
+    command = [
+        sys.executable,
+        "-m",
+        "lineament",
+        "train",
+        "--config",
+        "mgmtn-celeba",
+        "--data",
+        str(release),
+        "--device",
+        "cuda",
+    ]
     done = subprocess.run([*command, "--out", str(tmp_path / "run")], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

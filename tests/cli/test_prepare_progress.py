@@ -7,7 +7,9 @@ import pytest
 from lineament.cli import prepare
 
 
-def test_work_that_counts_two_things_in_turn_never_says_a_negative_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_work_that_counts_two_things_in_turn_never_says_a_negative_speed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = iter(float(second) for second in range(0, 1000, 10))
     monkeypatch.setattr(prepare.time, "monotonic", lambda: next(clock))
     tell = prepare.teller(quiet=False).of("region network")

@@ -1,4 +1,5 @@
-"""Configs: unknown keys, wrong types and unset variables are errors that name their place; every shipped config is a claim that loads."""
+"""Configs: unknown keys, wrong types and unset variables are errors that name their place; every shipped config is a
+claim that loads."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
 def test_the_default_config_is_a_whole_claim() -> None:
     config = load_config(CONFIGS / "default-v0.yaml")
     assert isinstance(config, TrainConfig)
-    assert all([config.claim.source, config.claim.command, config.claim.cost, config.claim.expected, config.claim.licence])
+    assert all(
+        [config.claim.source, config.claim.command, config.claim.cost, config.claim.expected, config.claim.licence]
+    )
     assert "research only" in config.claim.licence
 
 

@@ -1,4 +1,5 @@
-"""Every config file is a claim: it states source, command, cost and expectation, and it runs, here at toy size on drawn faces."""
+"""Every config file is a claim: it states source, command, cost and expectation, and it runs, here at toy size on drawn
+faces."""
 
 from __future__ import annotations
 
@@ -27,7 +28,15 @@ NAMES = {path: name for name, path in list_configs().items()}
 CONFIGS = sorted(NAMES)
 TRAINING = [path for path in CONFIGS if "regions" not in path.stem]
 FACES = 16
-SMALL_OPTIONS = {"region_scale": "toy", "width": 16, "hidden": 32, "inner": 16, "widths": [32, 16], "fusion_size": 16, "size": 16}
+SMALL_OPTIONS = {
+    "region_scale": "toy",
+    "width": 16,
+    "hidden": 32,
+    "inner": 16,
+    "widths": [32, 16],
+    "fusion_size": 16,
+    "size": 16,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +58,29 @@ def shrunk(config: TrainConfig, files: Files) -> TrainConfig:
         options["region_weights"] = str(files.region_weights)
     crop = None if config.augment.crop is None else (58, 48)
     data = dataclasses.replace(
-        config.data, layout="synthetic", align="stored", split="all", exclude=None, people="all", limit=FACES, holdout=4,
+        config.data, layout="synthetic", align="stored", split="all", exclude=None, people="all", limit=FACES,
+        holdout=4,
         cache=str(files.start.parent / "cache"),
         regions=config.data.regions and str(files.regions), landmarks=config.data.landmarks and str(files.landmarks),
     )  # fmt: skip
     start = config.model.start and str(files.start)
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, backbone="toy", weights=None, start=start, frozen_stages=0, input_size=(64, 52), options=options),
+        model=dataclasses.replace(
+            config.model,
+            backbone="toy",
+            weights=None,
+            start=start,
+            frozen_stages=0,
+            input_size=(64, 52),
+            options=options,
+        ),
         data=data,
         augment=dataclasses.replace(config.augment, crop=crop),
         loss=dataclasses.replace(config.loss, distill=0.0, teacher=None),
-        optimiser=dataclasses.replace(config.optimiser, epochs=1, batch=4, device="cpu", precision="fp32", threads=1, warmup_steps=1),
+        optimiser=dataclasses.replace(
+            config.optimiser, epochs=1, batch=4, device="cpu", precision="fp32", threads=1, warmup_steps=1
+        ),
     )
 
 
@@ -76,7 +96,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 def test_there_are_configs() -> None:
     names = {path.stem for path in CONFIGS}
-    assert {"mgmtn", "far_amtn", "dmm_cnn", "regions", "mgmtn_celeba", "far_amtn_celeba", "dmm_cnn_celeba", "mgmtn_lfwa"} <= names
+    assert {
+        "mgmtn",
+        "far_amtn",
+        "dmm_cnn",
+        "regions",
+        "mgmtn_celeba",
+        "far_amtn_celeba",
+        "dmm_cnn_celeba",
+        "mgmtn_lfwa",
+    } <= names
     assert {"mgmtn-celeba", "dmm-cnn-lfwa", "regions-celeba", "ablations/mgmtn-mask-none"} <= set(NAMES.values())
 
 
@@ -94,7 +123,8 @@ def test_config_states_its_claim(path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["table", "parts"])
 def test_the_files_of_a_comparison_differ_only_in_what_a_system_is(folder: str) -> None:
-    """Equal trunk, images, steps, augmentation and rates; no start, so that every head is fresh; the reserved people left out."""
+    """Equal trunk, images, steps, augmentation and rates; no start, so that every head is fresh; the reserved people
+    left out."""
     configs = [load_config(path) for path, name in NAMES.items() if name.startswith(folder + "/")]
     assert {config.model.name for config in configs} >= {"baseline", "mgmtn", "far-amtn", "dmm-cnn"}
     shared = {
@@ -120,14 +150,20 @@ def test_the_files_of_a_comparison_differ_only_in_what_a_system_is(folder: str) 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_config_runs_at_toy_size(path: Path, files: Files, tmp_path: Path) -> None:
     config = shrunk(load_config(path), files)
-    config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, read_every=1))  # every loss is looked at here
+    config = dataclasses.replace(
+        config, optimiser=dataclasses.replace(config.optimiser, read_every=1)
+    )  # every loss is looked at here
     trainer = Trainer(config, tmp_path / "run")
     before = {name: tensor.clone() for name, tensor in trainer.network.named_parameters() if tensor.requires_grad}
     losses: list[float] = []
     network, _ = load_network_file(trainer.run(lambda at: losses.append(at.loss)))
     assert len(losses) == trainer.steps_per_epoch
     assert all(loss == loss for loss in losses), "a loss is not a number"
-    moved = [name for name, tensor in trainer.network.named_parameters() if name in before and not torch.equal(tensor, before[name])]
+    moved = [
+        name
+        for name, tensor in trainer.network.named_parameters()
+        if name in before and not torch.equal(tensor, before[name])
+    ]
     assert len(moved) > 0.9 * len(before), f"only {len(moved)} of {len(before)} trainable tensors moved"
     assert len(network.attributes) == 40
 

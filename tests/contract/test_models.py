@@ -21,7 +21,10 @@ TOY_SIZE = (110, 90)
 MGMTN_TOY = {"region_scale": "toy", "width": 16, "hidden": 32, "dropout": 0.0}
 BRANCHES: dict[str, Any] = {
     "shared": 2,
-    "branches": [{"name": "baseline", "options": {"dropout": 0.0}}, {"name": "mgmtn", "options": MGMTN_TOY | {"mask": "mean"}}],
+    "branches": [
+        {"name": "baseline", "options": {"dropout": 0.0}},
+        {"name": "mgmtn", "options": MGMTN_TOY | {"mask": "mean"}},
+    ],
 }
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "baseline": ("baseline", {"dropout": 0.0}),
@@ -44,19 +47,31 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     "mgmtn-joint": ("mgmtn", MGMTN_TOY | {"region_trainable": True}),
     "far-concat": ("far-amtn", {"fusion": "concat", "fusion_size": 16, "reduction": 2}),
     "far-none": ("far-amtn", {"fusion": "none", "reduction": 2}),
-    "far-whole": ("far-amtn", {"linear": False, "learned_skip": False, "fusion_tokens": "plain", "fusion_size": 16, "reduction": 2}),
+    "far-whole": (
+        "far-amtn",
+        {"linear": False, "learned_skip": False, "fusion_tokens": "plain", "fusion_size": 16, "reduction": 2},
+    ),
     "far-bare": ("far-amtn", {"residual": False, "fusion": "none", "reduction": 2}),
     "dmm-swap": ("dmm-cnn", {"inner": 16, "hidden": 32, "swap": True}),
     "dmm-grid": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmark_grid": 3}),
-    "dmm-deep": ("dmm-cnn", {"inner": 16, "hidden": 32, "judging": "deep", "judging_stages": 1, "landmark_stage": 5, "landmark_grid": 1}),
+    "dmm-deep": (
+        "dmm-cnn",
+        {"inner": 16, "hidden": 32, "judging": "deep", "judging_stages": 1, "landmark_stage": 5, "landmark_grid": 1},
+    ),
     "dmm-stages": ("dmm-cnn", {"inner": 16, "hidden": 32, "stages": 3, "pool": "mean"}),
     "dmm-68": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 68}),
     "dmm-no-landmarks": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmarks": 0}),
     "transfa-pooled": ("transfa", {"reads": "pooled", "widths": (32, 16)}),
     "transfa-anonymous": ("transfa", {"widths": (32, 16), "size": 32, "identity": 0}),
     "mgrr-no-graph": ("mgrr", {"size": 32, "heads": 2, "use_graph": False}),
-    "branched-dmm": ("branched", {"branches": [{"name": "dmm-cnn", "options": {"inner": 16, "hidden": 32}}, {"name": "baseline"}]}),
-    "branched-far": ("branched", {"branches": [{"name": "baseline"}, {"name": "far-amtn", "options": {"fusion": "none", "reduction": 2}}]}),
+    "branched-dmm": (
+        "branched",
+        {"branches": [{"name": "dmm-cnn", "options": {"inner": 16, "hidden": 32}}, {"name": "baseline"}]},
+    ),
+    "branched-far": (
+        "branched",
+        {"branches": [{"name": "baseline"}, {"name": "far-amtn", "options": {"fusion": "none", "reduction": 2}}]},
+    ),
     "dmm-one-branch": ("dmm-cnn", {"inner": 16, "hidden": 32, "split": False}),
 }
 QUICK = ("declaration", "shapes", "gradients", "batch")
@@ -64,7 +79,9 @@ QUICK = ("declaration", "shapes", "gradients", "batch")
 
 def factory(name: str, options: dict[str, Any], attributes: tuple[str, ...] = CELEBA_40) -> testing.Factory:
     def build() -> nn.Module:
-        return network_class(name)(create_backbone("toy"), create_preprocess("toy", TOY_SIZE), attributes, groups_for(attributes), **options)
+        return network_class(name)(
+            create_backbone("toy"), create_preprocess("toy", TOY_SIZE), attributes, groups_for(attributes), **options
+        )
 
     return build
 
@@ -134,7 +151,11 @@ def test_a_small_leak_between_faces_is_found_in_an_untrained_network(case: str, 
         def __init__(self) -> None:
             super().__init__()
             self.inner = factory(*CASES[case])()
-            self.preprocess, self.attributes, self.groups = self.inner.preprocess, self.inner.attributes, self.inner.groups
+            self.preprocess, self.attributes, self.groups = (
+                self.inner.preprocess,
+                self.inner.attributes,
+                self.inner.groups,
+            )
 
         def forward(self, x: Tensor, region: Tensor | None = None) -> TorchOutput:
             logits = self.inner(x, region=region).logits

@@ -1,4 +1,5 @@
-"""CelebA as its authors, torchvision and the CSV copies lay it out, packed and unpacked, by every tool and in every encoding."""
+"""CelebA as its authors, torchvision and the CSV copies lay it out, packed and unpacked, by every tool and in every
+encoding."""
 
 from __future__ import annotations
 
@@ -54,10 +55,16 @@ def below(folder: str, files: dict[str, bytes] = IMAGES) -> dict[str, bytes | st
     return {f"{folder}/{name}": data for name, data in files.items()}
 
 
-AUTHORS = {"Anno/list_attr_celeba.txt": ATTRIBUTES, "Anno/identity_CelebA.txt": PEOPLE, "Eval/list_eval_partition.txt": PARTS, "README.txt": "x"}
+AUTHORS = {
+    "Anno/list_attr_celeba.txt": ATTRIBUTES,
+    "Anno/identity_CelebA.txt": PEOPLE,
+    "Eval/list_eval_partition.txt": PARTS,
+    "README.txt": "x",
+}
 COPIES = {
     "list_attr_celeba.csv": csv_of("\n".join(ATTRIBUTES.splitlines()[2:]), "image_id,Smiling,Male"),
-    "list_eval_partition.csv": csv_of(PARTS, "image_id,partition"), "identity_CelebA.csv": csv_of(PEOPLE, "image_id,identity"),
+    "list_eval_partition.csv": csv_of(PARTS, "image_id,partition"),
+    "identity_CelebA.csv": csv_of(PEOPLE, "image_id,identity"),
     "list_bbox_celeba.csv": "image_id,x_1,y_1,width,height\n",
 }  # fmt: skip
 PNGS = {f"{Path(name).stem}.png": picture(level * 20, "PNG") for level, name in enumerate(NAMES)}
@@ -66,10 +73,13 @@ LAYOUTS: dict[str, dict[str, bytes | str]] = {
     "authors": AUTHORS | {"Img/img_align_celeba.zip": packed(below("img_align_celeba"))},
     "authors_unpacked": AUTHORS | below("Img/img_align_celeba"),
     "authors_below": {f"CelebA/{name}": data for name, data in (AUTHORS | below("Img/img_align_celeba")).items()},
-    "authors_png": AUTHORS | below("Img/img_align_celeba_png", PNGS) | {"Img/img_align_celeba_png.7z/img_align_celeba_png.7z.001": b"7z"},
+    "authors_png": AUTHORS | below("Img/img_align_celeba_png",
+    PNGS) | {"Img/img_align_celeba_png.7z/img_align_celeba_png.7z.001": b"7z"},
     "torchvision": {f"celeba/{name}": data for name, data in (LISTS | below("img_align_celeba")).items()},
-    "torchvision_packed": {f"celeba/{name}": data for name, data in (LISTS | {"img_align_celeba.zip": packed(below("img_align_celeba"))}).items()},
-    "torchvision_not_unpacked": LISTS | {"img_align_celeba/.keep": b"", "img_align_celeba.zip": packed(below("img_align_celeba"))},
+    "torchvision_packed": {f"celeba/{name}": data for name,
+    data in (LISTS | {"img_align_celeba.zip": packed(below("img_align_celeba"))}).items()},
+    "torchvision_not_unpacked": LISTS | {"img_align_celeba/.keep": b"",
+    "img_align_celeba.zip": packed(below("img_align_celeba"))},
     "csv_copies": COPIES | below("img_align_celeba/img_align_celeba"),
     "csv_zeros": {key: str(data).replace("-1", "0") for key, data in COPIES.items()} | below("img_align_celeba"),
     "no_count": LISTS | {"list_attr_celeba.txt": ATTRIBUTES.partition("\n")[2]} | below("img_align_celeba"),
@@ -85,8 +95,13 @@ def test_every_layout_says_the_same(tmp_path: Path, layout: str, how: str) -> No
         root = put(tmp_path / "release", files)
     else:
         prefix = "release/" if how == "zip_with_folder" else ""
-        change = {f"{prefix}{name}".replace("/", "\\" if how == "backslashes" else "/"): data for name, data in files.items()}
-        root = put(tmp_path, {"release.zip": packed(change | {"__MACOSX/release/._list_attr_celeba.txt": b"x"})}) / "release.zip"
+        change = {
+            f"{prefix}{name}".replace("/", "\\" if how == "backslashes" else "/"): data for name, data in files.items()
+        }
+        root = (
+            put(tmp_path, {"release.zip": packed(change | {"__MACOSX/release/._list_attr_celeba.txt": b"x"})})
+            / "release.zip"
+        )
     whole = Official(root)
     assert whole.table.files == NAMES
     assert whole.table.missing == 0
@@ -106,7 +121,11 @@ def test_every_layout_says_the_same(tmp_path: Path, layout: str, how: str) -> No
 @pytest.mark.parametrize("lists", ["text", "csv"])
 def test_lists_in_every_encoding(tmp_path: Path, encoding: str, end: str, lists: str) -> None:
     files = LISTS if lists == "text" else COPIES
-    root = put(tmp_path, {name: str(text).replace("\n", end).encode(encoding) for name, text in files.items()} | below("img_align_celeba"))
+    root = put(
+        tmp_path,
+        {name: str(text).replace("\n", end).encode(encoding) for name, text in files.items()}
+        | below("img_align_celeba"),
+    )
     table = Official(root).table
     assert (table.files, table.missing, table.attributes) == (NAMES, 0, ("Smiling", "Male"))
     assert Official(root, "train").table.files == NAMES[:1]
@@ -128,9 +147,12 @@ def locked(data: bytes) -> bytes:
         ({"release.zip": locked(packed(LISTS | below("img_align_celeba")))}, "encrypted"),
         (LISTS | {"img_align_celeba.zip": locked(packed(below("x")))}, "3 images in .* are encrypted"),
         (LISTS | {"img_align_celeba.zip": b"PK\x03\x04 no zip"}, "no zip archive, or damaged"),
-        (AUTHORS | {"Img/img_align_celeba_png.7z/img_align_celeba_png.7z.001": b"7z"}, r"7z archive.*Unpack it \(7z x .*img_align_celeba_png"),
+        (AUTHORS | {"Img/img_align_celeba_png.7z/img_align_celeba_png.7z.001": b"7z"}, (
+            r"7z archive.*Unpack it \(7z x .*img_align_celeba_png"
+        )),
         ({"release.7z": b"7z\xbc\xaf\x27\x1c"}, "7z x"),
-        ({"release.zip": packed(LISTS | {"img_align_celeba.zip": packed(below("x"))}, zipfile.ZIP_DEFLATED)}, "packed twice"),
+        ({"release.zip": packed(LISTS | {"img_align_celeba.zip": packed(below("x"))}, zipfile.ZIP_DEFLATED)},
+        "packed twice"),
         (LISTS, "belong in one of them"),
         (below("img_align_celeba"), "list_attr_celeba.txt is missing"),
         (LISTS | {"list_attr_celeba.txt": ""} | below("img_align_celeba"), "list_attr_celeba.txt is empty"),
@@ -140,7 +162,8 @@ def locked(data: bytes) -> bytes:
         (LISTS | {"list_eval_partition.txt": "000001.jpg 3\n"} | below("img_align_celeba"), "has the part 3"),
         (LISTS | {"list_eval_partition.txt": "000001.jpg 0 1\n"} | below("img_align_celeba"), "line 1.*FILE NUMBER"),
         (LISTS | {"identity_CelebA.txt": f"000001.jpg {10**30}\n"} | below("img_align_celeba"), "line 1.*FILE NUMBER"),
-        (COPIES | {"list_attr_celeba.csv": "image_id,A\na.jpg,1\nb.jpg,0\nc.jpg,-1\n"} | below("img_align_celeba"), "line 3"),
+        (COPIES | {"list_attr_celeba.csv": "image_id,A\na.jpg,1\nb.jpg,0\nc.jpg,-1\n"} | below("img_align_celeba"),
+        "line 3"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, files: dict[str, bytes | str], words: str) -> None:
@@ -168,7 +191,10 @@ def test_images_kept_elsewhere(tmp_path: Path) -> None:
 
 def test_a_damaged_image_in_a_zip_is_one_unreadable_image(tmp_path: Path) -> None:
     data = packed(below("img_align_celeba"))
-    put(tmp_path, LISTS | {"img_align_celeba.zip": data.replace(IMAGES["000002.jpg"], b"\0" * len(IMAGES["000002.jpg"]))})
+    put(
+        tmp_path,
+        LISTS | {"img_align_celeba.zip": data.replace(IMAGES["000002.jpg"], b"\0" * len(IMAGES["000002.jpg"]))},
+    )
     source = Official(tmp_path)
     assert source.read_bytes(0) == IMAGES["000001.jpg"]
     with pytest.raises(UnreadableError, match=r"000002.jpg .* is damaged"):

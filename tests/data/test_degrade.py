@@ -1,4 +1,5 @@
-"""Ordinary photos: JPEG against Pillow's own, fewer pixels, a side cut off; each on the share of images asked for, and on no other."""
+"""Ordinary photos: JPEG against Pillow's own, fewer pixels, a side cut off; each on the share of images asked for, and
+on no other."""
 
 from __future__ import annotations
 
@@ -28,11 +29,14 @@ def by_pillow(x: torch.Tensor, quality: int) -> np.ndarray:
 
 @pytest.mark.parametrize("quality", [25, 50, 75, 95])
 def test_jpeg_is_pillow_s(astronaut: np.ndarray, quality: int) -> None:
-    """Nearer to what Pillow's encoder and decoder give back than that is to the picture, by far: the same tables, blocks and colour at half size."""
+    """Nearer to what Pillow's encoder and decoder give back than that is to the picture, by far: the same tables,
+    blocks and colour at half size."""
     x = face(astronaut)
     ours, theirs = jpeg(x, torch.tensor([float(quality)]))[0].double().numpy(), by_pillow(x, quality)
     difference, loss = np.abs(ours - theirs).mean(), np.abs(theirs - x[0].numpy()).mean()
-    assert difference < max(0.35 * loss, 0.8)  # at 95 what is left is whole numbers between the steps, which theirs rounds to and ours does not
+    assert difference < max(
+        0.35 * loss, 0.8
+    )  # at 95 what is left is whole numbers between the steps, which theirs rounds to and ours does not
     assert np.abs(np.abs(ours - x[0].numpy()).mean() - loss) < 0.15 * loss
 
 

@@ -31,7 +31,9 @@ def test_a_short_run_of_each_reader_finds_nothing(reader: str) -> None:
 
 @pytest.mark.parametrize("name", ["b.csv", "b.jsonl"])
 def test_boxes_in_no_encoding_at_all(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b'{"source": "a\xc6.jpg", "x1": 1}\n' if name.endswith("l") else b"source,x1\na\xc6.jpg,1\n")
+    (tmp_path / name).write_bytes(
+        b'{"source": "a\xc6.jpg", "x1": 1}\n' if name.endswith("l") else b"source,x1\na\xc6.jpg,1\n"
+    )
     with pytest.raises(DataError, match="lacks y1"):
         GivenFaces(tmp_path / name)
 
@@ -60,7 +62,10 @@ def test_parquet_of_odd_names_and_types(tmp_path: Path) -> None:
     assert item.error is not None
     pq.write_table(pa.table({"file": [["a"], ["b"]], "image": [b"x", b"y"], "Smiling": [1, 0]}), tmp_path / "t.parquet")
     assert HubParquet(tmp_path / "t.parquet").table.files == ("['a']", "['b']")
-    for table in (pa.table({"file": ["a"], "raw_Smiling": [{"x": 1}]}), pa.table({"file": ["a"], "raw_Smiling": [[0.5]]})):
+    for table in (
+        pa.table({"file": ["a"], "raw_Smiling": [{"x": 1}]}),
+        pa.table({"file": ["a"], "raw_Smiling": [[0.5]]}),
+    ):
         pq.write_table(table, tmp_path / "p.parquet")
         with pytest.raises(DataError, match="not a number"):
             load(tmp_path / "p.parquet")

@@ -1,4 +1,5 @@
-"""The face turned, scaled and shifted: points and regions go where the pixels go, in the aligned crop's own geometry."""
+"""The face turned, scaled and shifted: points and regions go where the pixels go, in the aligned crop's own
+geometry."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def centroid(spots: torch.Tensor) -> np.ndarray:
 
 @settings(max_examples=25)
 @given(st.sampled_from(SIZES), turns, scales, shares, shares)
-def test_points_and_regions_go_where_the_pixels_go(size: tuple[int, int], turn: float, scale: float, right: float, down: float) -> None:
+def test_points_and_regions_go_where_the_pixels_go(
+    size: tuple[int, int], turn: float, scale: float, right: float, down: float
+) -> None:
     points = torch.tensor([[0.4, 0.42], [0.6, 0.45], [0.5, 0.6]])
     frame = Frame(255 * blob(size, points), blob((size[0] // 2, size[1] // 2), points), points.unsqueeze(0))
     window = (int(size[0] * 0.9), int(size[1] * 0.9))
@@ -50,7 +53,8 @@ def test_points_and_regions_go_where_the_pixels_go(size: tuple[int, int], turn: 
 
 @given(st.sampled_from(SIZES), turns, scales)
 def test_a_face_is_turned_and_scaled_in_its_own_crop(size: tuple[int, int], turn: float, scale: float) -> None:
-    """By hand, in pixels of the 178x218 crop about its middle: clockwise as seen, then times the scale, whatever shape the network's input has."""
+    """By hand, in pixels of the 178x218 crop about its middle: clockwise as seen, then times the scale, whatever shape
+    the network's input has."""
     points = torch.rand(1, 5, 2)
     frame = Frame(torch.zeros(1, 1, *size), None, points)
     out = warp(frame, size, torch.tensor([[size[1] / 2, size[0] / 2]]), torch.tensor([turn]), torch.tensor([scale]))
@@ -72,7 +76,11 @@ def test_a_quarter_turn_clockwise_puts_what_was_right_below() -> None:
 
 def test_a_window_that_is_neither_turned_nor_scaled_is_a_crop() -> None:
     gen = torch.Generator().manual_seed(0)
-    frame = Frame(torch.rand(2, 3, 24, 20, generator=gen) * 255, torch.rand(2, 2, 12, 10, generator=gen), torch.rand(2, 5, 2, generator=gen))
+    frame = Frame(
+        torch.rand(2, 3, 24, 20, generator=gen) * 255,
+        torch.rand(2, 2, 12, 10, generator=gen),
+        torch.rand(2, 5, 2, generator=gen),
+    )
     top, left, none = torch.tensor([3, 0]), torch.tensor([1, 4]), torch.zeros(2)
     cut = crop(frame, (16, 12), top, left)
     seen = warp(frame, (16, 12), torch.stack([left + 6.0, top + 8.0], 1), none, none + 1)
@@ -83,9 +91,21 @@ def test_a_window_that_is_neither_turned_nor_scaled_is_a_crop() -> None:
 
 def test_a_mirror_of_a_turn_is_the_other_turn_of_the_mirror() -> None:
     gen = torch.Generator().manual_seed(0)
-    frame = Frame(torch.rand(2, 3, 24, 20, generator=gen) * 255, torch.rand(2, 2, 12, 10, generator=gen), torch.rand(2, 68, 2, generator=gen))
-    both, middle, turn, same = torch.tensor([True, True]), torch.tensor([[10.0, 12.0]] * 2), torch.tensor([10.0, -20.0]), torch.ones(2)
-    one, other = mirror(warp(frame, (24, 20), middle, turn, same), both), warp(mirror(frame, both), (24, 20), middle, -turn, same)
+    frame = Frame(
+        torch.rand(2, 3, 24, 20, generator=gen) * 255,
+        torch.rand(2, 2, 12, 10, generator=gen),
+        torch.rand(2, 68, 2, generator=gen),
+    )
+    both, middle, turn, same = (
+        torch.tensor([True, True]),
+        torch.tensor([[10.0, 12.0]] * 2),
+        torch.tensor([10.0, -20.0]),
+        torch.ones(2),
+    )
+    one, other = (
+        mirror(warp(frame, (24, 20), middle, turn, same), both),
+        warp(mirror(frame, both), (24, 20), middle, -turn, same),
+    )
     torch.testing.assert_close(one.x, other.x, atol=1e-2, rtol=0)
     torch.testing.assert_close(one.region, other.region, atol=1e-4, rtol=0)
     torch.testing.assert_close(one.landmarks, other.landmarks)
@@ -117,7 +137,11 @@ def test_each_switch_moves_the_face_within_what_it_says_and_no_other_way() -> No
 
 def test_unknown_points_stay_unknown_and_light_stays() -> None:
     frame = Frame(torch.full((2, 3, 24, 20), 50.0), None, torch.full((2, 5, 2), float("nan")))
-    out = augment(frame, AugmentConfig(crop=(16, 12), brightness=0.0, turn=10, scale=0.2, shift=0.1), torch.Generator().manual_seed(1))
+    out = augment(
+        frame,
+        AugmentConfig(crop=(16, 12), brightness=0.0, turn=10, scale=0.2, shift=0.1),
+        torch.Generator().manual_seed(1),
+    )
     assert torch.isnan(out.landmarks).all()
     torch.testing.assert_close(out.x, torch.full((2, 3, 16, 12), 50.0), atol=1e-3, rtol=0)
 

@@ -37,8 +37,13 @@ def write_new_mat(path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(path, "w", userblock_size=512) as file:
         for key, words in (("AttrName", CELEBA_40), ("name", [name.replace("/", "\\") for name in NAMES])):
-            codes = [file.create_dataset(f"#refs#/{key}{i}", data=np.array([[ord(c)] for c in word], np.uint16)) for i, word in enumerate(words)]
-            file.create_dataset(key, data=np.array([[code.ref for code in codes]], h5py.ref_dtype), dtype=h5py.ref_dtype)
+            codes = [
+                file.create_dataset(f"#refs#/{key}{i}", data=np.array([[ord(c)] for c in word], np.uint16))
+                for i, word in enumerate(words)
+            ]
+            file.create_dataset(
+                key, data=np.array([[code.ref for code in codes]], h5py.ref_dtype), dtype=h5py.ref_dtype
+            )
         file.create_dataset("label", data=VALUES.T.astype(np.float64))
     with path.open("r+b") as raw:  # MATLAB's own first 128 bytes: text, version 2.0, byte order
         raw.write(b"MATLAB 7.3 MAT-file, Platform: TEST".ljust(116) + b"\x00" * 8 + b"\x00\x02IM")
@@ -100,7 +105,9 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["os.abort()", "raise SystemExit(3)"], ids=["signal", "exit"])
-def test_a_file_that_ends_its_reader_is_one_sentence_and_not_the_end_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+def test_a_file_that_ends_its_reader_is_one_sentence_and_not_the_end_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
     monkeypatch.setattr("lineament.data.lfwa._READER", f"import os; {end}")
     with pytest.raises(DataError, match=r"not a whole MATLAB file \(its reader ended with .*Download it again"):
         read_mat(tmp_path / "lfw_att_40.mat")

@@ -19,7 +19,9 @@ class Toy:
 
     def __init__(self, n: int) -> None:
         identity = np.arange(n) // 3
-        self.table = LabelledFiles(tuple(f"{i}.png" for i in range(n)), ("A", "B"), np.zeros((n, 2), np.int8), np.ones((n, 2), bool), identity)
+        self.table = LabelledFiles(
+            tuple(f"{i}.png" for i in range(n)), ("A", "B"), np.zeros((n, 2), np.int8), np.ones((n, 2), bool), identity
+        )
 
     def read_bytes(self, row: int) -> bytes:
         buffer = io.BytesIO()
@@ -75,7 +77,9 @@ def test_an_epoch_shows_each_row_at_most_once_and_resumes_where_it_was() -> None
 
 
 def test_the_order_of_an_epoch_is_what_runs_already_made_with_it_know() -> None:
-    np.testing.assert_array_equal(epoch_order(np.arange(50), 7, 3), np.random.default_rng([7, 3]).permutation(np.arange(50)))
+    np.testing.assert_array_equal(
+        epoch_order(np.arange(50), 7, 3), np.random.default_rng([7, 3]).permutation(np.arange(50))
+    )
 
 
 def test_a_stream_reads_few_blocks_at_a_time_and_every_row_once() -> None:
@@ -99,7 +103,9 @@ def test_balance_shows_rare_classes_as_often_as_it_says() -> None:
     assert weight.mean() == pytest.approx(1)
     order = epoch_order(rows, 0, 0, weight=weight)
     assert len(order) == 200
-    assert abs(int(targets[order].sum()) - 100) <= 20  # half of what is seen has it, within the rounding of systematic resampling
+    assert (
+        abs(int(targets[order].sum()) - 100) <= 20
+    )  # half of what is seen has it, within the rounding of systematic resampling
     seen = np.mean([targets[epoch_order(rows, 0, epoch, weight=weight)].sum() for epoch in range(30)])
     assert seen == pytest.approx(100, abs=3)
     streamed = epoch_order(rows, 0, 0, weight=weight, blocks=rows // 50)

@@ -1,4 +1,5 @@
-"""Pictures in every shape of Parquet column that pandas and the hubs' libraries write, in `analyze` and in `evaluate`."""
+"""Pictures in every shape of Parquet column that pandas and the hubs' libraries write, in `analyze` and in
+`evaluate`."""
 
 from __future__ import annotations
 
@@ -97,8 +98,11 @@ def test_the_hubs_own_word_for_an_image_counts_first(tmp_path: Path) -> None:
 
 
 def test_names_of_rows(tmp_path: Path) -> None:
-    """A null path is no duplicate name, nor is a path that two folders share; a file column that repeats itself is an error."""
-    several = pa.array([{"bytes": data, "path": path} for data, path in zip(DATA, ("a.png", "b.png", "a.png"), strict=True)])
+    """A null path is no duplicate name, nor is a path that two folders share; a file column that repeats itself is an
+    error."""
+    several = pa.array(
+        [{"bytes": data, "path": path} for data, path in zip(DATA, ("a.png", "b.png", "a.png"), strict=True)]
+    )
     table = HubParquet(write(tmp_path / "t.parquet", several, SMILING=[1, 0, 1], Celeb_ID=["x", "y", "x"])).table
     assert table.files == ("t.parquet::0", "b.png", "t.parquet::2")
     assert table.attributes == ("Smiling",)
@@ -117,7 +121,10 @@ def test_splits_by_shard_name_by_column_and_by_the_hubs_words(tmp_path: Path) ->
     for name in ("train-00000-of-00001", "validation-00000-of-00001", "test-00000-of-00001"):
         write(tmp_path / "data" / f"{name}.parquet", pa.array(DATA), Smiling=[1, 0, 1])
     assert HubParquet(tmp_path, split="val").table.files[0] == "validation-00000-of-00001.parquet::0"
-    source = HubParquet(write(tmp_path / "one.parquet", pa.array(DATA), Smiling=[1, 0, 1], split=["train", "validation", "valid"]), split="val")
+    source = HubParquet(
+        write(tmp_path / "one.parquet", pa.array(DATA), Smiling=[1, 0, 1], split=["train", "validation", "valid"]),
+        split="val",
+    )
     assert source.table.files == ("one.parquet::1", "one.parquet::2")
     assert [source.read_bytes(row) for row in range(2)] == DATA[1:]
 
@@ -144,8 +151,10 @@ def test_several_pictures_in_a_row(tmp_path: Path) -> None:
     ("cell", "words"),
     [
         ({"bytes": "aGVsbG8=", "path": None}, "base64"), ({"bytes": None, "path": None}, "holds no picture"),
-        ({"bytes": None, "path": "gone.png"}, "relative to the table's folder"), ({"bytes": None, "path": "https://a.b/c.jpg"}, "Nothing is fetched"),
-        ("x" * 100_000, "no file in"), ([[[1, 2, 3]], [[4, 5, 6]]], "list, not an encoded picture"), ({"bytes": None, "path": "a\0b"}, "no file in"),
+        ({"bytes": None, "path": "gone.png"}, "relative to the table's folder"),
+        ({"bytes": None, "path": "https://a.b/c.jpg"}, "Nothing is fetched"),
+        ("x" * 100_000, "no file in"), ([[[1, 2, 3]], [[4, 5, 6]]], "list, not an encoded picture"),
+        ({"bytes": None, "path": "a\0b"}, "no file in"),
     ],
 )  # fmt: skip
 def test_a_row_without_a_picture_is_one_record_that_says_why(tmp_path: Path, cell: Any, words: str) -> None:

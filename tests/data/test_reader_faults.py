@@ -1,4 +1,5 @@
-"""Labels are never guessed: what a reader does not understand, or was asked for and lacks, is an error that names it."""
+"""Labels are never guessed: what a reader does not understand, or was asked for and lacks, is an error that names
+it."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def test_shards_of_ones_and_minus_ones_are_read_as_yes_and_no(tmp_path: Path) ->
 
     image = [{"bytes": b"", "path": f"{row}.jpg"} for row in range(4)]
     columns = {"image": image, "file": [f"{row}.jpg" for row in range(4)], "celeb_id": [1, None, 2, 2]}
-    pq.write_table(pa.table(columns | {"Smiling": [1, -1, None, -1], "Bald": [True, False, None, True]}), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table(columns | {"Smiling": [1, -1, None, -1], "Bald": [True, False, None, True]}), tmp_path / "a.parquet"
+    )
     table = HubParquet(tmp_path).table
     assert table.attributes == ("Bald", "Smiling")
     assert table.targets.tolist() == [[1, 1], [0, 0], [0, 0], [1, 0]]
@@ -43,7 +46,9 @@ def test_a_split_that_no_shard_is_named_after_is_refused(tmp_path: Path) -> None
     write_parquet(tmp_path, FACES)
     with pytest.raises(DataError, match=r"No shard .* has the split 'test'"):
         HubParquet(tmp_path, split="test")
-    assert len(HubParquet(next(tmp_path.glob("*.parquet")), split="test").table), "a file named outright is what was asked for"
+    assert len(HubParquet(next(tmp_path.glob("*.parquet")), split="test").table), (
+        "a file named outright is what was asked for"
+    )
 
 
 def test_a_wanted_attribute_needs_exactly_one_column(tmp_path: Path) -> None:
@@ -68,10 +73,16 @@ def test_every_layout_trains_on_the_attributes_a_config_names(tmp_path: Path, la
         pytest.importorskip("pyarrow")
     from lineament.training.dataset import open_training_source
 
-    made = {"official": write_official, "parquet": write_parquet, "table": lambda folder, faces: write_table(folder / "labels.csv", faces)}
+    made = {
+        "official": write_official,
+        "parquet": write_parquet,
+        "table": lambda folder, faces: write_table(folder / "labels.csv", faces),
+    }
     path = made[layout](tmp_path, FACES) if layout in made else tmp_path
     everything = open_training_source(DataConfig(layout=layout, path=str(path), limit=9)).table
-    chosen = open_training_source(DataConfig(layout=layout, path=str(path), limit=9, attributes=("Smiling", "Bangs"))).table
+    chosen = open_training_source(
+        DataConfig(layout=layout, path=str(path), limit=9, attributes=("Smiling", "Bangs"))
+    ).table
     assert chosen.attributes == ("Smiling", "Bangs")
     assert chosen.files == everything.files
     for place, name in enumerate(chosen.attributes):
@@ -87,7 +98,9 @@ def test_rows_without_an_identity_are_not_one_person() -> None:
     from lineament.data.loader import split_by_identity
 
     identity = np.array([-1] * 20 + [7] * 5)
-    table = LabelledFiles(tuple(map(str, range(25))), ("a",), np.zeros((25, 1), np.int8), np.ones((25, 1), bool), identity)
+    table = LabelledFiles(
+        tuple(map(str, range(25))), ("a",), np.zeros((25, 1), np.int8), np.ones((25, 1), bool), identity
+    )
     for seed in range(20):
         train, held = split_by_identity(table, 4, seed)
         assert 4 <= len(held) <= 8, "single images, or the one person of five"
@@ -108,8 +121,10 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path, encoding: str, betwee
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("file,Smiling,identity\na.png,1,inf\n", "whole number"), ("file,Smiling,identity\na.png,1,0.5\n", "whole number"),
-        ("file,Smiling,identity\na.png,1,1e300\n", "whole number"), ("file,Smiling\na.png,nan\n", "holds"), ("", "is empty"),
+        ("file,Smiling,identity\na.png,1,inf\n", "whole number"),
+        ("file,Smiling,identity\na.png,1,0.5\n", "whole number"),
+        ("file,Smiling,identity\na.png,1,1e300\n", "whole number"), ("file,Smiling\na.png,nan\n", "holds"),
+        ("", "is empty"),
         ("file,file\na,b\n", "stand twice"), ("file,Smiling\na.png\n", "1 cells where the header has 2"),
     ],
 )  # fmt: skip

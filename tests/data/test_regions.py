@@ -91,13 +91,22 @@ def as_98(points: np.ndarray) -> np.ndarray:
         return np.stack([outer, upper1, (upper1 + upper2) / 2, upper2, inner, lower1, (lower1 + lower2) / 2, lower2])
 
     brow = lambda points: np.concatenate([points, points[:4][::-1]])  # noqa: E731
-    pieces = [parts.contour, brow(parts.brow_right), brow(parts.brow_left), parts.bridge, parts.base, ring(parts.eye_right), ring(parts.eye_left)]
+    pieces = [
+        parts.contour,
+        brow(parts.brow_right),
+        brow(parts.brow_left),
+        parts.bridge,
+        parts.base,
+        ring(parts.eye_right),
+        ring(parts.eye_left),
+    ]
     mouth = [points[48:60], run(points[60:68], 8), parts.eye_right.mean(0)[None], parts.eye_left.mean(0)[None]]
     return np.concatenate([*pieces, *mouth])
 
 
 def as_468(points: np.ndarray) -> np.ndarray:
-    """A mesh whose used points lie on the same face: eyes, lips and nose by name, contour resampled, the rest far away."""
+    """A mesh whose used points lie on the same face: eyes, lips and nose by name, contour resampled, the rest far
+    away."""
     from lineament.data.regions import _MESH
 
     parts, mesh = face_parts(points), np.full((468, 2), -1e6)
@@ -169,8 +178,10 @@ def drawn_classes() -> np.ndarray:
     """A parsing map of boxes: hair over skin, two eyes with brows, nose, mouth, one ear with an earring."""
     classes = np.zeros((64, 64), np.uint8)
     for name, top, bottom, left, right in (
-        ("hair", 2, 20, 8, 56), ("skin", 14, 60, 14, 50), ("l_eye", 26, 30, 36, 44), ("r_eye", 26, 30, 20, 28), ("l_brow", 21, 23, 35, 45),
-        ("r_brow", 21, 23, 19, 29), ("nose", 30, 40, 29, 36), ("u_lip", 46, 48, 26, 40), ("l_lip", 50, 52, 26, 40), ("mouth", 48, 50, 27, 39),
+        ("hair", 2, 20, 8, 56), ("skin", 14, 60, 14, 50), ("l_eye", 26, 30, 36, 44), ("r_eye", 26, 30, 20, 28),
+        ("l_brow", 21, 23, 35, 45),
+        ("r_brow", 21, 23, 19, 29), ("nose", 30, 40, 29, 36), ("u_lip", 46, 48, 26, 40), ("l_lip", 50, 52, 26, 40),
+        ("mouth", 48, 50, 27, 39),
         ("l_ear", 26, 36, 50, 54), ("earring", 36, 40, 51, 53),
     ):  # fmt: skip
         classes[top:bottom, left:right] = parsing.CLASSES.index(name)

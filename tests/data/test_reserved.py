@@ -16,12 +16,30 @@ from lineament.evaluation.evaluate import open_source
 
 
 def test_the_people_are_those_that_were_chosen_once() -> None:
-    assert [person for person in range(1, 200) if is_reserved(person)] == [5, 7, 9, 15, 43, 75, 84, 104, 108, 115, 146, 174, 175, 178]
+    assert [person for person in range(1, 200) if is_reserved(person)] == [
+        5,
+        7,
+        9,
+        15,
+        43,
+        75,
+        84,
+        104,
+        108,
+        115,
+        146,
+        174,
+        175,
+        178,
+    ]
     everyone = np.arange(1, 10_178)  # CelebA's numbers
     chosen = reserved(everyone.astype(np.int64), len(everyone))
     assert chosen.sum() == 733
     assert abs(chosen.mean() - SHARE) < 0.005
-    by_hand = [int(hashlib.sha256(f"lineament-16:{person}".encode()).hexdigest()[:16], 16) < 0.073 * 2**64 for person in everyone]
+    by_hand = [
+        int(hashlib.sha256(f"lineament-16:{person}".encode()).hexdigest()[:16], 16) < 0.073 * 2**64
+        for person in everyone
+    ]
     assert chosen.tolist() == by_hand
 
 
@@ -39,7 +57,9 @@ def test_training_and_the_reserved_split_are_the_two_halves(tmp_path: Path) -> N
 
     write_official(tmp_path, make(120, seed=3))
     data = {"layout": "official", "path": str(tmp_path), "split": "train"}
-    kept, whole = (load_rows(TrainConfig("x", data=DataConfig(**data, people=people))).table for people in ("training", "all"))
+    kept, whole = (
+        load_rows(TrainConfig("x", data=DataConfig(**data, people=people))).table for people in ("training", "all")
+    )
     held = open_source(str(tmp_path), "official", "reserved").table
     assert 0 < len(held) < len(whole)
     assert sorted([*kept.files, *held.files]) == sorted(whole.files)

@@ -60,7 +60,13 @@ def test_labels_follow_their_own_logic() -> None:
 
 @pytest.mark.parametrize(
     ("name", "group"),
-    [("Eyeglasses", "Eyes"), ("Wearing_Lipstick", "Mouth"), ("Wearing_Hat", "Hair"), ("Wearing_Earrings", "Ear"), ("Goatee", "Lower Face")],
+    [
+        ("Eyeglasses", "Eyes"),
+        ("Wearing_Lipstick", "Mouth"),
+        ("Wearing_Hat", "Hair"),
+        ("Wearing_Earrings", "Ear"),
+        ("Goatee", "Lower Face"),
+    ],
 )
 def test_attribute_changes_its_own_region(name: str, group: str) -> None:
     """Toggling one attribute of one face changes pixels in or beside that attribute's region."""

@@ -1,4 +1,5 @@
-"""Augmentation against NumPy oracles: image, regions and points move together; a mirror swaps left and right, twice is identity."""
+"""Augmentation against NumPy oracles: image, regions and points move together; a mirror swaps left and right, twice is
+identity."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from lineament.data.transforms import Frame, augment, crop, mirror  # noqa: E402
 def _frame(n: int = 4, h: int = 24, w: int = 20, points: int = 5) -> Frame:
     gen = torch.Generator().manual_seed(1)
     return Frame(
-        torch.rand(n, 3, h, w, generator=gen) * 255, torch.rand(n, 2, h // 2, w // 2, generator=gen), torch.rand(n, points, 2, generator=gen)
+        torch.rand(n, 3, h, w, generator=gen) * 255,
+        torch.rand(n, 2, h // 2, w // 2, generator=gen),
+        torch.rand(n, points, 2, generator=gen),
     )
 
 
@@ -27,7 +30,8 @@ def test_mirror_tables_are_involutions(pairs: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("points", [68, 98, 468])
 def test_mirror_tables_agree_with_the_parts_that_regions_are_drawn_from(points: int) -> None:
-    """Regions name points by what they are, and were written down apart from these tables: brows and eyes change sides, the rest turns round."""
+    """Regions name points by what they are, and were written down apart from these tables: brows and eyes change sides,
+    the rest turns round."""
     index, pairs = {part: list(points) for part, points in _INDEX[points].items()}, MIRROR[points]
     for right, left in (("brow_right", "brow_left"), ("eye_right", "eye_left")):
         assert {pairs[i] for i in index[right]} == set(index[left])
@@ -90,6 +94,8 @@ def test_nothing_switched_on_changes_nothing() -> None:
 
 def test_brightness_stays_within_its_spread() -> None:
     frame = Frame(torch.full((200, 3, 4, 4), 100.0))
-    out = augment(frame, AugmentConfig(crop=None, flip=False, brightness=0.2), torch.Generator().manual_seed(0)).x[:, 0, 0, 0]
+    out = augment(frame, AugmentConfig(crop=None, flip=False, brightness=0.2), torch.Generator().manual_seed(0)).x[
+        :, 0, 0, 0
+    ]
     assert 80 <= float(out.min()) < 85
     assert 115 < float(out.max()) <= 120

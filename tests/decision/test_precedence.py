@@ -12,7 +12,8 @@ CONFLICTS = ((0, 1), (0, 3))  # columns that a rule forbids to be "yes" together
 
 
 def descended(probs: np.ndarray, truth: np.ndarray, ridge: float) -> np.ndarray:
-    """Return d / s (A,) by gradient descent on the penalised log loss of P(a rather than b) = sigmoid(s (z_a - z_b) + d_a - d_b)."""
+    """Return d / s (A,) by gradient descent on the penalised log loss of P(a rather than b) = sigmoid(s (z_a - z_b) +
+    d_a - d_b)."""
     rows, right = [], []
     for probs_of, true in zip(probs, truth, strict=True):
         z = np.log(probs_of / (1 - probs_of))

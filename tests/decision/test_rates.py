@@ -21,12 +21,15 @@ NAMES = ("Smiling", "Bald")
 
 @given(prob=st.floats(0.001, 0.999), old=shares, new=shares)
 def test_bayes_rule_on_counted_people(prob: float, old: float, new: float) -> None:
-    """The oracle counts: of people with this very look, so many per yes and per no; then yes and no become more or fewer."""
+    """The oracle counts: of people with this very look, so many per yes and per no; then yes and no become more or
+    fewer."""
     yes, no = prob * new / old, (1 - prob) * (1 - new) / (1 - old)
     moved = under_rates(Decision(rates={"Bald": old}), {"Bald": new})
     logit = np.log(prob) - np.log1p(-prob)
     assert moved.probs([[0.3, logit]], NAMES)[0, 1] == pytest.approx(yes / (yes + no), abs=1e-9)
-    assert moved.probs([[0.3, logit]], NAMES)[0, 0] == Decision().probs([[0.3, logit]], NAMES)[0, 0], "what is not named stays"
+    assert moved.probs([[0.3, logit]], NAMES)[0, 0] == Decision().probs([[0.3, logit]], NAMES)[0, 0], (
+        "what is not named stays"
+    )
 
 
 @given(old=shares, new=shares)
@@ -34,7 +37,9 @@ def test_there_and_back_is_where_it_was(old: float, new: float) -> None:
     logits = np.linspace(-4, 4, 9)[:, None]
     there = under_rates(Decision(rates={"Bald": old}), {"Bald": new}).probs(logits, ("Bald",))
     back = under_rates(Decision(rates={"Bald": new}), {"Bald": old})
-    assert np.allclose(back.probs(np.log(there) - np.log1p(-there), ("Bald",)), Decision().probs(logits, ("Bald",)), atol=1e-9)
+    assert np.allclose(
+        back.probs(np.log(there) - np.log1p(-there), ("Bald",)), Decision().probs(logits, ("Bald",)), atol=1e-9
+    )
 
 
 def test_the_shift_comes_after_the_calibration_and_moves_the_label() -> None:
@@ -59,7 +64,8 @@ def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "attribute,rate\n", "Smiling\n", "Smiling,0.3,x\n", "Smiling,0\n", "Smiling,1\n", "Smiling,nan\n", "Smiling,many\n", "Smiling,-1\n",
+        "", "attribute,rate\n", "Smiling\n", "Smiling,0.3,x\n", "Smiling,0\n", "Smiling,1\n", "Smiling,nan\n",
+        "Smiling,many\n", "Smiling,-1\n",
         "Smiling,0.3\nsmiling,0.4\n", "{", '{"Smiling": true}', '{"Smiling": null}', '{"Smiling": [0.3]}', "{}",
     ],
 )  # fmt: skip

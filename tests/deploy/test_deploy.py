@@ -1,4 +1,5 @@
-"""What operators take: deploy/ holds what it promises, each check can fail; the bill of materials is whole and repeatable."""
+"""What operators take: deploy/ holds what it promises, each check can fail; the bill of materials is whole and
+repeatable."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ def test_the_templates_hold_what_they_promise(name: str) -> None:
         ("Dockerfile", "--reload-model", "--reload-everything", "flags"),
     ],
 )
-def test_each_check_can_fail(file: str, old: str, new: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_check_can_fail(
+    file: str, old: str, new: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = tmp_path / "deploy"
     place.mkdir()
     for path in check.HERE.iterdir():
@@ -44,7 +47,9 @@ def test_each_check_can_fail(file: str, old: str, new: str, name: str, tmp_path:
     assert list(getattr(check, name)()) != []
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="scripts/sbom.py reads TOML with the standard library of Python 3.11")
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="scripts/sbom.py reads TOML with the standard library of Python 3.11"
+)
 def test_the_bill_of_materials_names_every_dependency_and_repeats(tmp_path: Path) -> None:
     outs = []
     for name in ("a", "b"):
@@ -54,7 +59,17 @@ def test_the_bill_of_materials_names_every_dependency_and_repeats(tmp_path: Path
     assert outs[0] == outs[1]
     found = json.loads(outs[0])
     names = {one["name"]: one for one in found["components"]}
-    assert {"numpy", "pillow", "onnxruntime", "typer", "rich", "fastapi", "uvicorn", "starlette", "default.onnx"} <= set(names)
+    assert {
+        "numpy",
+        "pillow",
+        "onnxruntime",
+        "typer",
+        "rich",
+        "fastapi",
+        "uvicorn",
+        "starlette",
+        "default.onnx",
+    } <= set(names)
     assert "duckdb" not in names
     assert names["numpy"]["purl"] == f"pkg:pypi/numpy@{names['numpy']['version']}"
     refs = {one["bom-ref"] for one in found["components"]} | {"lineament"}

@@ -9,12 +9,25 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lineament.detection import candidates
-from lineament.detection.candidates import Candidates, Scaled, anchors, decode, distinct, iou_matrix, merge, nms, shrunk, to_faces, unturn
+from lineament.detection.candidates import (
+    Candidates,
+    Scaled,
+    anchors,
+    decode,
+    distinct,
+    iou_matrix,
+    merge,
+    nms,
+    shrunk,
+    to_faces,
+    unturn,
+)
 
 POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
 
 
-"""The portrait's five points: value of `RetinaFace().detect(skimage.data.astronaut())`, ONNX Runtime 1.31; seen to sit right on the picture."""
+"""The portrait's five points: value of `RetinaFace().detect(skimage.data.astronaut())`, ONNX Runtime 1.31; seen to sit
+right on the picture."""
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160), (96, 32)])
@@ -128,7 +141,9 @@ def test_faces_are_clipped_sorted_and_of_a_size() -> None:
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_points_outside_their_box_do_not_move_it(turns: int) -> None:
-    found = Candidates(np.array([[3.0, 4, 8, 6]]), np.ones(1), np.array([[[-9.0, -9], [40, -9], [40, 40], [-9, 40], [5, 5]]]))
+    found = Candidates(
+        np.array([[3.0, 4, 8, 6]]), np.ones(1), np.array([[[-9.0, -9], [40, -9], [40, 40], [-9, 40], [5, 5]]])
+    )
     box = unturn(found, turns, (20, 30)).boxes[0]
     assert sorted((box[2:] - box[:2]).tolist()) == [2, 5]
     assert (box >= 0).all()
@@ -146,6 +161,8 @@ def test_shrinking_keeps_the_shape_of_a_photo() -> None:
 def test_views_from_1280_are_resized_with_less_care(side: int, gap: float) -> None:
     view = np.random.default_rng(0).integers(0, 256, (3 * side, 24, 3), np.uint8)
     picture = Image.fromarray(view)
-    expected, other = (np.asarray(picture.resize((8, side), Image.Resampling.BILINEAR, reducing_gap=one)) for one in (gap, 3.5 - gap))
+    expected, other = (
+        np.asarray(picture.resize((8, side), Image.Resampling.BILINEAR, reducing_gap=one)) for one in (gap, 3.5 - gap)
+    )
     np.testing.assert_array_equal(Scaled(view).at(side, 8), expected)
     assert (expected != other).any(), "the two ways differ on this picture"

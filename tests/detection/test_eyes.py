@@ -52,7 +52,9 @@ def test_a_mirrored_photo_exchanges_the_eyes(lids: EyeLids, portrait: tuple[np.n
     np.testing.assert_allclose(mirrored, [left, right], atol=0.01)
 
 
-def test_the_portrait_looks_at_the_camera_and_painted_lids_close_it(lids: EyeLids, portrait: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_portrait_looks_at_the_camera_and_painted_lids_close_it(
+    lids: EyeLids, portrait: tuple[np.ndarray, np.ndarray]
+) -> None:
     pixels, points = portrait
     assert lids.ratios(pixels, points).min() > OPEN_MIDDLE + 0.05
     painted = pixels.copy()
@@ -79,7 +81,9 @@ def test_an_eye_outside_the_photo_is_not_known(lids: EyeLids) -> None:
     grey, face = np.full((218, 178, 3), 128, np.uint8), TEMPLATE.astype(np.float64)
     assert np.isnan(lids.ratios(grey, face[None] - (310, 0))).all()
     assert np.isnan(lids.ratios(grey, np.zeros((1, 5, 2)))).all()
-    assert np.isnan(lids.ratios(grey, face[None] - (100, 0))).tolist() == [[True, False]], "only the subject's right eye lies outside"
+    assert np.isnan(lids.ratios(grey, face[None] - (100, 0))).tolist() == [[True, False]], (
+        "only the subject's right eye lies outside"
+    )
 
 
 @given(st.floats(0.1, 50), st.floats(-3.1, 3.1), st.floats(-100, 100))
@@ -90,7 +94,8 @@ def test_the_ratio_does_not_depend_on_size_or_tilt(scale: float, angle: float, s
 
 
 def test_the_ratio_is_two_lid_distances_over_the_width() -> None:
-    """In the mesh's numbering (module docstring): corners 0 and 8, lids 11 over 3 and 13 over 5. Every other point is of no account."""
+    """In the mesh's numbering (module docstring): corners 0 and 8, lids 11 over 3 and 13 over 5. Every other point is
+    of no account."""
     eye = np.random.default_rng(4).normal(0, 5, (71, 2))
     apart = {pair: float(np.hypot(*(eye[pair[0]] - eye[pair[1]]))) for pair in ((0, 8), (11, 3), (13, 5))}
     expected = (apart[11, 3] + apart[13, 5]) / 2 / apart[0, 8]
@@ -110,7 +115,8 @@ def test_probability_rises_with_the_ratio_and_is_half_in_the_middle() -> None:
 
 @pytest.mark.data
 def test_labelled_faces_agree(lids: EyeLids) -> None:
-    """Every fifth labelled test face: measured and labelled openness go together (0.86 on all, `docs/benchmarks/eyes.md`)."""
+    """Every fifth labelled test face: measured and labelled openness go together (0.86 on all,
+    `docs/benchmarks/eyes.md`)."""
     root = Path(os.environ.get("LINEAMENT_DATA", "../shared/data")) / "landmarks68"
     if not root.is_dir():
         pytest.skip("needs landmarks68 of the shared data folder: set LINEAMENT_DATA")
@@ -121,7 +127,9 @@ def test_labelled_faces_agree(lids: EyeLids) -> None:
         points = np.array([[float(row[f"x{i}"]), float(row[f"y{i}"])] for i in range(68)])
         eyes = points[36:48].reshape(2, 6, 2)
         five = np.stack([eyes[0].mean(0), eyes[1].mean(0), points[30], points[48], points[54]])
-        opening = np.linalg.norm(eyes[:, [1, 2]] - eyes[:, [5, 4]], axis=-1).mean(-1) / np.linalg.norm(eyes[:, 0] - eyes[:, 3], axis=-1)
+        opening = np.linalg.norm(eyes[:, [1, 2]] - eyes[:, [5, 4]], axis=-1).mean(-1) / np.linalg.norm(
+            eyes[:, 0] - eyes[:, 3], axis=-1
+        )
         labelled.append(opening.mean())
         measured.append(lids.ratios(load_image(root / "images" / row["file"]).pixels, five[None]).mean())
     assert np.corrcoef(labelled, measured)[0, 1] > 0.75

@@ -34,7 +34,9 @@ def same(one: Candidates, two: Candidates) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_face_does_not_depend_on_its_batch(bundled: Looks, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_face_does_not_depend_on_its_batch(
+    bundled: Looks, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     some = finds(11)
     together = bundled.at(astronaut, some, turned=np.ones(11, bool))
     for i in range(11):
@@ -56,19 +58,30 @@ def test_the_whole_network_says_the_same(bundled: Looks, astronaut: np.ndarray) 
 
 def test_only_those_asked_for_are_seen_turned(bundled: Looks, astronaut: np.ndarray) -> None:
     upside_down = np.ascontiguousarray(astronaut[::-1, ::-1])
-    one = finds(1)._replace(points=POINTS[None], boxes=BOX[None])  # points of an upright face where the face is upside down
+    one = finds(1)._replace(
+        points=POINTS[None], boxes=BOX[None]
+    )  # points of an upright face where the face is upside down
     one = one._replace(points=(512 - POINTS[[1, 0, 2, 4, 3]])[None] * np.float32(1), boxes=one.boxes)
     flat = one.points[0].mean(0) + (POINTS - POINTS.mean(0))
-    seen = [bundled.at(upside_down, one._replace(points=flat[None]), turned=np.array([turned])) for turned in (False, True)]
+    seen = [
+        bundled.at(upside_down, one._replace(points=flat[None]), turned=np.array([turned])) for turned in (False, True)
+    ]
     assert seen[1].probs[0] > 0.99
     assert seen[1].probs[0] >= seen[0].probs[0]
 
 
 @pytest.mark.parametrize(
-    "points", [np.full((5, 2), 7.0), np.tile([3.0, 9.0], (5, 1)), np.full((5, 2), np.nan), np.zeros((5, 2)) + np.arange(5)[:, None] + 5000]
+    "points",
+    [
+        np.full((5, 2), 7.0),
+        np.tile([3.0, 9.0], (5, 1)),
+        np.full((5, 2), np.nan),
+        np.zeros((5, 2)) + np.arange(5)[:, None] + 5000,
+    ],
 )
 def test_a_find_that_shows_nothing_is_none(bundled: Looks, astronaut: np.ndarray, points: np.ndarray) -> None:
-    """Points that coincide, that are no numbers, that lie outside the photo: probability 0, and no exception; its neighbour is unharmed."""
+    """Points that coincide, that are no numbers, that lie outside the photo: probability 0, and no exception; its
+    neighbour is unharmed."""
     two = finds(2)
     two.points[0] = points
     seen = bundled.at(astronaut, two, turned=np.ones(2, bool))

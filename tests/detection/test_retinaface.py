@@ -18,10 +18,13 @@ from lineament.errors import ModelFileError, UsageError
 POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
 
 
-"""The portrait's five points: value of `RetinaFace().detect(skimage.data.astronaut())`, ONNX Runtime 1.31; seen to sit right on the picture."""
+"""The portrait's five points: value of `RetinaFace().detect(skimage.data.astronaut())`, ONNX Runtime 1.31; seen to sit
+right on the picture."""
 
 
-BOX = np.array([178.0, 59.1, 269.0, 178.9])  # of the second look; 200 to 2000 pixels wide, the portrait gives it within 4 pixels
+BOX = np.array(
+    [178.0, 59.1, 269.0, 178.9]
+)  # of the second look; 200 to 2000 pixels wide, the portrait gives it within 4 pixels
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +185,8 @@ def test_a_probability_is_the_share_of_the_face_logit() -> None:
 
 
 def test_the_last_tries_on_a_small_photo_are_small() -> None:
-    """Where nothing is found a border is put round the photo: half as much again on each side, not ten times the work."""
+    """Where nothing is found a border is put round the photo: half as much again on each side, not ten times the
+    work."""
     session, sides = candidates.CpuSession(WEIGHTS, 1), []
 
     class Counting:
@@ -200,7 +204,9 @@ def test_rescue_turns_the_photo(astronaut: np.ndarray) -> None:
     class Upright(RetinaFace):
         def _scan(self, view: Any, scale: float, **how: Any) -> Candidates:
             found = super()._scan(view, scale, **how)
-            upright = (found.points[:, 3:, 1].min(1) - found.points[:, :2, 1].max(1)) > np.abs(found.points[:, 0, 1] - found.points[:, 1, 1])
+            upright = (found.points[:, 3:, 1].min(1) - found.points[:, :2, 1].max(1)) > np.abs(
+                found.points[:, 0, 1] - found.points[:, 1, 1]
+            )
             return found.take(np.flatnonzero(upright & (found.probs > 0.99)))
 
     blind = Upright(threads=1)
@@ -212,7 +218,14 @@ def test_rescue_turns_the_photo(astronaut: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     "pixels",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), [[1, 2, 3]], None],
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+        [[1, 2, 3]],
+        None,
+    ],
 )
 def test_other_input_is_refused(detector: RetinaFace, pixels: Any) -> None:
     with pytest.raises(UsageError, match=r"uint8 RGB pixels \(H,W,3\)"):
@@ -230,8 +243,13 @@ def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_the_file_carries_its_contract() -> None:
     session = candidates.CpuSession(WEIGHTS, 1)._session
     contract = json.loads(session.get_modelmeta().custom_metadata_map["lineament_detector"])
-    assert contract["anchors"] == {"strides": list(candidates.STRIDES), "sizes": [list(pair) for pair in candidates.ANCHOR_SIZES]}
-    assert f"mean (BGR {','.join(map(str, retinaface.PAD_RGB[::-1]))})" in contract["input"], "a border is what becomes zero in the network"
+    assert contract["anchors"] == {
+        "strides": list(candidates.STRIDES),
+        "sizes": [list(pair) for pair in candidates.ANCHOR_SIZES],
+    }
+    assert f"mean (BGR {','.join(map(str, retinaface.PAD_RGB[::-1]))})" in contract["input"], (
+        "a border is what becomes zero in the network"
+    )
     assert contract["licence"] == "MIT"
     assert [output.name for output in session.get_outputs()] == ["boxes", "logits", "points"]
 
@@ -248,7 +266,8 @@ def test_official_images_are_found_whole(detector: RetinaFace, data_dir: Path) -
 
 
 def test_openvino_runs_the_same_detector(detector: RetinaFace, astronaut: np.ndarray) -> None:
-    """In fp32 and in bf16, from several threads, for photos of different sizes: the same faces, within what the precision moves."""
+    """In fp32 and in bf16, from several threads, for photos of different sizes: the same faces, within what the
+    precision moves."""
     from concurrent.futures import ThreadPoolExecutor
 
     pytest.importorskip("openvino")
@@ -283,7 +302,9 @@ def test_bf16_and_int8_take_the_detector_along(monkeypatch: pytest.MonkeyPatch) 
     for precision in ("bf16", "int8"):
         assert isinstance(sessions[precision], OpenVinoSession)
         assert sessions[precision].precision == precision
-    assert not isinstance(lineament.load(runtime="onnx", precision="int8", threads=1).detector._session, OpenVinoSession)  # type: ignore[attr-defined]
+    assert not isinstance(
+        lineament.load(runtime="onnx", precision="int8", threads=1).detector._session, OpenVinoSession
+    )  # type: ignore[attr-defined]
 
 
 def test_a_doubt_or_a_hint_is_looked_at_closer(astronaut: np.ndarray) -> None:
@@ -301,7 +322,9 @@ def test_a_doubt_or_a_hint_is_looked_at_closer(astronaut: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(("blur", "wanted"), [(0, 1), (8, 4)])
-def test_a_find_that_does_not_quite_convince_is_seen_from_every_side(blur: int, wanted: int, astronaut: np.ndarray) -> None:
+def test_a_find_that_does_not_quite_convince_is_seen_from_every_side(
+    blur: int, wanted: int, astronaut: np.ndarray
+) -> None:
     """A clear face is looked at once more; a blurred one upright and turned by each of the other quarters."""
     session, views = candidates.CpuSession(WEIGHTS, 1), []
 

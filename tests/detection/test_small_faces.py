@@ -16,8 +16,11 @@ from lineament.errors import TooManyFacesError, UsageError
 BOX = np.array([178.0, 59.1, 269.0, 178.9])  # the portrait's, 91 pixels wide
 
 
-def photo(astronaut: np.ndarray, size: tuple[int, int], face: float, places: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return a plain photo of `size` (h, w) with the portrait at `places` (x, y), its face `face` pixels wide, and the faces' boxes."""
+def photo(
+    astronaut: np.ndarray, size: tuple[int, int], face: float, places: list[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a plain photo of `size` (h, w) with the portrait at `places` (x, y), its face `face` pixels wide, and the
+    faces' boxes."""
     side = round(512 * face / 91)
     small = np.asarray(Image.fromarray(astronaut).resize((side, side), Image.Resampling.LANCZOS))
     canvas, boxes = np.full((*size, 3), (96, 110, 120), np.uint8), []
@@ -64,7 +67,11 @@ def test_always_finds_what_a_large_face_lets_auto_overlook(astronaut: np.ndarray
 def test_the_answer_does_not_depend_on_how_many_tiles_are_searched_at_once(astronaut: np.ndarray) -> None:
     pixels, _ = photo(astronaut, (400, 6000), 30, [(40, 30), (1500, 50), (2900, 50), (5600, 20)])
     one, four = (RetinaFace(threads=1, at_once=count).detect(pixels) for count in (1, 4))
-    for a, b in ((one.boxes_xyxy, four.boxes_xyxy), (one.keypoints, four.keypoints), (one.detection_probs, four.detection_probs)):
+    for a, b in (
+        (one.boxes_xyxy, four.boxes_xyxy),
+        (one.keypoints, four.keypoints),
+        (one.detection_probs, four.detection_probs),
+    ):
         np.testing.assert_array_equal(a, b)
     assert len(one) == 4
 
@@ -73,7 +80,9 @@ def test_every_photo_says_from_which_size_on_it_was_searched(astronaut: np.ndarr
     big = np.asarray(Image.fromarray(astronaut).resize((2048, 2048), Image.Resampling.LANCZOS))
     assert RetinaFace(threads=1).detect(big).searched_from == 128  # one pass at 320: 20 pixels of it are 128 here
     assert RetinaFace(threads=1, small_faces="always").detect(big).searched_from == 20
-    assert RetinaFace(threads=1).detect(np.full((900, 1500, 3), 90, np.uint8)).searched_from == 20, "no face: searched to the end"
+    assert RetinaFace(threads=1).detect(np.full((900, 1500, 3), 90, np.uint8)).searched_from == 20, (
+        "no face: searched to the end"
+    )
     assert RetinaFace(threads=1, small_faces="never").detect(np.full((900, 1500, 3), 90, np.uint8)).searched_from == 24
 
 
@@ -83,7 +92,11 @@ class Scripted(RetinaFace):
     weak, look = 0.4, 0.95
 
     def _scan(self, view: Any, scale: float, **how: Any) -> Candidates:
-        found = Candidates(np.array([[10, 10, 34, 40]], np.float32), np.array([self.weak], np.float32), np.full((1, 5, 2), 20, np.float32))
+        found = Candidates(
+            np.array([[10, 10, 34, 40]], np.float32),
+            np.array([self.weak], np.float32),
+            np.full((1, 5, 2), 20, np.float32),
+        )
         found.points[0, :, 0] += np.arange(5)
         return found if self.weak >= (how.get("min_prob") or 0) and not how.get("border") else Candidates.empty()
 

@@ -18,7 +18,9 @@ def whole_somewhere(box: tuple[int, int, int, int], parts: list[Tile]) -> bool:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(20, 30_000), st.integers(20, 30_000), st.integers(32, 600), st.data())
-def test_every_box_up_to_the_overlap_lies_whole_in_a_tile(height: int, width: int, overlap: int, data: st.DataObject) -> None:
+def test_every_box_up_to_the_overlap_lies_whole_in_a_tile(
+    height: int, width: int, overlap: int, data: st.DataObject
+) -> None:
     parts = cut((height, width), overlap)
     side_x, side_y = (data.draw(st.integers(20, min(overlap, length))) for length in (width, height))
     x, y = data.draw(st.integers(0, width - side_x)), data.draw(st.integers(0, height - side_y))

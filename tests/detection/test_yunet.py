@@ -18,7 +18,8 @@ CELL = {"stride": 16, "row": 12, "column": 7}
 
 
 def build(path: Path, *, fixed: bool = True, without: str = "") -> Path:
-    """Write a YuNet look-alike: one find, as probable as the picture is blue (channel 0 of BGR), everything else improbable."""
+    """Write a YuNet look-alike: one find, as probable as the picture is blue (channel 0 of BGR), everything else
+    improbable."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes = [
@@ -35,13 +36,20 @@ def build(path: Path, *, fixed: bool = True, without: str = "") -> Path:
             if stride == CELL["stride"]:
                 index = CELL["row"] * (SIDE // stride) + CELL["column"]
                 table[0, index] = {
-                    "cls": 0.9, "obj": 0.9, "bbox": [0.5, 0.25, np.log(4), np.log(6)], "kps": [-1, -1, 1, -1, 0, 0, -1, 1, 1, 1],
+                    "cls": 0.9, "obj": 0.9, "bbox": [0.5, 0.25, np.log(4), np.log(6)],
+                    "kps": [-1, -1, 1, -1, 0, 0, -1, 1, 1, 1],
                 }[kind]  # fmt: skip
             name = f"{kind}_{stride}"
             if name == without:
                 continue
             constants[f"table_{name}"] = table
-            nodes.append(helper.make_node("Mul" if kind in ("cls", "obj") else "Identity", [f"table_{name}", "share"][: 1 + (width == 1)], [name]))
+            nodes.append(
+                helper.make_node(
+                    "Mul" if kind in ("cls", "obj") else "Identity",
+                    [f"table_{name}", "share"][: 1 + (width == 1)],
+                    [name],
+                )
+            )
             outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, cells, width]))
     shape = [1, 3, SIDE, SIDE] if fixed else [1, 3, "height", "width"]
     graph = helper.make_graph(
@@ -55,7 +63,8 @@ def build(path: Path, *, fixed: bool = True, without: str = "") -> Path:
 
 
 def expected(scale: float) -> tuple[list[float], np.ndarray]:
-    """Return the box and the points of the one find, from the definition, in the pixels of a photo reduced by `scale`."""
+    """Return the box and the points of the one find, from the definition, in the pixels of a photo reduced by
+    `scale`."""
     stride, x, y = 16, 7, 12
     centre = ((x + 0.5) * stride, (y + 0.25) * stride)
     box = [centre[0] - 2 * stride, centre[1] - 3 * stride, centre[0] + 2 * stride, centre[1] + 3 * stride]
@@ -115,5 +124,10 @@ def test_other_pixels_are_refused(file: Path) -> None:
 def test_a_network_that_says_a_little_less_than_nothing_or_more_than_all() -> None:
     """Its numbers are probabilities but for rounding: under 0 is 0, over 1 is 1."""
     cls, obj = np.array([-0.01, 0.5, 1.02, 0.5]), np.array([0.5, -0.01, 0.25, 1.02])
-    outputs = {"cls_8": cls[None, :, None], "obj_8": obj[None, :, None], "bbox_8": np.zeros((1, 4, 4)), "kps_8": np.zeros((1, 4, 10))}
+    outputs = {
+        "cls_8": cls[None, :, None],
+        "obj_8": obj[None, :, None],
+        "bbox_8": np.zeros((1, 4, 4)),
+        "kps_8": np.zeros((1, 4, 10)),
+    }
     assert decode_level(outputs, 8, 2).probs == pytest.approx([0, 0, 0.5, np.sqrt(0.5)])

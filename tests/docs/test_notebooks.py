@@ -26,10 +26,16 @@ def test_runs(path: Path, tmp_path: Path) -> None:
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
     assert "1 face" in printed
     best = printed.split("best first:")[1].split()
-    assert best.index("moment_2.png") > max(best.index("moment_1.png"), best.index("moment_3.png")), "the closed eyes come last"
-    pictures = [output for cell in notebook.cells for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})]
+    assert best.index("moment_2.png") > max(best.index("moment_1.png"), best.index("moment_3.png")), (
+        "the closed eyes come last"
+    )
+    pictures = [
+        output for cell in notebook.cells for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})
+    ]
     assert len(pictures) == 2

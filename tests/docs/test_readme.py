@@ -17,7 +17,9 @@ NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 
 snippets = script("snippets")
-WITH_SNIPPETS = [name for name, page in zip(NAMES, PAGES, strict=True) if list(snippets.blocks(page.read_text("utf-8")))]
+WITH_SNIPPETS = [
+    name for name, page in zip(NAMES, PAGES, strict=True) if list(snippets.blocks(page.read_text("utf-8")))
+]
 
 
 @pytest.mark.parametrize("name", WITH_SNIPPETS)
@@ -90,7 +92,9 @@ def test_flags_exist(page: Path) -> None:
 
 
 def test_flags_are_found_in_pages() -> None:
-    assert used_flags("`lineament serve --port 8`\n```\n$ lineament analyze x --json - --csv F\nlineament schema\n```\n") == {
+    assert used_flags(
+        "`lineament serve --port 8`\n```\n$ lineament analyze x --json - --csv F\nlineament schema\n```\n"
+    ) == {
         "serve": {"--port"},
         "analyze": {"--json", "--csv"},
         "schema": set(),
@@ -126,7 +130,9 @@ def test_outputs_are_compared_with_care(expected: str, output: str, verdict: boo
 
 def test_a_failing_snippet_is_a_fault_and_a_stale_output_is_renewed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("```python\nraise ValueError('no')\n```\n```console\n$ python -c 'print(6 * 7)'\n41\n```\n", "utf-8")
+    page.write_text(
+        "```python\nraise ValueError('no')\n```\n```console\n$ python -c 'print(6 * 7)'\n41\n```\n", "utf-8"
+    )
     text, faults = snippets.play(page)
     assert len(faults) == 2
     assert "ValueError: no" in faults[0]

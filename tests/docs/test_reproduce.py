@@ -42,7 +42,12 @@ def test_a_command_with_a_flag_that_is_none_does_not_parse() -> None:
 
 def test_each_paper_s_command_trains_its_config_on_a_card() -> None:
     trained = [parsed(line) for line in COMMANDS if line.startswith("train ")]
-    assert {given["config"] for given in trained} == {"baseline-celeba", "mgmtn-celeba", "far-amtn-celeba", "dmm-cnn-celeba"}
+    assert {given["config"] for given in trained} == {
+        "baseline-celeba",
+        "mgmtn-celeba",
+        "far-amtn-celeba",
+        "dmm-cnn-celeba",
+    }
     for given in trained:
         assert load_config(str(given["config"])).optimiser.device == given["device"] == "cuda"
 
@@ -67,7 +72,9 @@ def test_multiply_adds_are_those_of_one_image_in_training(hours: ModuleType) -> 
     x = torch.zeros((hours.SAMPLE, 5), device="meta", requires_grad=True)
     network = torch.nn.Linear(5, 7, bias=False).to("meta")
     assert hours.counted(network, x, backward=False) == 35
-    assert hours.counted(network, x, backward=True) == 3 * 35, "forward, the gradient of the weights, and that of the input"
+    assert hours.counted(network, x, backward=True) == 3 * 35, (
+        "forward, the gradient of the weights, and that of the input"
+    )
 
 
 @pytest.mark.slow

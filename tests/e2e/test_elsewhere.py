@@ -39,7 +39,9 @@ def test_a_copy_answers_to_the_byte(runtime: str) -> None:
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 @pytest.mark.parametrize(("runtime", "precision"), [("onnx", None), ("openvino", None), ("openvino", "bf16")])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_pool_answers_to_the_byte(method: str, runtime: str, precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_answers_to_the_byte(
+    method: str, runtime: str, precision: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip("no fork on this system")
     load(runtime)

@@ -1,6 +1,8 @@
-"""The whole journey, no data set needed: drawn faces -> train 20 steps -> export -> evaluate -> analyze -> HTTP, through the real command line.
+"""The whole journey, no data set needed: drawn faces -> train 20 steps -> export -> evaluate -> analyze -> HTTP,
+through the real command line.
 
-Once with CelebA's names, once with a user's own network and own attribute names, which nothing in the package has heard of.
+Once with CelebA's names, once with a user's own network and own attribute names, which nothing in the package has heard
+of.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ NETWORK = """
         def __init__(self, backbone, preprocess, attributes, groups, *, width=16):
             super().__init__()
             self.backbone, self.preprocess, self.attributes, self.groups = backbone, preprocess, attributes, groups
-            self.head = nn.Sequential(nn.Linear(backbone.channels[-1], width), nn.ReLU(), nn.Linear(width, len(attributes)))
+            last = nn.Linear(width, len(attributes))
+            self.head = nn.Sequential(nn.Linear(backbone.channels[-1], width), nn.ReLU(), last)
 
         def forward(self, x, region=None):
             return TorchOutput(self.head(self.backbone(x)[-1].mean((2, 3))).float())
@@ -59,7 +62,15 @@ def config(folder: Path, name: str, **parts: Any) -> Path:
         "name": name,
         "model": {"backbone": "toy", "input_size": [64, 52]},
         "augment": {"crop": [58, 48]},
-        "optimiser": {"epochs": 4, "batch": 8, "precision": "fp32", "warmup_steps": 2, "lr": 5e-3, "threads": 1, "ema": 0.5},
+        "optimiser": {
+            "epochs": 4,
+            "batch": 8,
+            "precision": "fp32",
+            "warmup_steps": 2,
+            "lr": 5e-3,
+            "threads": 1,
+            "ema": 0.5,
+        },
     }
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps(record | parts))  # JSON is YAML
@@ -69,7 +80,9 @@ def config(folder: Path, name: str, **parts: Any) -> Path:
 def served(model: Path, photo: bytes, profile: str = "default") -> dict[str, Any]:
     """Return what the service answers about a photo."""
     with TestClient(create_app(ModelSource(model), workers=1)) as client:
-        answer = client.post("/v1/analyze", content=photo, params={"profile": profile}, headers={"content-type": "image/jpeg"})
+        answer = client.post(
+            "/v1/analyze", content=photo, params={"profile": profile}, headers={"content-type": "image/jpeg"}
+        )
         assert answer.status_code == 200, answer.text
         assert client.get("/v1/model").status_code == 200
     record: dict[str, Any] = answer.json()
@@ -85,13 +98,31 @@ def photo(tmp_path_factory: pytest.TempPathFactory, astronaut: Any) -> Path:
 
 def test_drawn_faces_to_http(tmp_path: Path, photo: Path) -> None:
     release = write_official(tmp_path / "release", make(50))
-    data = {"layout": "official", "path": str(release), "split": "train", "holdout": 0, "cache": str(tmp_path / "cache")}
+    data = {
+        "layout": "official",
+        "path": str(release),
+        "split": "train",
+        "holdout": 0,
+        "cache": str(tmp_path / "cache"),
+    }
     run, model = tmp_path / "run", tmp_path / "toy.onnx"
     lineament("train", "--config", config(tmp_path, "toy", data=data), "--out", run, "--quiet")
     with (run / "log.csv").open() as file:
         assert int(list(csv.DictReader(file))[-1]["step"]) == 20
     lineament("export", run, "--out", model)
-    lineament("evaluate", release, "--layout", "official", "--split", "val", "--model", model, "--json", tmp_path / "val.json", "--quiet")
+    lineament(
+        "evaluate",
+        release,
+        "--layout",
+        "official",
+        "--split",
+        "val",
+        "--model",
+        model,
+        "--json",
+        tmp_path / "val.json",
+        "--quiet",
+    )
     card = json.loads((tmp_path / "val.json").read_text())
     assert (card["images"], card["missing"]) == (9, 0)
     assert card["model"].startswith("toy@")
@@ -105,7 +136,8 @@ def test_drawn_faces_to_http(tmp_path: Path, photo: Path) -> None:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder: my_package/net.py, labels.csv with own names (some cells empty), config; trained and exported."""
+    """A user's folder: my_package/net.py, labels.csv with own names (some cells empty), config; trained and
+    exported."""
     folder, faces = tmp_path_factory.mktemp("own"), make(50)
     write_table(folder / "celeba.csv", faces)
     columns = [CELEBA_40.index(DRAWN_AS[name]) for name in OWN]
@@ -113,14 +145,23 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer = csv.writer(file)
         writer.writerow(["file", "identity", "split", *OWN])
         for row, given in enumerate(csv.DictReader(drawn)):
-            labels = ["" if row % 7 == 0 and place == 1 else int(faces.targets[row, column]) for place, column in enumerate(columns)]
+            labels = [
+                "" if row % 7 == 0 and place == 1 else int(faces.targets[row, column])
+                for place, column in enumerate(columns)
+            ]
             writer.writerow([given["file"], given["identity"], given["split"], *labels])
     (folder / "my_package").mkdir()
     (folder / "my_package" / "__init__.py").touch()
     (folder / "my_package" / "net.py").write_text(textwrap.dedent(NETWORK))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        data = {"layout": "table", "path": str(folder / "labels.csv"), "split": "train", "attributes": list(OWN), "holdout": 0}
+        data = {
+            "layout": "table",
+            "path": str(folder / "labels.csv"),
+            "split": "train",
+            "attributes": list(OWN),
+            "holdout": 0,
+        }
         network = {"name": "my_package.net:MyNet", "backbone": "toy", "input_size": [64, 52], "options": {"width": 24}}
         path = config(folder, "mine", data=data | {"cache": str(folder / "cache")}, model=network)
         lineament("train", "--config", path, "--out", folder / "run", "--quiet")
@@ -130,7 +171,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_own_names_are_scored_where_they_are_known(own: Path, tmp_path: Path) -> None:
     where = ("--layout", "table", "--align", "stored", "--split", "val", "--model", own / "mine.onnx", "--quiet")
-    lineament("evaluate", own / "labels.csv", *where, "--json", tmp_path / "v.json", "--predictions", tmp_path / "p.csv")
+    lineament(
+        "evaluate", own / "labels.csv", *where, "--json", tmp_path / "v.json", "--predictions", tmp_path / "p.csv"
+    )
     card = json.loads((tmp_path / "v.json").read_text())
     assert tuple(card["attributes"]) == OWN
     assert card["images"] == 9
@@ -148,13 +191,25 @@ def test_own_names_are_scored_where_they_are_known(own: Path, tmp_path: Path) ->
 def test_own_names_stand_in_records_csv_and_http(own: Path, photo: Path, tmp_path: Path) -> None:
     model = own / "mine.onnx"
     lineament(
-        "analyze", photo, "--model", model, "--jsonl", tmp_path / "o.jsonl", "--csv", tmp_path / "o.csv", "--consistent", "--abstain", "--quiet"
+        "analyze",
+        photo,
+        "--model",
+        model,
+        "--jsonl",
+        tmp_path / "o.jsonl",
+        "--csv",
+        tmp_path / "o.csv",
+        "--consistent",
+        "--abstain",
+        "--quiet",
     )
     record = json.loads((tmp_path / "o.jsonl").read_text())
     assert tuple(record["faces"][0]["attributes"]) == OWN
     with (tmp_path / "o.csv").open() as file:
         assert "prob_Wears_Specs" in next(csv.reader(file))
-    lineament("analyze", photo, "--model", model, "--attributes", "wears_specs", "--json", tmp_path / "one.json", "--quiet")
+    lineament(
+        "analyze", photo, "--model", model, "--attributes", "wears_specs", "--json", tmp_path / "one.json", "--quiet"
+    )
     assert '"Wears_Specs"' in (tmp_path / "one.json").read_text()
     assert '"Has_Fringe"' not in (tmp_path / "one.json").read_text()
     refused = lineament("analyze", photo, "--model", model, "--attributes", "Bangs", "--json", "-", status=2)
@@ -166,7 +221,10 @@ def test_own_names_are_calibrated_indexed_and_searched(own: Path, photo: Path, t
     pytest.importorskip("duckdb")
     pytest.importorskip("lark")
     lineament("index", photo.parent, "--db", tmp_path / "i.duckdb", "--model", own / "mine.onnx", "--quiet")
-    names = [lineament("search", tmp_path / "i.duckdb", query, "--json", "-").stdout for query in ("Wears_Specs", "not wears_specs")]
+    names = [
+        lineament("search", tmp_path / "i.duckdb", query, "--json", "-").stdout
+        for query in ("Wears_Specs", "not wears_specs")
+    ]
     assert sum("portrait.jpg" in found for found in names) == 1
     refused = lineament("search", tmp_path / "i.duckdb", "Bangs", status=2)
     assert "Bangs" in refused.output
@@ -177,6 +235,16 @@ def test_own_names_are_calibrated_indexed_and_searched(own: Path, photo: Path, t
         for row in range(rows):
             cells = [(p, int(rng.random() < p)) for p in rng.random(len(OWN))]
             writer.writerow([f"{row}.jpg", row // 2, *(value for cell in cells for value in cell)])
-    lineament("calibrate", "--predictions", tmp_path / "p.csv", "--model", own / "mine.onnx", "--out", tmp_path / "fitted.onnx")
-    lineament("analyze", photo, "--model", tmp_path / "fitted.onnx", "--abstain", "--jsonl", tmp_path / "f.jsonl", "--quiet")
+    lineament(
+        "calibrate",
+        "--predictions",
+        tmp_path / "p.csv",
+        "--model",
+        own / "mine.onnx",
+        "--out",
+        tmp_path / "fitted.onnx",
+    )
+    lineament(
+        "analyze", photo, "--model", tmp_path / "fitted.onnx", "--abstain", "--jsonl", tmp_path / "f.jsonl", "--quiet"
+    )
     assert tuple(json.loads((tmp_path / "f.jsonl").read_text())["faces"][0]["attributes"]) == OWN

@@ -1,4 +1,5 @@
-"""Twenty kills at random moments, one before the first record: nothing lost, nothing twice, the same result as one quiet run."""
+"""Twenty kills at random moments, one before the first record: nothing lost, nothing twice, the same result as one
+quiet run."""
 
 from __future__ import annotations
 
@@ -34,11 +35,15 @@ def test_twenty_kills(kind: str, tmp_path: Path) -> None:
 
     chance, kept, kills = random.Random(20), [], 0
     while kills < KILLS:
-        child = subprocess.Popen(command(f"out.{kind}"), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = subprocess.Popen(
+            command(f"out.{kind}"), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         begun = _progress(tmp_path, kind)
         deadline = time.monotonic() + 120
         while kills and child.poll() is None and _progress(tmp_path, kind) == begun and time.monotonic() < deadline:
-            time.sleep(0.001)  # the first kill may come before any record; later ones wait until the run writes, so that it advances
+            time.sleep(
+                0.001
+            )  # the first kill may come before any record; later ones wait until the run writes, so that it advances
         time.sleep(chance.random() * 0.05)
         if child.poll() is not None:
             break  # all photos were done before all kills were
@@ -54,10 +59,15 @@ def test_twenty_kills(kind: str, tmp_path: Path) -> None:
     if kind == "parquet":
         import pyarrow.parquet as pq
 
-        one, other = (sorted(json.dumps(row) for row in pq.read_table(tmp_path / f"{name}.parquet").to_pylist()) for name in ("out", "whole"))
+        one, other = (
+            sorted(json.dumps(row) for row in pq.read_table(tmp_path / f"{name}.parquet").to_pylist())
+            for name in ("out", "whole")
+        )
         assert one == other
     else:
-        assert sorted((tmp_path / f"out.{kind}").read_bytes().split()) == sorted((tmp_path / f"whole.{kind}").read_bytes().split())
+        assert sorted((tmp_path / f"out.{kind}").read_bytes().split()) == sorted(
+            (tmp_path / f"whole.{kind}").read_bytes().split()
+        )
     assert len(list((tmp_path / "crops").glob("*.png"))) == PHOTOS
 
 
@@ -76,4 +86,7 @@ def _sources(path: Path) -> list[str]:
 
         return [row["source"] for row in csv.DictReader(path.open(newline=""))]
     text = path.read_text()
-    return [record["source"] for record in (json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines()))]
+    return [
+        record["source"]
+        for record in (json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines()))
+    ]

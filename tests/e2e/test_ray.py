@@ -1,4 +1,5 @@
-"""The Ray engine on a cluster of two nodes (on one machine): the local engine's records, also where workers are killed, stopped and resumed."""
+"""The Ray engine on a cluster of two nodes (on one machine): the local engine's records, also where workers are killed,
+stopped and resumed."""
 
 from __future__ import annotations
 
@@ -83,7 +84,20 @@ ALL = PHOTOS + 1 + 2 * 40 + 21 + 3
 
 
 def analyze(out: str, *options: str, given: tuple[str, ...] = GIVEN) -> Any:
-    command = ["analyze", *given, "--model", "toy.onnx", "--faces", "aligned", "--quiet", "--jsonl", out, "--max-failed", "3", *options]
+    command = [
+        "analyze",
+        *given,
+        "--model",
+        "toy.onnx",
+        "--faces",
+        "aligned",
+        "--quiet",
+        "--jsonl",
+        out,
+        "--max-failed",
+        "3",
+        *options,
+    ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code in (0, 3), done.output
     return sorted(Path(out).read_bytes().splitlines())
@@ -99,7 +113,9 @@ def test_the_records_are_the_local_engines(ray: Any, inputs: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("kept", [0, 7, 130, 250])
-def test_it_goes_on_with_what_either_engine_left(ray: Any, inputs: Path, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_with_what_either_engine_left(
+    ray: Any, inputs: Path, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(inputs)
     local = analyze("out.jsonl")
     lines = Path("out.jsonl").read_bytes().splitlines(keepends=True)
@@ -107,7 +123,9 @@ def test_it_goes_on_with_what_either_engine_left(ray: Any, inputs: Path, kept: i
     assert analyze("out.jsonl", "--engine", "ray", "--resume") == local
     Path("out.jsonl").write_bytes(b"".join(lines[kept:]))
     assert analyze("out.jsonl", "--resume") == local
-    refused = CliRunner().invoke(app, ["analyze", "in", "--model", "toy.onnx", "--jsonl", "out.jsonl", "--resume", "--engine", "ray"])
+    refused = CliRunner().invoke(
+        app, ["analyze", "in", "--model", "toy.onnx", "--jsonl", "out.jsonl", "--resume", "--engine", "ray"]
+    )
     assert refused.exit_code == 2
     assert "faces was" in refused.output
 
@@ -119,14 +137,22 @@ def test_an_object_store_is_read_by_address(ray: Any, inputs: Path, monkeypatch:
     local = analyze("local.jsonl", given=given)
     assert len(local) == PHOTOS + 1 + 40 + 21 + 1 + 1
     assert analyze("ray.jsonl", "--engine", "ray", given=given) == local
-    strip = [{**json.loads(line), "source": json.loads(line)["source"].removeprefix(f"file://{inputs}/")} for line in local]
-    plain = [json.loads(line) for line in analyze("plain.jsonl", given=("in", "shard.tar", "table.parquet", "in/003.png", "gone.tar"))]
-    assert [(one["source"], one["status"], one["faces"]) for one in strip] == [(one["source"], one["status"], one["faces"]) for one in plain]
+    strip = [
+        {**json.loads(line), "source": json.loads(line)["source"].removeprefix(f"file://{inputs}/")} for line in local
+    ]
+    plain = [
+        json.loads(line)
+        for line in analyze("plain.jsonl", given=("in", "shard.tar", "table.parquet", "in/003.png", "gone.tar"))
+    ]
+    assert [(one["source"], one["status"], one["faces"]) for one in strip] == [
+        (one["source"], one["status"], one["faces"]) for one in plain
+    ]
 
 
 @dataclass(frozen=True)
 class Deadly:
-    """Work that ends its own process, without a word, the first time it meets a photo whose name ends in one of `last_words`."""
+    """Work that ends its own process, without a word, the first time it meets a photo whose name ends in one of
+    `last_words`."""
 
     recipe: WorkerSetup
     graves: Path
@@ -153,10 +179,14 @@ def recipe(folder: Path) -> WorkerSetup:
     from lineament.api import load
 
     settings = Settings(faces="aligned")
-    return WorkerSetup(str(folder / "toy.onnx"), "onnx", None, 1, settings, load(folder / "toy.onnx", threads=1).identity(settings))
+    return WorkerSetup(
+        str(folder / "toy.onnx"), "onnx", None, 1, settings, load(folder / "toy.onnx", threads=1).identity(settings)
+    )
 
 
-def test_a_killed_worker_costs_nothing_but_time(ray: Any, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_costs_nothing_but_time(
+    ray: Any, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lineament.runs.ray_cluster import Cluster
 
     monkeypatch.chdir(inputs)
@@ -167,11 +197,17 @@ def test_a_killed_worker_costs_nothing_but_time(ray: Any, inputs: Path, tmp_path
     summary = record(Cluster(GIVEN, Reading(), deadly), [sink], made.identity)
     assert sorted((tmp_path / "out.jsonl").read_bytes().splitlines()) == local
     assert summary.inputs == ALL
-    assert {path.name for path in tmp_path.glob("*.png")} == {"040.png", "100.png", "shard.tar::key020.png"}  # all three did die
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "040.png",
+        "100.png",
+        "shard.tar::key020.png",
+    }  # all three did die
     assert len({line.split()[0] for line in (tmp_path / "seen.txt").read_text().splitlines()}) >= 4
 
 
-def test_a_photo_that_ends_every_worker_ends_the_run_with_a_reason(ray: Any, inputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_photo_that_ends_every_worker_ends_the_run_with_a_reason(
+    ray: Any, inputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from lineament.errors import LineamentError
     from lineament.runs import ray_cluster
 
@@ -192,7 +228,9 @@ class Poisoned:
         return lambda item: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[return-value]
 
 
-def test_nothing_is_asked_of_ray_that_its_next_release_removes(ray: Any, inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_asked_of_ray_that_its_next_release_removes(
+    ray: Any, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ray.util.annotations import RayDeprecationWarning
 
     monkeypatch.chdir(inputs)
@@ -208,7 +246,13 @@ def test_stopped_and_resumed(ray: Any, inputs: Path, tmp_path: Path, monkeypatch
     monkeypatch.chdir(inputs)
     local, made, out = analyze("local.jsonl"), recipe(inputs), str(tmp_path / "out.jsonl")
     stop = Event()
-    first = record(Cluster(GIVEN, Reading(), made, stop=stop), [JsonlSink(out)], made.identity, stop=stop, seen=lambda report: stop.set())
+    first = record(
+        Cluster(GIVEN, Reading(), made, stop=stop),
+        [JsonlSink(out)],
+        made.identity,
+        stop=stop,
+        seen=lambda report: stop.set(),
+    )
     assert first.interrupted
     assert 0 < first.inputs < ALL
     second = record(Cluster(GIVEN, Reading(), made), [JsonlSink(out)], made.identity, resume=True)

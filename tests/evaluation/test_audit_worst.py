@@ -1,4 +1,5 @@
-"""For whom it is worst: the named cohorts are those of an independent recomputation; records are audited as they are."""
+"""For whom it is worst: the named cohorts are those of an independent recomputation; records are audited as they
+are."""
 
 from __future__ import annotations
 
@@ -37,10 +38,14 @@ def recomputed(found, rate):
     for a, name in enumerate(names):
         cells = {}
         for row in range(len(found.files)):
-            cohort = f"Male={'yes' if found.targets[row, male] else 'no'}, Young={'yes' if found.targets[row, young] else 'no'}"
+            cohort = (
+                f"Male={'yes' if found.targets[row, male] else 'no'}, "
+                f"Young={'yes' if found.targets[row, young] else 'no'}"
+            )
             said, truth = found.raw[row, a] >= 0.5, found.targets[row, a] == 1
             counted, hit = {
-                "tpr": (truth, said), "fpr": (not truth, said), "accuracy": (True, said == truth), "answer_rate": (True, said),
+                "tpr": (truth, said), "fpr": (not truth, said), "accuracy": (True, said == truth),
+                "answer_rate": (True, said),
             }[rate]  # fmt: skip
             over, under = cells.get(cohort, (0, 0))
             cells[cohort] = (over + int(counted and hit), under + int(counted))
@@ -113,7 +118,12 @@ def answered(label_of=lambda p: "yes" if p >= 0.5 else "no"):
         error = ("unreadable", "Damaged.") if number == 5 else None
         reports.append(
             Report(
-                f"in/{number}.jpg", error[0] if error else status, "toy@00000000", "default", () if error or status != "ok" else tuple(faces), error
+                f"in/{number}.jpg",
+                error[0] if error else status,
+                "toy@00000000",
+                "default",
+                () if error or status != "ok" else tuple(faces),
+                error,
             )
         )
     return reports
@@ -134,7 +144,13 @@ def test_records_are_read_as_answers_whatever_their_format(tmp_path: Path, kind:
     sink.close(complete=True)
     found = load_any(tmp_path / f"out.{kind}")
     assert found.attributes == ("Bangs", "Smiling")
-    assert found.keys == (*((f"in/{n}.jpg", 0) for n in range(4)), ("in/3.jpg", 1), ("in/4.jpg", 0), ("in/6.jpg", 0), ("in/7.jpg", 0))
+    assert found.keys == (
+        *((f"in/{n}.jpg", 0) for n in range(4)),
+        ("in/3.jpg", 1),
+        ("in/4.jpg", 0),
+        ("in/6.jpg", 0),
+        ("in/7.jpg", 0),
+    )
     assert found.detected.tolist() == [True] * 6 + [False] * 2
     assert found.said[:6, 1].tolist() == [0, 0, -1, 0, 0, 0]
     assert found.raw[4, 0] == pytest.approx(0.4)
@@ -147,11 +163,28 @@ def test_the_audit_of_records_compares_answer_rates_and_calls_calibration_by_its
     for number in range(120):
         prob = 0.9 if number % 3 == 0 else 0.2
         prob = 0.6 if number % 2 else prob
-        face = FaceReport((0, 0, 9, 9), 0.9, ((1.0, 1.0),) * 5, Quality(40, 0.5, 0, 0, 0), {"Smiling": Answer(prob, "yes" if prob > 0.5 else "no")})
+        face = FaceReport(
+            (0, 0, 9, 9),
+            0.9,
+            ((1.0, 1.0),) * 5,
+            Quality(40, 0.5, 0, 0, 0),
+            {"Smiling": Answer(prob, "yes" if prob > 0.5 else "no")},
+        )
         lines.append(json.dumps(Report(f"photos/{number}.jpg", "ok", "toy@00000000", "default", (face,)).to_dict()))
     (tmp_path / "r.jsonl").write_text("\n".join(lines) + "\n")
-    (tmp_path / "who.csv").write_text("file,team\n" + "".join(f"{n}.jpg,{'odd' if n % 2 else 'even'}\n" for n in range(120)))
-    arguments = ["audit", str(tmp_path / "r.jsonl"), "--cohorts", str(tmp_path / "who.csv"), "--by", "team", "--json", str(tmp_path / "a.json")]
+    (tmp_path / "who.csv").write_text(
+        "file,team\n" + "".join(f"{n}.jpg,{'odd' if n % 2 else 'even'}\n" for n in range(120))
+    )
+    arguments = [
+        "audit",
+        str(tmp_path / "r.jsonl"),
+        "--cohorts",
+        str(tmp_path / "who.csv"),
+        "--by",
+        "team",
+        "--json",
+        str(tmp_path / "a.json"),
+    ]
     ran = CliRunner().invoke(app, [*arguments, "--html", str(tmp_path / "a.html")])
     assert ran.exit_code == 0, ran.output
     document = json.loads((tmp_path / "a.json").read_text())

@@ -16,7 +16,8 @@ BASE = {"method": "platt", "a": 1.2, "b": -0.4}
 
 
 def sample(images: int, bias: float, seed: int) -> tuple[Float64, np.ndarray]:
-    """Raw sigmoids and labels of people whose annotators say yes `bias` earlier, in log-odds, than the shipped layer has it."""
+    """Raw sigmoids and labels of people whose annotators say yes `bias` earlier, in log-odds, than the shipped layer
+    has it."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 2, images)
     return sigmoid(logits), (rng.random(images) < sigmoid(1.2 * logits - 0.4 + bias)).astype(np.int8)
@@ -53,11 +54,15 @@ def test_an_isotonic_layer_is_moved_as_it_stands() -> None:
 def test_the_rate_moves_with_the_layer() -> None:
     raw, targets = sample(4000, 1.0, 3)
     files = tuple(f"{i}.jpg" for i in range(len(raw)))
-    rows = Predictions(files, ("Bald",), raw[:, None], None, targets[:, None], np.ones((len(raw), 1), bool), np.ones(len(raw), bool))
+    rows = Predictions(
+        files, ("Bald",), raw[:, None], None, targets[:, None], np.ones((len(raw), 1), bool), np.ones(len(raw), bool)
+    )
     base = Decision(calibration={"Bald": BASE}, rates={"Bald": 0.3})
     layer = calibrate(rows, Plan(base=base, folds=2, bands="none"), draws=20).decision
     assert 0.45 < layer.rates["Bald"] < 0.6, "odds of 0.3 times e is 0.54"
-    assert calibrate(rows, Plan(folds=2, bands="none"), draws=20).decision.rates["Bald"] == pytest.approx(targets.mean(), abs=1e-4)
+    assert calibrate(rows, Plan(folds=2, bands="none"), draws=20).decision.rates["Bald"] == pytest.approx(
+        targets.mean(), abs=1e-4
+    )
 
 
 def test_a_fit_on_small_faces_moves_the_small_face_s_layer() -> None:
@@ -65,9 +70,18 @@ def test_a_fit_on_small_faces_moves_the_small_face_s_layer() -> None:
     files = tuple(f"{i}.jpg" for i in range(len(raw)))
     eyes = np.full(len(raw), 10.0)
     rows = Predictions(
-        files, ("Bald",), raw[:, None], None, targets[:, None], np.ones((len(raw), 1), bool), np.ones(len(raw), bool), eye_distance=eyes
+        files,
+        ("Bald",),
+        raw[:, None],
+        None,
+        targets[:, None],
+        np.ones((len(raw), 1), bool),
+        np.ones(len(raw), bool),
+        eye_distance=eyes,
     )
-    base = Decision(calibration={"Bald": {"method": "platt", "a": 1.0, "b": 0.5}}, small={"Bald": {"a": 1.2, "b": -1.0}})
+    base = Decision(
+        calibration={"Bald": {"method": "platt", "a": 1.0, "b": 0.5}}, small={"Bald": {"a": 1.2, "b": -1.0}}
+    )
     layer = calibrate(rows, Plan(base=base, folds=2, bands="none"), draws=20).decision
     probs = layer.probs(calibration.logit(rows.raw), ("Bald",), eye_distance=eyes)[:, 0]
     assert abs(probs.mean() - targets.mean()) < 0.01, "true bias is -0.4, the small layer's -1"

@@ -15,7 +15,9 @@ from lineament.metrics.calibration import logit
 
 def noisier(found, amount, seed=0, column=slice(None)):
     raw = found.raw.copy()
-    raw[:, column] = sigmoid(logit(raw[:, column]) + np.random.default_rng(seed).normal(0, amount, raw[:, column].shape))
+    raw[:, column] = sigmoid(
+        logit(raw[:, column]) + np.random.default_rng(seed).normal(0, amount, raw[:, column].shape)
+    )
     return replace(found, raw=raw)
 
 
@@ -33,7 +35,9 @@ def test_the_same_model_twice_is_inside_the_noise_without_a_flip():
     a = simulated(300)
     document = compare(a, a, draws=100)
     assert document["flips"]["share"] == 0
-    assert all(row["verdict"] == "inside the noise" and row["difference"] == 0 for row in document["attributes"].values())
+    assert all(
+        row["verdict"] == "inside the noise" and row["difference"] == 0 for row in document["attributes"].values()
+    )
 
 
 def test_rows_are_matched_by_name_whatever_their_order():
@@ -83,7 +87,10 @@ def grouped(tmp_path, n=1200, bad=0.0, seed=0):
     missed = in_b & (found.targets[:, 0] == 1) & (np.random.default_rng(seed).random(n) < bad)
     raw = found.raw.copy()
     raw[missed, 0] = 0.01
-    rows = [f"{name},{'B' if b else 'A'},{'f' if i % 3 else 'm'}" for i, (name, b) in enumerate(zip(found.files, in_b, strict=True))]
+    rows = [
+        f"{name},{'B' if b else 'A'},{'f' if i % 3 else 'm'}"
+        for i, (name, b) in enumerate(zip(found.files, in_b, strict=True))
+    ]
     return replace(found, raw=raw), table(tmp_path, rows)
 
 
@@ -108,7 +115,9 @@ def test_no_gap_is_inside_the_noise(tmp_path):
 
 def test_counts_of_a_cohort_are_those_of_its_rows(tmp_path):
     found, cohorts = grouped(tmp_path, n=200)
-    row = audit(join(found, cohorts, ["race"]), labels="raw", draws=100)["cohorts"]["race=A"]["attributes"][found.attributes[2]]
+    row = audit(join(found, cohorts, ["race"]), labels="raw", draws=100)["cohorts"]["race=A"]["attributes"][
+        found.attributes[2]
+    ]
     part = found.take(np.arange(0, 200, 2))
     said, truth = part.raw[:, 2] >= 0.5, part.targets[:, 2] == 1
     assert row["tpr"] == pytest.approx((said & truth).sum() / truth.sum(), abs=1e-6)

@@ -1,4 +1,5 @@
-"""The layer that carries over: what two splits agree on is kept, what they disagree on is not; nobody is judged by a layer that saw them."""
+"""The layer that carries over: what two splits agree on is kept, what they disagree on is not; nobody is judged by a
+layer that saw them."""
 
 from __future__ import annotations
 
@@ -25,7 +26,16 @@ def split(name: str, biases: tuple[float, float, float], seed: int, people: int 
     targets = (rng.random((people, 3)) < sigmoid(slope * logits + np.array(biases))).astype(np.int8)
     known = np.ones((people, 3), bool)
     files = tuple(f"{name}{i}.jpg" for i in range(people))
-    rows = Predictions(files, NAMES, sigmoid(logits), None, targets, known, np.ones(people, bool), identity=np.arange(people) + seed * 100_000)
+    rows = Predictions(
+        files,
+        NAMES,
+        sigmoid(logits),
+        None,
+        targets,
+        known,
+        np.ones(people, bool),
+        identity=np.arange(people) + seed * 100_000,
+    )
     return Split.of(name, [rows])
 
 
@@ -75,7 +85,18 @@ def test_what_cannot_be_fitted_stays_raw_and_too_few_people_are_said() -> None:
         Split.of("few", [one.rows.take(np.arange(1))])
     with pytest.raises(DataError, match="no labelled face"):
         Split.of(
-            "none", [Predictions(("a",), NAMES, np.full((1, 3), np.nan), None, np.zeros((1, 3), np.int8), np.zeros((1, 3), bool), np.zeros(1, bool))]
+            "none",
+            [
+                Predictions(
+                    ("a",),
+                    NAMES,
+                    np.full((1, 3), np.nan),
+                    None,
+                    np.zeros((1, 3), np.int8),
+                    np.zeros((1, 3), bool),
+                    np.zeros(1, bool),
+                )
+            ],
         )
 
 

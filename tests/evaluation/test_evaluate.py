@@ -50,7 +50,18 @@ def run(*arguments):
 
 
 def test_the_scorecard_agrees_with_running_the_network_by_hand(release, model, tmp_path):
-    result = run("evaluate", release, "--model", model, "--json", tmp_path / "s.json", "--predictions", tmp_path / "p.parquet", "--threads", 2)
+    result = run(
+        "evaluate",
+        release,
+        "--model",
+        model,
+        "--json",
+        tmp_path / "s.json",
+        "--predictions",
+        tmp_path / "p.parquet",
+        "--threads",
+        2,
+    )
     assert result.exit_code == 0, result.output
     card = json.loads((tmp_path / "s.json").read_text())
     assert (card["images"], card["missing"], card["undetected"]) == (ROWS - 1, 1, 0)
@@ -69,11 +80,17 @@ def test_the_scorecard_agrees_with_running_the_network_by_hand(release, model, t
 
 def test_a_prediction_file_gives_the_scorecard_of_the_run_that_wrote_it(release, model, tmp_path):
     run("evaluate", release, "--model", model, "--json", tmp_path / "a.json", "--predictions", tmp_path / "p.parquet")
-    result = run("evaluate", tmp_path / "p.parquet", "--layout", "predictions", "--json", tmp_path / "b.json", "--quiet")
+    result = run(
+        "evaluate", tmp_path / "p.parquet", "--layout", "predictions", "--json", tmp_path / "b.json", "--quiet"
+    )
     assert result.exit_code == 0, result.output
     a, b = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "b.json"))
-    assert {key: value for key, value in a.items() if key != "data"} == {key: value for key, value in b.items() if key != "data"}
-    part = run("evaluate", tmp_path / "p.parquet", "--layout", "predictions", "--split", "val", "--json", "-", "--quiet")
+    assert {key: value for key, value in a.items() if key != "data"} == {
+        key: value for key, value in b.items() if key != "data"
+    }
+    part = run(
+        "evaluate", tmp_path / "p.parquet", "--layout", "predictions", "--split", "val", "--json", "-", "--quiet"
+    )
     assert json.loads(part.stdout)["images"] == 8
 
 
@@ -113,7 +130,10 @@ def test_detection_takes_the_largest_face_and_counts_what_it_misses(release, mod
         if pixels[0, 0, 0] % 2:
             return Faces.empty()
         boxes = np.array([[0, 0, 20, 20], [30, 40, 150, 200]], np.float32)
-        points = np.array([[[5, 5], [15, 5], [10, 10], [6, 15], [14, 15]], [[69, 111], [108, 111], [88, 135], [73, 152], [106, 152]]], np.float32)
+        points = np.array(
+            [[[5, 5], [15, 5], [10, 10], [6, 15], [14, 15]], [[69, 111], [108, 111], [88, 135], [73, 152], [106, 152]]],
+            np.float32,
+        )
         return Faces(boxes, np.ones(2, np.float32), points)
 
     found = predict(Official(release), OnnxNetwork(model), CELEBA_40, find=find, threads=2).predictions
@@ -132,7 +152,19 @@ def test_other_sizes_of_stored_crops_are_resized_and_said(tmp_path, model):
     Image.new("RGB", (178, 218), (200, 100, 50)).save(tmp_path / "full.png")
     (tmp_path / "labels.csv").write_text("file,smiling,Young\nhalf.png,1,\nfull.png,-1,1\ngone.png,1,1\n")
     card = json.loads(
-        run("evaluate", tmp_path / "labels.csv", "--layout", "table", "--align", "stored", "--model", model, "--json", "-", "--quiet").stdout
+        run(
+            "evaluate",
+            tmp_path / "labels.csv",
+            "--layout",
+            "table",
+            "--align",
+            "stored",
+            "--model",
+            model,
+            "--json",
+            "-",
+            "--quiet",
+        ).stdout
     )
     assert card["protocol"]["resized_crops"] == 1
     assert (card["images"], card["missing"]) == (2, 1)
@@ -143,7 +175,8 @@ def test_other_sizes_of_stored_crops_are_resized_and_said(tmp_path, model):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("file,Smiling\na.png,2\n", "holds"), ("file,Smiling\na.png,-1\nb.png,0\n", "holds"), ("name,Smiling\na.png,1\n", "`file` column"),
+    [("file,Smiling\na.png,2\n", "holds"), ("file,Smiling\na.png,-1\nb.png,0\n", "holds"),
+    ("name,Smiling\na.png,1\n", "`file` column"),
      ("file,Smilling\na.png,1\n", "columns named after attributes"), ("file,Smiling\na.png,maybe\n", "not a number")],
 )  # fmt: skip
 def test_label_tables_that_would_need_a_guess_are_refused(tmp_path, text, message):
@@ -165,11 +198,14 @@ def test_a_table_without_attributes_gives_predictions_only_when_asked(tmp_path, 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--layout", "circle"], "Unknown layout"), (["--split", "dev"], "Unknown split"), (["--align", "magic"], "Unknown --align"),
+    [(["--layout", "circle"], "Unknown layout"), (["--split", "dev"], "Unknown split"),
+    (["--align", "magic"], "Unknown --align"),
      (["--layout", "predictions"], "No file at")],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_and_exit_status_two(release, model, arguments, message):
-    result = run("evaluate", release / "list_eval.txt" if "predictions" in arguments else release, "--model", model, *arguments)
+    result = run(
+        "evaluate", release / "list_eval.txt" if "predictions" in arguments else release, "--model", model, *arguments
+    )
     assert result.exit_code == 2
     assert message in result.stderr
 
@@ -214,7 +250,18 @@ def test_compare_audit_and_label_commands_run(tmp_path):
     save(simulated(200, distortion=1.5), tmp_path / "b.csv")
     result = run("compare", tmp_path / "a.csv", tmp_path / "b.csv", "--json", "-", "--quiet", "--draws", 100)
     assert json.loads(result.stdout)["a"] == "a.csv"
-    result = run("audit", tmp_path / "a.csv", "--by", "Bangs", "--json", tmp_path / "audit.json", "--fail-if", "tpr_gap > 0.0001", "--draws", 100)
+    result = run(
+        "audit",
+        tmp_path / "a.csv",
+        "--by",
+        "Bangs",
+        "--json",
+        tmp_path / "audit.json",
+        "--fail-if",
+        "tpr_gap > 0.0001",
+        "--draws",
+        100,
+    )
     assert result.exit_code == 3
     assert json.loads((tmp_path / "audit.json").read_text())["failures"]
     assert run("audit", tmp_path / "a.csv", "--by", "Bangs", "--fail-if", "tpr_gap > 1", "--draws", 100).exit_code == 0

@@ -1,4 +1,5 @@
-"""`evaluate` on the tables and shards that people have: pictures kept elsewhere, without names, without a file, in any shape."""
+"""`evaluate` on the tables and shards that people have: pictures kept elsewhere, without names, without a file, in any
+shape."""
 
 from __future__ import annotations
 
@@ -42,7 +43,11 @@ def test_shards_without_paths_with_plain_bytes_and_with_a_row_of_text(model: Pat
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     data = [jpeg(20), jpeg(200)]
     null_paths = pa.array([{"bytes": one, "path": None} for one in data])
-    for column, labels in ((null_paths, "Smiling"), (pa.array(data), "SMILING"), (pa.array([[one] for one in data]), "smiling")):
+    for column, labels in (
+        (null_paths, "Smiling"),
+        (pa.array(data), "SMILING"),
+        (pa.array([[one] for one in data]), "smiling"),
+    ):
         pq.write_table(pa.table({"image": column, labels: [True, False]}), tmp_path / "t.parquet")
         card = score(tmp_path / "t.parquet", "--layout", "parquet", "--model", model)
         assert (card["images"], card["missing"], card["attributes"]["Smiling"]["images"]) == (2, 0, 2)
@@ -58,7 +63,9 @@ def test_images_elsewhere_for_every_layout(model: Path, tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     for name, level in (("a.jpg", 20), ("b.jpg", 200)):
         (tmp_path / "photos" / name).write_bytes(jpeg(level))
-    (tmp_path / "lists" / "labels.csv").write_text("Image_ID,SMILING,split\na.jpg,1,train\nb.jpg,-1,validation\n", "utf-16")
+    (tmp_path / "lists" / "labels.csv").write_text(
+        "Image_ID,SMILING,split\na.jpg,1,train\nb.jpg,-1,validation\n", "utf-16"
+    )
     (tmp_path / "lists" / "list_attr_celeba.txt").write_text("2\nSmiling Male\na.jpg 1 1\nb.jpg -1 1\n")
     flags = ("--images", tmp_path / "photos", "--model", model, "--align", "stored")
     for data, layout in ((tmp_path / "lists" / "labels.csv", "table"), (tmp_path / "lists", "official")):
@@ -74,7 +81,9 @@ def test_images_elsewhere_for_every_layout(model: Path, tmp_path: Path) -> None:
     assert score(tmp_path / "lists" / "t.parquet", "--layout", "parquet", *flags)["images"] == 2
 
 
-def test_a_file_that_goes_or_may_not_be_read_ends_no_run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_goes_or_may_not_be_read_ends_no_run(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lineament.data.table import LabelTable
 
     for name, level in (("a.jpg", 20), ("b.jpg", 200)):

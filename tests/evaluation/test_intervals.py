@@ -1,4 +1,5 @@
-"""Headline intervals: of the width that theory gives, wider where people repeat, around the estimate, absent without labels."""
+"""Headline intervals: of the width that theory gives, wider where people repeat, around the estimate, absent without
+labels."""
 
 from __future__ import annotations
 
@@ -25,7 +26,10 @@ def test_every_headline_figure_lies_in_its_interval(card):
     sure, selective, fitted, calibrated = card["intervals"], card["selective"], card["fitted"], card["calibrated"]
     pairs = [(card[key], sure[key]) for key in ("mean_accuracy", "balanced_accuracy", "macro_f1")]
     pairs += [(selective[key], selective[f"{key}_interval"]) for key in ("coverage", "accuracy")]
-    pairs += [(fitted["mean_accuracy"], fitted["mean_accuracy_interval"]), (calibrated["ece"], calibrated["ece_interval"])]
+    pairs += [
+        (fitted["mean_accuracy"], fitted["mean_accuracy_interval"]),
+        (calibrated["ece"], calibrated["ece_interval"]),
+    ]
     for value, (low, high) in pairs:
         assert low < value < high
         assert high - low < 0.1

@@ -31,7 +31,14 @@ def test_confident_learning_from_its_definition():
     probs = np.array([[0.9], [0.8], [0.1], [0.2], [0.85], [0.3]])
     targets = np.array([[1], [1], [0], [0], [0], [1]])
     t_yes, t_no = np.mean([0.9, 0.8, 0.3]), np.mean([0.9, 0.8, 0.15])
-    assert off_diagonal(probs, targets, np.ones((6, 1))).ravel().tolist() == [False, False, False, False, True, t_no <= 0.7]
+    assert off_diagonal(probs, targets, np.ones((6, 1))).ravel().tolist() == [
+        False,
+        False,
+        False,
+        False,
+        True,
+        t_no <= 0.7,
+    ]
     assert probs[4, 0] >= t_yes
     assert not off_diagonal(probs, np.ones((6, 1)), np.ones((6, 1))).any()  # one class: nothing to compare with
     assert not off_diagonal(probs, targets, np.zeros((6, 1))).any()
@@ -72,7 +79,9 @@ def test_summary_counts_both_directions():
 def test_folds_on_cached_features_judge_only_strangers():
     rng = np.random.default_rng(0)
     found = simulated(800, people=200)
-    features = np.concatenate([2.0 * found.targets + rng.normal(0, 1, found.targets.shape), rng.normal(0, 1, (800, 5))], 1)
+    features = np.concatenate(
+        [2.0 * found.targets + rng.normal(0, 1, found.targets.shape), rng.normal(0, 1, (800, 5))], 1
+    )
     probs = out_of_fold(features, found, folds=4, steps=80)
     assert ((probs >= 0.5) == found.targets).mean() > 0.8
     person = found.identity == found.identity[0]

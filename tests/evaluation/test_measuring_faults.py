@@ -1,4 +1,5 @@
-"""The table of docs/measuring.md, "When the data is not right": each fault through each command is a clear error or a stated "no data"."""
+"""The table of docs/measuring.md, "When the data is not right": each fault through each command is a clear error or a
+stated "no data"."""
 
 from __future__ import annotations
 
@@ -23,14 +24,17 @@ IMAGES, CONSTANT = 100, CELEBA_40.index("Eyeglasses")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of one sound prediction file, one file per fault, cohorts of 99 and of one image, and a toy model."""
+    """Return a folder of one sound prediction file, one file per fault, cohorts of 99 and of one image, and a toy
+    model."""
     root = tmp_path_factory.mktemp("faults")
     found = simulated(IMAGES, CELEBA_40, people=50)
     targets = found.targets.copy()
     targets[:, CONSTANT] = 0
     files = {
-        "good": found, "no labels": replace(found, known=np.zeros_like(found.known)), "constant": replace(found, targets=targets),
-        "one image": found.take(np.arange(1)), "other images": replace(found, files=tuple(f"x{name}" for name in found.files)),
+        "good": found, "no labels": replace(found, known=np.zeros_like(found.known)),
+        "constant": replace(found, targets=targets),
+        "one image": found.take(np.arange(1)),
+        "other images": replace(found, files=tuple(f"x{name}" for name in found.files)),
         "some images": found.take(np.arange(60)),
     }  # fmt: skip
     for name, content in files.items():
@@ -52,7 +56,16 @@ def run(folder: Path, command: str, fault: str, against: str | None = None) -> t
     out.unlink(missing_ok=True)
     arguments = {
         "evaluate": [file, "--layout", "predictions", "--json", out],
-        "calibrate": ["--predictions", file, "--model", folder / "toy.onnx", "--out", folder / "out.onnx", "--json", out],
+        "calibrate": [
+            "--predictions",
+            file,
+            "--model",
+            folder / "toy.onnx",
+            "--out",
+            folder / "out.onnx",
+            "--json",
+            out,
+        ],
         "audit": [file, "--by", "race", "--cohorts", folder / "cohorts.csv", "--draws", 100, "--json", out],
         "audit-labels": [file, "--out", folder / "suspects"],
         "compare": [file, folder / f"{against or 'good'}.csv", "--draws", 100, "--json", out],
@@ -76,7 +89,9 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("command", "fault", "against", "words"), ERRORS)
-def test_what_cannot_be_answered_is_an_error_that_names_the_cause(folder: Path, command: str, fault: str, against: str | None, words: str) -> None:
+def test_what_cannot_be_answered_is_an_error_that_names_the_cause(
+    folder: Path, command: str, fault: str, against: str | None, words: str
+) -> None:
     status, said, document = run(folder, command, fault, against)
     assert status == 2
     assert words in said
@@ -120,7 +135,11 @@ def test_a_cohort_of_one_image_is_shown_and_not_judged(folder: Path) -> None:
     assert status == 0
     assert "Too small to judge (fewer than 20 images): race=B" in said
     assert document["cohorts"]["race=B"]["images"] == 1
-    assert all(row[f"{rate}_gap"] is None for row in document["gaps"].values() for rate in ("tpr", "fpr", "accuracy", "answer_rate"))
+    assert all(
+        row[f"{rate}_gap"] is None
+        for row in document["gaps"].values()
+        for rate in ("tpr", "fpr", "accuracy", "answer_rate")
+    )
 
 
 def test_one_image_has_a_scorecard(folder: Path) -> None:

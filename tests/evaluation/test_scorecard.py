@@ -1,4 +1,5 @@
-"""Scorecards and decision layers: interface names, missed faces, faults as no data, cross-fitted evidence that holds on new people."""
+"""Scorecards and decision layers: interface names, missed faces, faults as no data, cross-fitted evidence that holds on
+new people."""
 
 import json
 from dataclasses import replace
@@ -18,8 +19,24 @@ from lineament.schema import CELEBA_40
 
 
 def test_the_scorecard_has_the_names_of_the_interface_and_no_nan():
-    card = scorecard(simulated(120, CELEBA_40, calibrated=True), missing=3, model="toy@0", data="val@1", decision=Decision(thresholds={"Bald": 0.3}))
-    for key in ("images", "missing", "undetected", "mean_accuracy", "majority_accuracy", "balanced_accuracy", "macro_f1", "mean_ap", "attributes"):
+    card = scorecard(
+        simulated(120, CELEBA_40, calibrated=True),
+        missing=3,
+        model="toy@0",
+        data="val@1",
+        decision=Decision(thresholds={"Bald": 0.3}),
+    )
+    for key in (
+        "images",
+        "missing",
+        "undetected",
+        "mean_accuracy",
+        "majority_accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "mean_ap",
+        "attributes",
+    ):
         assert key in card
     assert {"accuracy", "tpr", "tnr", "ap", "positives"} <= set(card["attributes"]["Bald"])
     assert {"ece", "brier"} <= set(card["calibrated"])
@@ -31,8 +48,12 @@ def test_the_scorecard_has_the_names_of_the_interface_and_no_nan():
 def test_mean_accuracy_is_of_the_raw_sigmoid_at_one_half_whatever_the_card_says():
     found = simulated(200)
     plain = scorecard(found)
-    odd = scorecard(replace(found, probs=1 - found.raw), decision=Decision(thresholds=dict.fromkeys(found.attributes, 0.9)))
-    assert odd["mean_accuracy"] == plain["mean_accuracy"] == round(float(np.mean((found.raw >= 0.5) == found.targets)), 6)
+    odd = scorecard(
+        replace(found, probs=1 - found.raw), decision=Decision(thresholds=dict.fromkeys(found.attributes, 0.9))
+    )
+    assert (
+        odd["mean_accuracy"] == plain["mean_accuracy"] == round(float(np.mean((found.raw >= 0.5) == found.targets)), 6)
+    )
     assert odd["fitted"]["mean_accuracy"] != plain["mean_accuracy"]
 
 
@@ -76,9 +97,13 @@ def test_calibration_undoes_a_distortion_on_people_it_has_not_seen(method, toler
     fitted = calibrate(found, Plan(method=method), draws=100)
     layer = fitted.decision
     before = calibration.per_attribute(calibration.ece_1d, new.raw, new.targets).mean()
-    after = calibration.per_attribute(calibration.ece_1d, layer.probs(calibration.logit(new.raw), new.attributes), new.targets).mean()
+    after = calibration.per_attribute(
+        calibration.ece_1d, layer.probs(calibration.logit(new.raw), new.attributes), new.targets
+    ).mean()
     assert after < 0.5 * before
-    assert fitted.evidence["calibration"]["ece"] == pytest.approx(after, abs=tolerance)  # what was promised is what new people show
+    assert fitted.evidence["calibration"]["ece"] == pytest.approx(
+        after, abs=tolerance
+    )  # what was promised is what new people show
     answers = layer.labels(layer.probs(calibration.logit(new.raw), new.attributes), new.attributes, abstain=True)
     assert np.mean(answers != "cannot_tell") == pytest.approx(0.9, abs=0.015)
     assert fitted.evidence["selective"]["gain"] > 0.01
@@ -106,7 +131,11 @@ def test_by_default_yes_is_said_exactly_from_one_half_of_the_shipped_probability
 
 def test_small_and_blurred_faces_count_as_unanswered_in_the_coverage_that_was_asked_for():
     rng = np.random.default_rng(3)
-    found = replace(simulated(4000, people=2000), eye_distance=rng.choice([8.0, 40.0], 4000, p=[0.04, 0.96]), sharpness=rng.uniform(0, 1, 4000))
+    found = replace(
+        simulated(4000, people=2000),
+        eye_distance=rng.choice([8.0, 40.0], 4000, p=[0.04, 0.96]),
+        sharpness=rng.uniform(0, 1, 4000),
+    )
     plan = Plan(min_eye_distance={"*": 10.0}, min_sharpness={found.attributes[0]: 0.02})
     layer = calibrate(found, plan, draws=100)
     answers = layer.decision.labels(
@@ -153,7 +182,9 @@ def test_people_never_cross_folds_and_the_held_out_part_is_not_fitted():
 
 def test_fitted_thresholds_are_taken_only_where_they_help():
     found = simulated(3000, people=1500, seed=1)
-    moved = replace(found, raw=np.where(np.arange(6) == 2, np.clip(found.raw * 0.4, 0, 1), found.raw))  # one attribute says no too often
+    moved = replace(
+        found, raw=np.where(np.arange(6) == 2, np.clip(found.raw * 0.4, 0, 1), found.raw)
+    )  # one attribute says no too often
     layer = calibrate(moved, Plan(method="none", goal="accuracy"), draws=300).decision
     assert set(layer.thresholds) == {found.attributes[2]}
     assert layer.thresholds[found.attributes[2]] < 0.35
@@ -186,14 +217,17 @@ def test_faults_of_calibration():
 
 
 def test_precedence_is_learned_from_conflicts_and_helps_new_people():
-    """Two answers that are often wrong together: of the two, the first is right nine times in ten, whatever the probabilities say."""
+    """Two answers that are often wrong together: of the two, the first is right nine times in ten, whatever the
+    probabilities say."""
 
     def conflicts(seed):
         rng = np.random.default_rng(seed)
         first = rng.random(600) < 0.9
         targets = np.stack([first, ~first], 1).astype(np.int8)
         return replace(
-            simulated(600, ("No_Beard", "5_o_Clock_Shadow"), people=300, seed=seed), raw=rng.uniform(0.55, 0.95, (600, 2)), targets=targets
+            simulated(600, ("No_Beard", "5_o_Clock_Shadow"), people=300, seed=seed),
+            raw=rng.uniform(0.55, 0.95, (600, 2)),
+            targets=targets,
         )
 
     found, new = conflicts(0), conflicts(1)

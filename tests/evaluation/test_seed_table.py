@@ -66,7 +66,9 @@ def test_a_face_that_was_not_found_is_wrong_everywhere() -> None:
     raw = np.where(lost[:, None], np.nan, BASE.raw)
     half = replace(BASE, raw=raw, detected=~lost)
     table = seed_table({"base": [BASE], "half": [half]}, "base", draws=50)
-    assert table.rows[1].mean == pytest.approx(100 * ((BASE.raw >= 0.5) == BASE.targets)[:300].sum() / BASE.targets.size)
+    assert table.rows[1].mean == pytest.approx(
+        100 * ((BASE.raw >= 0.5) == BASE.targets)[:300].sum() / BASE.targets.size
+    )
     assert "One training only: base, half" in table.notes[-1]
 
 
@@ -76,7 +78,21 @@ def test_files_are_grouped_by_their_seed_and_written_in_three_forms(tmp_path: Pa
             save(one, tmp_path / f"{name}-s{seed}.csv")
     files = [str(path) for path in sorted(tmp_path.glob("*.csv"))]
     out = [str(tmp_path / "out" / name) for name in ("t.csv", "t.tex", "t.md")]
-    given = ["table", *files, "--group-seeds", "--baseline", "base", "--draws", "100", "--csv", out[0], "--latex", out[1], "--md", out[2]]
+    given = [
+        "table",
+        *files,
+        "--group-seeds",
+        "--baseline",
+        "base",
+        "--draws",
+        "100",
+        "--csv",
+        out[0],
+        "--latex",
+        out[1],
+        "--md",
+        out[2],
+    ]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 0, done.output
     rows = list(csv.DictReader(io.StringIO(Path(out[0]).read_text())))

@@ -1,4 +1,5 @@
-"""The trunk's pooled feature as an optional output: what torch pools, beside the logits, and no trace of the machine that exported it."""
+"""The trunk's pooled feature as an optional output: what torch pools, beside the logits, and no trace of the machine
+that exported it."""
 
 from __future__ import annotations
 
@@ -20,7 +21,12 @@ def small() -> nn.Module:
     torch.manual_seed(0)
     stages = [nn.Conv2d(3, 4, 3, 8), nn.Conv2d(4, 5, 3, 2), nn.Conv2d(5, 6, 3, 2)]
     backbone = Backbone(nn.Identity(), stages, (4, 5, 6), 0)
-    return Baseline(backbone, Preprocess((64, 56), "RGB", (127.0,) * 3, (128.0,) * 3), ("Smiling", "Bangs"), {"all": ("Smiling", "Bangs")}).eval()
+    return Baseline(
+        backbone,
+        Preprocess((64, 56), "RGB", (127.0,) * 3, (128.0,) * 3),
+        ("Smiling", "Bangs"),
+        {"all": ("Smiling", "Bangs")},
+    ).eval()
 
 
 def test_the_exported_features_are_what_torch_pools(tmp_path) -> None:
@@ -35,7 +41,9 @@ def test_the_exported_features_are_what_torch_pools(tmp_path) -> None:
         expected = network.backbone(network.preprocess(torch.from_numpy(crops)))[-1].mean((2, 3))
         assert Deployed(network).names() == ["logits", "maps", "features"]
     np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
-    np.testing.assert_allclose(logits, (expected @ network.head.weight.T + network.head.bias).detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        logits, (expected @ network.head.weight.T + network.head.bias).detach().numpy(), atol=1e-5
+    )
 
 
 def test_a_file_holds_no_path_of_the_machine_that_made_it() -> None:

@@ -1,4 +1,5 @@
-"""Storing weights in half precision: only what half precision holds exactly, so that a file answers as it did before, to the bit."""
+"""Storing weights in half precision: only what half precision holds exactly, so that a file answers as it did before,
+to the bit."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def product(weights: np.ndarray) -> onnx.ModelProto:
     """Return a graph that multiplies by `weights` (SIDE, SIDE)."""
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], "product",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, SIDE])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, SIDE])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, SIDE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, SIDE])],
         [numpy_helper.from_array(weights, "w")],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -34,7 +36,11 @@ def test_a_stored_file_answers_as_it_did(exact: bool) -> None:
     proto, x = product(weights), rng.normal(size=(1, SIDE)).astype(np.float32)
 
     def answer() -> np.ndarray:
-        return np.asarray(onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0])
+        return np.asarray(
+            onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+                None, {"x": x}
+            )[0]
+        )
 
     before, size = answer(), len(proto.SerializeToString())
     halve(proto)

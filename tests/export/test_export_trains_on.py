@@ -1,4 +1,5 @@
-"""An exported file is a checkpoint: every weight as it was trained, so that one file answers, is trained further and teaches."""
+"""An exported file is a checkpoint: every weight as it was trained, so that one file answers, is trained further and
+teaches."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """The same network as the training left it and as exported, its norms moved by some batches."""
     folder = tmp_path_factory.mktemp(request.param)
     torch.manual_seed(0)
-    config = TrainConfig("toy", model=ModelConfig(request.param, backbone="toy", input_size=(64, 52), options=OPTIONS[request.param]))
+    config = TrainConfig(
+        "toy", model=ModelConfig(request.param, backbone="toy", input_size=(64, 52), options=OPTIONS[request.param])
+    )
     network = build_network(config.model, CELEBA_40, random_trunk=True).train()
     with torch.no_grad():
         for _ in range(3):
@@ -72,7 +75,11 @@ def test_a_new_training_begins_with_all_of_it(files: tuple[Path, Path]) -> None:
     network, config = load_network_file(files[1])
     fresh = build_network(config.model, CELEBA_40, random_trunk=True)
     assert begin(fresh, str(files[1])) == []
-    assert all(torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), network.state_dict().values(), strict=True) if a.ndim)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(fresh.state_dict().values(), network.state_dict().values(), strict=True)
+        if a.ndim
+    )
 
 
 def test_a_graph_without_its_training_says_what_is_needed(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -82,7 +89,9 @@ def test_a_graph_without_its_training_says_what_is_needed(files: tuple[Path, Pat
     proto.metadata_props.extend(kept)
     onnx.save(proto, tmp_path / "bare.onnx")
     other = onnx.load(files[1])
-    next(tensor for tensor in other.graph.initializer if "head" in tensor.name or "weight" in tensor.name).name = "folded"
+    next(
+        tensor for tensor in other.graph.initializer if "head" in tensor.name or "weight" in tensor.name
+    ).name = "folded"
     onnx.save(other, tmp_path / "rewritten.onnx")
     with pytest.raises(ModelFileError, match="lacks the weight"):
         load_network_file(tmp_path / "rewritten.onnx")

@@ -1,4 +1,5 @@
-"""Post-training quantisation on a tiny network with the layers that matter: a stem, a depthwise and a pointwise convolution, a linear end."""
+"""Post-training quantisation on a tiny network with the layers that matter: a stem, a depthwise and a pointwise
+convolution, a linear end."""
 
 from __future__ import annotations
 
@@ -24,12 +25,15 @@ ATTRIBUTES = ("Smiling", "Young", "Male")
 
 
 def write_conv_net(path: Path) -> Path:
-    """Write crops -> stem conv 3x3/8 -> depthwise 3x3 -> pointwise 16 -> pointwise 16 -> mean -> linear, seeded; smooth enough to quantise."""
+    """Write crops -> stem conv 3x3/8 -> depthwise 3x3 -> pointwise 16 -> pointwise 16 -> mean -> linear, seeded; smooth
+    enough to quantise."""
     rng = np.random.default_rng(0)
     constants = {
         "scale": np.float32(1 / 255), "axes": np.array([2, 3], np.int64),
-        "stem": rng.normal(0, 0.3, (8, 3, 3, 3)), "deep": rng.normal(0, 0.5, (8, 1, 3, 3)), "point": rng.normal(0, 0.4, (16, 8, 1, 1)),
-        "more": rng.normal(0, 0.3, (16, 16, 1, 1)), "line": rng.normal(0, 1.5, (16, len(ATTRIBUTES))), "bias": rng.normal(0, 0.5, len(ATTRIBUTES)),
+        "stem": rng.normal(0, 0.3, (8, 3, 3, 3)), "deep": rng.normal(0, 0.5, (8, 1, 3, 3)),
+        "point": rng.normal(0, 0.4, (16, 8, 1, 1)),
+        "more": rng.normal(0, 0.3, (16, 16, 1, 1)), "line": rng.normal(0, 1.5, (16, len(ATTRIBUTES))),
+        "bias": rng.normal(0, 0.5, len(ATTRIBUTES)),
     }  # fmt: skip
     nodes = [
         helper.make_node("Cast", ["crops"], ["float"], "cast", to=TensorProto.FLOAT),
@@ -45,7 +49,10 @@ def write_conv_net(path: Path) -> Path:
         helper.make_node("ReduceMean", ["r4", "axes"], ["mean"], "mean", keepdims=0),
         helper.make_node("Gemm", ["mean", "line", "bias"], ["logits"], "linear"),
     ]
-    values = [numpy_helper.from_array(v if v.dtype == np.int64 else np.asarray(v, np.float32), k) for k, v in constants.items()]
+    values = [
+        numpy_helper.from_array(v if v.dtype == np.int64 else np.asarray(v, np.float32), k)
+        for k, v in constants.items()
+    ]
     crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", 3, 218, 178])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(ATTRIBUTES)])
     graph = helper.make_graph(nodes, "conv", [crops], [logits], values)
@@ -70,7 +77,9 @@ def test_what_stays_in_fp32(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", ["outer", "depthwise"])
-def test_eight_bits_answer_almost_alike_in_every_runtime(keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eight_bits_answer_almost_alike_in_every_runtime(
+    keep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("nncf", reason="quantisation needs the extra [quantise]")
     monkeypatch.setattr("lineament.runtime.threads.int8_is_exact", lambda: True)
     model, out = write_conv_net(tmp_path / "net.onnx"), tmp_path / "net.int8.onnx"
@@ -81,7 +90,9 @@ def test_eight_bits_answer_almost_alike_in_every_runtime(keep: str, tmp_path: Pa
     quantised = {str(node.name) for node in onnx.load(str(out)).graph.node if node.op_type == "QuantizeLinear"}
     assert quantised
     stored = [
-        entry for entry in onnx.load(str(out)).graph.initializer if entry.data_type in (TensorProto.INT8, TensorProto.UINT8) and len(entry.dims) == 4
+        entry
+        for entry in onnx.load(str(out)).graph.initializer
+        if entry.data_type in (TensorProto.INT8, TensorProto.UINT8) and len(entry.dims) == 4
     ]
     assert len(stored) == (3 if keep == "outer" else 2)  # the convolutions that are not kept
     others = Crops(faces(30, 2), np.zeros((30, 2, 3), np.float32))
@@ -98,7 +109,9 @@ def test_eight_bits_answer_almost_alike_in_every_runtime(keep: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("openvino", "kept_"), [(0.9185, True), (0.9189, True), (0.9178, False)])
-def test_int8_is_kept_only_where_it_costs_little_everywhere(openvino: float, kept_: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_is_kept_only_where_it_costs_little_everywhere(
+    openvino: float, kept_: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import precisions
 
     model, out = write_conv_net(tmp_path / "net.onnx"), tmp_path / "net.int8.onnx"
@@ -112,7 +125,11 @@ def test_int8_is_kept_only_where_it_costs_little_everywhere(openvino: float, kep
     monkeypatch.setattr(precisions, "_faces", lambda data: None)
     monkeypatch.setattr(precisions, "_scored", lambda *_: None)
     monkeypatch.setattr(precisions, "_accuracy", lambda _: 0.919)
-    monkeypatch.setattr(precisions, "_try", lambda model, runtime, precision, *_: openvino if (runtime, precision) == ("openvino", "int8") else 0.919)
+    monkeypatch.setattr(
+        precisions,
+        "_try",
+        lambda model, runtime, precision, *_: openvino if (runtime, precision) == ("openvino", "int8") else 0.919,
+    )
     measured = precisions.measure(model, None, tmp_path, 1, out)
     assert measured["int8"]["kept"] is kept_
     assert measured["int8"]["cost"]["openvino"] == pytest.approx(0.919 - openvino)

@@ -93,7 +93,9 @@ def test_shrinking_keeps_position_and_brightness() -> None:
     crop_from_image = np.array([[0.21, 0.02, 3.0], [-0.02, 0.21, 20.0]])
     crop = warp(ramp, crop_from_image, (120, 100)).astype(np.float64)
     columns, rows = np.meshgrid(np.arange(100) + 0.5, np.arange(120) + 0.5)
-    points = transform_points(invert(crop_from_image), np.stack([columns, rows], -1).reshape(-1, 2)).reshape(120, 100, 2)
+    points = transform_points(invert(crop_from_image), np.stack([columns, rows], -1).reshape(-1, 2)).reshape(
+        120, 100, 2
+    )
     inside = ((points > 20) & (points < (580, 780))).all(-1)
     assert inside.sum() > 5000
     assert np.abs(crop[..., 0] - points[..., 0] / 600 * 255)[inside].max() < 1.2

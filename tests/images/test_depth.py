@@ -1,4 +1,5 @@
-"""Levels of 10, 12 and 14 bits inside 16: scaled where the file says it, refused or noted where nothing does; never guessed."""
+"""Levels of 10, 12 and 14 bits inside 16: scaled where the file says it, refused or noted where nothing does; never
+guessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Where pictures come from: arrays, streams, Pillow images, files that may not be read; caps hold for every kind of source."""
+"""Where pictures come from: arrays, streams, Pillow images, files that may not be read; caps hold for every kind of
+source."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def test_an_answer_does_not_share_memory_with_the_callers_array(photo: Any) -> N
         (np.zeros((4, 4, 3), np.float32), "RGB", "uint8"), (np.zeros((4, 4, 3), np.uint16), "RGB", "uint8"),
         (np.zeros((4, 4, 4), np.uint8), "RGB", "alpha"), (np.zeros((3, 4, 4), np.uint8), "RGB", "H,W,3"),
         (np.zeros((4, 4), np.uint8), "RGB", "H,W,3"),
-        (np.zeros((4, 4, 3), np.uint8), "L", "H,W"), (np.zeros(4, np.uint8), "L", "H,W"), (np.zeros((2, 4, 4, 3), np.uint8), "RGB", "H,W,3"),
+        (np.zeros((4, 4, 3), np.uint8), "L", "H,W"), (np.zeros(4, np.uint8), "L", "H,W"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "RGB", "H,W,3"),
     ],
 )  # fmt: skip
 def test_arrays_that_cannot_be_right(array: Any, channels: Any, said: str) -> None:
@@ -131,7 +133,9 @@ def test_permission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         load_image(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the administrator can become another user")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the administrator can become another user"
+)
 def test_permission_as_another_user(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(parts.encode())

@@ -1,4 +1,5 @@
-"""The decoder: every odd file has its outcome, orientation and modes agree with NumPy, nothing partial passes for whole."""
+"""The decoder: every odd file has its outcome, orientation and modes agree with NumPy, nothing partial passes for
+whole."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ def test_path_bytes_and_file_object_agree(kind: str, tmp_path: Path) -> None:
 
 
 UPRIGHT = {
-    1: lambda s: s, 2: lambda s: s[:, ::-1], 3: lambda s: s[::-1, ::-1], 4: lambda s: s[::-1], 5: lambda s: s.swapaxes(0, 1),
+    1: lambda s: s, 2: lambda s: s[:, ::-1], 3: lambda s: s[::-1, ::-1], 4: lambda s: s[::-1],
+    5: lambda s: s.swapaxes(0, 1),
     6: lambda s: np.rot90(s, -1), 7: lambda s: s[::-1, ::-1].swapaxes(0, 1), 8: lambda s: np.rot90(s),
 }  # fmt: skip
 
@@ -91,7 +93,8 @@ def test_orientation_of_a_pillow_image_is_applied_once(photo: Any) -> None:
 
 @pytest.mark.parametrize("turn", list(Image.Transpose))
 def test_a_pillow_image_that_was_turned_is_taken_as_it_stands(turn: Image.Transpose, photo: Any) -> None:
-    """Pillow keeps the tag in what its calls return, so it says nothing about them; `ImageOps.exif_transpose` takes it away."""
+    """Pillow keeps the tag in what its calls return, so it says nothing about them; `ImageOps.exif_transpose` takes it
+    away."""
     data = parts.encode(None, "JPEG", exif=parts.exif(6))
     turned = Image.open(io.BytesIO(data)).transpose(turn)
     found = load_image(turned)
@@ -193,8 +196,12 @@ def test_cmyk_is_ink_on_white(photo: Any) -> None:
     cmyk[..., 3] = 40
     ink = cmyk.astype(float)
     expected = (255 - ink[..., :3]) * (255 - ink[..., 3:]) / 255
-    np.testing.assert_allclose(load_image(parts.encode(Image.fromarray(cmyk, "CMYK"), "TIFF")).pixels, expected, atol=1.5)
-    through_jpeg = load_image(parts.encode(Image.fromarray(cmyk, "CMYK"), "JPEG", quality=100)).pixels  # stored inverted, as Adobe does
+    np.testing.assert_allclose(
+        load_image(parts.encode(Image.fromarray(cmyk, "CMYK"), "TIFF")).pixels, expected, atol=1.5
+    )
+    through_jpeg = load_image(
+        parts.encode(Image.fromarray(cmyk, "CMYK"), "JPEG", quality=100)
+    ).pixels  # stored inverted, as Adobe does
     assert np.abs(through_jpeg - expected).mean() < 3
 
 
@@ -202,7 +209,9 @@ def test_cmyk_is_ink_on_white(photo: Any) -> None:
 def test_other_colour_spaces_come_back(mode: str, photo: Any) -> None:
     image = Image.fromarray(photo)
     if mode == "LAB":
-        image = ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB")
+        image = ImageCms.profileToProfile(
+            image, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+        )
     found = load_image(image if mode == "LAB" else image.convert(mode)).pixels
     assert np.abs(found.astype(int) - photo).mean() < 2.5
 
@@ -253,7 +262,8 @@ def test_foreign_profile_is_converted_and_srgb_left_alone(photo: Any) -> None:
     ("kind", "note"),
     [
         ("gif_animated", "first frame of an animation"), ("png_animated", "first frame of an animation"),
-        ("webp_of_50000_frames", "first frame of an animation"), ("tiff_of_two_pages", "first page of several"), ("gif", None), ("webp", None),
+        ("webp_of_50000_frames", "first frame of an animation"), ("tiff_of_two_pages", "first page of several"),
+        ("gif", None), ("webp", None),
         ("tiff", None), ("png", None), ("jpeg", None),
     ],
 )  # fmt: skip

@@ -1,4 +1,5 @@
-"""A Pillow image that came out of another call: whether its EXIF turn is still to be applied is told by the camera's own sides."""
+"""A Pillow image that came out of another call: whether its EXIF turn is still to be applied is told by the camera's
+own sides."""
 
 from __future__ import annotations
 

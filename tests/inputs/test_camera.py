@@ -33,7 +33,8 @@ def test_a_stream_gives_frames_as_a_video_does(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_through_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program writes a stream into a pipe while it is read, and goes away: the frames are answered, then the run ends."""
+    """A program writes a stream into a pipe while it is read, and goes away: the frames are answered, then the run
+    ends."""
     monkeypatch.setattr("lineament.api._bundled_detector", lambda network, threads: MarkedFaces())
     monkeypatch.chdir(tmp_path)
     write_toy_model(Path("toy.onnx"))

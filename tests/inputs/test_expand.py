@@ -150,7 +150,9 @@ def test_shards_that_cannot_be(text: str) -> None:
         parse_shard(text)
 
 
-@given(st.lists(st.text(st.characters(min_codepoint=1, max_codepoint=0x2FFF), min_size=1), unique=True), st.integers(1, 7))
+@given(
+    st.lists(st.text(st.characters(min_codepoint=1, max_codepoint=0x2FFF), min_size=1), unique=True), st.integers(1, 7)
+)
 def test_each_source_is_in_exactly_one_shard(sources: list[str], parts: int) -> None:
     for source in sources:
         assert sum(in_shard(source, (part, parts)) for part in range(1, parts + 1)) == 1

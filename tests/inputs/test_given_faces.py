@@ -43,7 +43,13 @@ def rows_of(source: str, pixels: np.ndarray) -> list[dict[str, object]]:
     faces = MarkedFaces().detect(pixels)
     rows = []
     for box, points in zip(faces.boxes_xyxy.tolist(), faces.keypoints.reshape(-1, 10).tolist(), strict=True):
-        rows.append({"source": source, **dict(zip(BOX_COLUMNS, box, strict=True)), **dict(zip(POINT_COLUMNS, points, strict=True))})
+        rows.append(
+            {
+                "source": source,
+                **dict(zip(BOX_COLUMNS, box, strict=True)),
+                **dict(zip(POINT_COLUMNS, points, strict=True)),
+            }
+        )
     return rows[::-1]
 
 
@@ -63,13 +69,17 @@ def test_boxes_alone_get_typical_keypoints(model: Model, tmp_path: Path) -> None
     given = GivenFaces(table(tmp_path / "boxes.csv", [{"source": str(path), "x1": 10, "y1": 20, "x2": 70, "y2": 100}]))
     (report,) = model.stream([path], find=given)
     assert report.faces[0].box_xyxy == (10, 20, 70, 100)
-    np.testing.assert_allclose(report.faces[0].keypoints, keypoints_from_boxes(np.array([[10, 20, 70, 100]]))[0], atol=1e-4)
+    np.testing.assert_allclose(
+        report.faces[0].keypoints, keypoints_from_boxes(np.array([[10, 20, 70, 100]]))[0], atol=1e-4
+    )
 
 
 def test_keypoints_alone_get_a_box_around_them(model: Model, tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", photo(1))
     points = [40, 50, 70, 50, 55, 65, 45, 80, 65, 80]
-    given = GivenFaces(table(tmp_path / "boxes.jsonl", [{"source": str(path), **dict(zip(POINT_COLUMNS, points, strict=True))}]))
+    given = GivenFaces(
+        table(tmp_path / "boxes.jsonl", [{"source": str(path), **dict(zip(POINT_COLUMNS, points, strict=True))}])
+    )
     (report,) = model.stream([path], find=given)
     x1, y1, x2, y2 = report.faces[0].box_xyxy
     assert x1 < 40 < 70 < x2
@@ -86,7 +96,9 @@ def test_a_photo_that_is_not_listed_or_has_no_face(model: Model, tmp_path: Path)
 @pytest.mark.parametrize("box", [[500, 20, 560, 100], [10, -90, 60, -10]])
 def test_a_box_outside_its_photo_is_an_error_record(box: list[int], model: Model, tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", photo(1))
-    given = GivenFaces(table(tmp_path / "boxes.csv", [{"source": str(path), **dict(zip(BOX_COLUMNS, box, strict=True))}]))
+    given = GivenFaces(
+        table(tmp_path / "boxes.csv", [{"source": str(path), **dict(zip(BOX_COLUMNS, box, strict=True))}])
+    )
     (report,) = model.stream([path], find=given)
     assert report.status == "bad_box"
     assert "160x120" in report.error[1]  # type: ignore[index]
@@ -116,6 +128,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"source": \n')
     (tmp_path / "list.jsonl").write_text("[1]\n")
     (tmp_path / "bad.parquet").write_bytes(b"nothing")
-    for name, says in (("gone.csv", "No such file"), ("bad.jsonl", "line 1"), ("list.jsonl", "object"), ("bad.parquet", "not a Parquet file")):
+    for name, says in (
+        ("gone.csv", "No such file"),
+        ("bad.jsonl", "line 1"),
+        ("list.jsonl", "object"),
+        ("bad.parquet", "not a Parquet file"),
+    ):
         with pytest.raises(DataError, match=says):
             GivenFaces(tmp_path / name)

@@ -34,7 +34,12 @@ def write_video(path: Path, frames: list[np.ndarray], rate: int = 10) -> Path:
 def test_frames_are_taken_at_even_times_and_are_exact(tmp_path: Path) -> None:
     frames = [photo(0, seed=number) for number in range(25)]
     path = write_video(tmp_path / "v.avi", frames)
-    for every, taken in ((1.0, [0, 10, 20]), (0.5, [0, 5, 10, 15, 20]), (0.25, [0, 3, 5, 8, 10, 13, 15, 18, 20, 23]), (100, [0])):
+    for every, taken in (
+        (1.0, [0, 10, 20]),
+        (0.5, [0, 5, 10, 15, 20]),
+        (0.25, [0, 3, 5, 8, 10, 13, 15, 18, 20, 23]),
+        (100, [0]),
+    ):
         found = list(items([str(path)], Reading(every)))
         assert [item.source for item in found] == [f"{path}::t={number / 10:.3f}" for number in taken]
         for item, number in zip(found, taken, strict=True):
@@ -58,12 +63,17 @@ def test_a_video_through_the_command_line(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     write_toy_model(Path("toy.onnx"))
     write_video(Path("v.avi"), [photo(1 + (number >= 15), seed=number) for number in range(30)])
-    done = CliRunner().invoke(app, ["analyze", "v.avi", "--model", "toy.onnx", "--every", "0.5", "--jsonl", "out.jsonl", "--tracks", "t.json"])
+    done = CliRunner().invoke(
+        app, ["analyze", "v.avi", "--model", "toy.onnx", "--every", "0.5", "--jsonl", "out.jsonl", "--tracks", "t.json"]
+    )
     assert done.exit_code == 0, done.output
     found = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert [len(record["faces"]) for record in found] == [1, 1, 1, 2, 2, 2]
     (video,) = json.loads(Path("t.json").read_text())
-    assert [(track["start"], track["end"], track["frames"]) for track in video["tracks"]] == [(0.0, 2.5, 6), (1.5, 2.5, 3)]
+    assert [(track["start"], track["end"], track["frames"]) for track in video["tracks"]] == [
+        (0.0, 2.5, 6),
+        (1.5, 2.5, 3),
+    ]
     direct = toy(Path("toy.onnx")).analyze(photo(1, seed=5), channels="RGB", source_name="v.avi::t=0.500")
     assert direct.to_dict() == found[1]
     assert CliRunner().invoke(app, ["analyze", "v.avi", "--model", "toy.onnx", "--every", "0"]).exit_code == 2
@@ -72,7 +82,10 @@ def test_a_video_through_the_command_line(tmp_path: Path, monkeypatch: pytest.Mo
 def report(seconds: float, *faces: tuple[float, float]) -> Report:
     """A frame of `v` with a face at each x, smiling with a probability."""
     quality = Quality(30, 0.5, 0, 0, 0)
-    made = tuple(FaceReport((x, 0, x + 50, 60), 0.9, ((x, 0),) * 5, quality, {"Smiling": Answer(prob, "yes")}) for x, prob in faces)
+    made = tuple(
+        FaceReport((x, 0, x + 50, 60), 0.9, ((x, 0),) * 5, quality, {"Smiling": Answer(prob, "yes")})
+        for x, prob in faces
+    )
     return Report(f"v::t={seconds:.3f}", "ok" if faces else "no_face", "toy@00000000", "default", made)
 
 
@@ -85,7 +98,11 @@ def test_tracks_follow_faces_and_end_when_they_are_gone() -> None:
     tracks(report(9, (120, 0.9), (280, 0.1)))  # gone for five frames: somebody new
     tracks(Report("photo.jpg", "ok", "toy@00000000", "default"))  # a photo among the videos is let pass
     (video,) = tracks.to_dict()
-    assert [(track["start"], track["end"], track["frames"]) for track in video["tracks"]] == [(0, 9, 10), (0, 3, 4), (9, 9, 1)]
+    assert [(track["start"], track["end"], track["frames"]) for track in video["tracks"]] == [
+        (0, 9, 10),
+        (0, 3, 4),
+        (9, 9, 1),
+    ]
 
 
 def test_smoothing_is_an_exponential_mean_and_one_odd_frame_is_no_event() -> None:

@@ -1,4 +1,5 @@
-"""A video's frames as they are shown: square pixels, upright (mirrored ones too), HDR and wide colours in sRGB; notes say so."""
+"""A video's frames as they are shown: square pixels, upright (mirrored ones too), HDR and wide colours in sRGB; notes
+say so."""
 
 from __future__ import annotations
 
@@ -41,8 +42,13 @@ def first(path: Path) -> Item:
     return next(iter(items([str(path)])))
 
 
-@pytest.mark.parametrize(("aspect", "size"), [(Fraction(2), (60, 160)), (Fraction(1, 2), (120, 80)), (Fraction(4, 3), (60, 107)), (None, (60, 80))])
-def test_pixels_are_shown_as_wide_as_the_file_says(tmp_path: Path, aspect: Fraction | None, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("aspect", "size"),
+    [(Fraction(2), (60, 160)), (Fraction(1, 2), (120, 80)), (Fraction(4, 3), (60, 107)), (None, (60, 80))],
+)
+def test_pixels_are_shown_as_wide_as_the_file_says(
+    tmp_path: Path, aspect: Fraction | None, size: tuple[int, int]
+) -> None:
     pixels = np.repeat(np.repeat(photo(0, size=(4, 5)), 16, 0), 16, 1)[:60]
     item = first(write(tmp_path / "v.avi", pixels, aspect))
     assert item.data.shape[:2] == size
@@ -82,7 +88,8 @@ class Stream:
 
 
 def moved(pixels: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
-    """Return a picture with each pixel taken to (a x + c y, b x + d y), moved into the frame: the matrix's meaning, pixel by pixel."""
+    """Return a picture with each pixel taken to (a x + c y, b x + d y), moved into the frame: the matrix's meaning,
+    pixel by pixel."""
     height, width = pixels.shape[:2]
     places = {(x, y): (a * x + c * y, b * x + d * y) for x in range(width) for y in range(height)}
     left, top = (min(place[axis] for place in places.values()) for axis in (0, 1))
@@ -92,7 +99,10 @@ def moved(pixels: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("a,b,c,d", [(s, 0, 0, t) for s in (1, -1) for t in (1, -1)] + [(0, s, t, 0) for s in (1, -1) for t in (1, -1)])  # noqa: PT006
+@pytest.mark.parametrize(
+    ("a", "b", "c", "d"),
+    [(s, 0, 0, t) for s in (1, -1) for t in (1, -1)] + [(0, s, t, 0) for s in (1, -1) for t in (1, -1)],
+)
 def test_all_eight_ways_a_frame_can_lie(a: int, b: int, c: int, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = photo(0, size=(6, 8))
     side = Side(a, b, c, d)
@@ -103,7 +113,8 @@ def test_all_eight_ways_a_frame_can_lie(a: int, b: int, c: int, d: int, monkeypa
 
 
 def hdr_of(pixels: np.ndarray, transfer: int) -> np.ndarray:
-    """Return R'G'B' (3,H,W) in BT.2020 of an sRGB picture: the conversion there, from the standards' other direction."""
+    """Return R'G'B' (3,H,W) in BT.2020 of an sRGB picture: the conversion there, from the standards' other
+    direction."""
     coded = pixels.transpose(2, 0, 1) / 255
     light = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
     to_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])  # BT.2087-0
@@ -115,24 +126,36 @@ def hdr_of(pixels: np.ndarray, transfer: int) -> np.ndarray:
         display = light * 0.203
         luminance = np.tensordot([0.2627, 0.678, 0.0593], display, 1)
         scene = display * np.maximum(luminance, 1e-9) ** (1 / 1.2 - 1)
-        return np.where(scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073)
+        return np.where(
+            scene <= 1 / 12,
+            np.sqrt(3 * scene),
+            0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073,
+        )
     return light ** (1 / 2.4)
 
 
 @pytest.mark.parametrize(("transfer", "note"), [(HLG, HDR), (PQ, HDR), (14, WIDE)])
 @pytest.mark.parametrize("full", [False, True])
 def test_hdr_and_wide_colours_come_back_as_srgb(transfer: int, note: str, full: bool) -> None:
-    pixels = np.repeat(np.repeat(photo(0, size=(8, 8)), 8, 0), 8, 1)  # flat patches, so that chroma's own scaling does not count
+    pixels = np.repeat(
+        np.repeat(photo(0, size=(8, 8)), 8, 0), 8, 1
+    )  # flat patches, so that chroma's own scaling does not count
     red, green, blue = hdr_of(pixels, transfer)
     luma = 0.2627 * red + 0.678 * green + 0.0593 * blue
     base, steps, chroma_steps = (0, 1023, 1023) if full else (64, 876, 896)
-    planes = [base + steps * luma, 512 + chroma_steps * (blue - luma) / 1.8814, 512 + chroma_steps * (red - luma) / 1.4746]
+    planes = [
+        base + steps * luma,
+        512 + chroma_steps * (blue - luma) / 1.8814,
+        512 + chroma_steps * (red - luma) / 1.4746,
+    ]
     frame = av.VideoFrame(64, 64, "yuv444p10le")
     for plane, values in zip(frame.planes, planes, strict=True):
         rows = np.zeros((64, plane.line_size // 2), np.uint16)
         rows[:, :64] = np.rint(values).clip(0, 1023)
         plane.update(rows.tobytes())
-    found, said = to_photo(Frame(frame, color_trc=transfer, color_primaries=9, colorspace=9, color_range=2 if full else 1), Stream())
+    found, said = to_photo(
+        Frame(frame, color_trc=transfer, color_primaries=9, colorspace=9, color_range=2 if full else 1), Stream()
+    )
     assert said == note
     assert np.abs(found.astype(int) - pixels).mean() < 2
     assert np.quantile(np.abs(found.astype(int) - pixels), 0.99) < 12  # ten bits of a steep curve, in the darkest

@@ -68,7 +68,12 @@ def test_fiftyone_holds_fractions_and_attributes(form: str) -> None:
     assert isinstance(sample, fiftyone.Sample)
     first, second = sample["faces"].detections
     assert first.bounding_box == pytest.approx([0.5, 0.1, 0.2, 0.6])
-    assert (first["Smiling"], first["Smiling_label"], first["eye_distance"], second.confidence) == (0.9, "yes", 30.5, None)
+    assert (first["Smiling"], first["Smiling_label"], first["eye_distance"], second.confidence) == (
+        0.9,
+        "yes",
+        30.5,
+        None,
+    )
     assert sample["keypoints"].keypoints[0].points[1] == pytest.approx((0.505, 0.21))
     assert (sample.filepath, sample["status"], sample["model"]) == ("/photos/a.jpg", "ok", "toy@00000000")
     again = fiftyone.Detections.from_dict(sample["faces"].to_dict())

@@ -10,7 +10,8 @@ from lineament.metrics.counts import count
 
 
 def sample(rng, people=150, photos=4, quality=(0.8, 0.85)):
-    """Return the answers of two systems on photos of people; whether a system is right is correlated within a person."""
+    """Return the answers of two systems on photos of people; whether a system is right is correlated within a
+    person."""
     truth = rng.random((people * photos, 2)) < 0.4
     ease = np.repeat(rng.normal(0, 1, (people, 1)), photos, 0)
     right = [rng.normal(0, 1, truth.shape) + ease < np.sqrt(2) * _normal(q) for q in quality]
@@ -32,7 +33,9 @@ def test_draws_are_sums_of_whole_people_computed_slowly():
     weights = np.concatenate(list(bootstrap.weights(7, 5, 3)))
     assert (weights.sum(1) == 7).all()
     for draw in range(5):
-        rows = np.concatenate([np.tile(np.flatnonzero(identity == person), int(w)) for person, w in enumerate(weights[draw])])
+        rows = np.concatenate(
+            [np.tile(np.flatnonzero(identity == person), int(w)) for person, w in enumerate(weights[draw])]
+        )
         slow = count(a[rows], truth[rows], known[rows])
         for part in ("tp", "fp", "tn", "fn"):
             assert np.array_equal(getattr(drawn, part)[draw], getattr(slow, part))

@@ -1,4 +1,5 @@
-"""Calibration: metrics from their definitions, fits against scikit-learn, cross-fitted evidence against a known process."""
+"""Calibration: metrics from their definitions, fits against scikit-learn, cross-fitted evidence against a known
+process."""
 
 import math
 
@@ -23,7 +24,9 @@ def test_ece_from_its_definition_where_bins_divide_evenly():
     order = np.argsort(probs)
     slow = sum(abs(probs[part].mean() - targets[part].mean()) * 10 / 150 for part in order.reshape(15, 10))
     assert ece_1d(probs, targets) == pytest.approx(slow)
-    assert brier_1d(probs, targets) == pytest.approx(np.mean([(p - y) ** 2 for p, y in zip(probs, targets, strict=True)]))
+    assert brier_1d(probs, targets) == pytest.approx(
+        np.mean([(p - y) ** 2 for p, y in zip(probs, targets, strict=True)])
+    )
 
 
 def test_constant_attributes_and_no_data():

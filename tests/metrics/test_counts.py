@@ -1,4 +1,5 @@
-"""Counts and ranking against slow oracles written from the definitions, with scikit-learn and torchmetrics as second opinions."""
+"""Counts and ranking against slow oracles written from the definitions, with scikit-learn and torchmetrics as second
+opinions."""
 
 import math
 
@@ -110,13 +111,25 @@ def test_ranking_agrees_with_the_slow_oracle_and_scikit_learn(seed):
 
 
 def test_ranking_does_not_depend_on_the_order_of_tied_images():
-    assert average_precision_1d([0.5, 0.5, 0.5], [1, 0, 0]) == average_precision_1d([0.5, 0.5, 0.5], [0, 0, 1]) == pytest.approx(1 / 3)
+    assert (
+        average_precision_1d([0.5, 0.5, 0.5], [1, 0, 0])
+        == average_precision_1d([0.5, 0.5, 0.5], [0, 0, 1])
+        == pytest.approx(1 / 3)
+    )
     assert roc_auc_1d([0.5, 0.5], [0, 1]) == 0.5
 
 
 def test_no_data_is_nan_and_never_zero():
     nothing = Counts.zeros(3)
-    for ratio in (nothing.accuracy, nothing.recall, nothing.specificity, nothing.precision, nothing.f1, nothing.balanced_accuracy, nothing.majority):
+    for ratio in (
+        nothing.accuracy,
+        nothing.recall,
+        nothing.specificity,
+        nothing.precision,
+        nothing.f1,
+        nothing.balanced_accuracy,
+        nothing.majority,
+    ):
         assert np.isnan(ratio).all()
     constant = count(np.ones((4, 1)), np.ones((4, 1)))
     assert np.isnan(constant.specificity[0])

@@ -1,4 +1,5 @@
-"""People and trainings drawn together: against a slow oracle that shares no code, and against the spread that is really there."""
+"""People and trainings drawn together: against a slow oracle that shares no code, and against the spread that is really
+there."""
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from lineament.metrics import bootstrap
 
 
 def trainings(rng, count, people=40, photos=3, quality=0.8, seed_spread=0.0):
-    """Return labels of `count` trainings (N,2), truth (N,2) and identity (N,); a training's share of right answers varies by `seed_spread`."""
+    """Return labels of `count` trainings (N,2), truth (N,2) and identity (N,); a training's share of right answers
+    varies by `seed_spread`."""
     truth = rng.random((people * photos, 2)) < 0.4
     made = []
     for _ in range(count):
@@ -19,7 +21,8 @@ def trainings(rng, count, people=40, photos=3, quality=0.8, seed_spread=0.0):
 
 
 def slowly(systems, truth, known, identity, people_drawn, seeds_drawn):
-    """The same draw by hand: every photo of every drawn person, one by one, for every drawn training, then the widening."""
+    """The same draw by hand: every photo of every drawn person, one by one, for every drawn training, then the
+    widening."""
 
     def accuracy(labels, column):
         right = total = 0
@@ -56,7 +59,9 @@ def test_each_draw_is_what_a_slow_hand_makes_of_it():
         for got, right in zip(found, expected, strict=True):
             assert_allclose(got.draws[draw], right, atol=1e-12)
     whole = dict.fromkeys(range(6), 1)
-    for got, right in zip(found, slowly([a, b, alone], truth, known, identity, whole, [[0, 1, 2], [0, 1], [0]]), strict=True):
+    for got, right in zip(
+        found, slowly([a, b, alone], truth, known, identity, whole, [[0, 1, 2], [0, 1], [0]]), strict=True
+    ):
         assert_allclose(got.estimate, right)
     assert [got.seeds for got in found] == [3, 2, 1]
     assert np.isnan(found[2].spread)
@@ -65,7 +70,8 @@ def test_each_draw_is_what_a_slow_hand_makes_of_it():
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_the_seed_part_is_as_wide_as_means_of_trainings_really_are(count):
-    """Nothing varies but the trainings: over many worlds the mean squared spread of draws is that of a mean of so many, sigma^2 / S."""
+    """Nothing varies but the trainings: over many worlds the mean squared spread of draws is that of a mean of so many,
+    sigma^2 / S."""
     rng = np.random.default_rng(count)
     squared = []
     for _ in range(1500):
@@ -100,7 +106,9 @@ def test_a_system_against_itself_is_no_difference_and_a_better_one_is():
     mean, each = bootstrap.two_level_difference(ours, theirs)
     assert bool(mean.excludes_zero)
     assert each.excludes_zero.all()
-    assert float(mean.estimate) == pytest.approx(np.mean([(g == truth).mean() - (b == truth).mean() for g, b in zip(good, bad, strict=True)]))
+    assert float(mean.estimate) == pytest.approx(
+        np.mean([(g == truth).mean() - (b == truth).mean() for g, b in zip(good, bad, strict=True)])
+    )
     nothing, _ = bootstrap.two_level_difference(ours, ours)
     assert (nothing.low, nothing.high) == (0, 0)
 

@@ -23,7 +23,11 @@ def test_attention_is_the_formula_head_by_head() -> None:
         part = getattr(asks, name)
         return x @ part.weight.detach().double().numpy().T + part.bias.detach().double().numpy()
 
-    q, k, v = layer("query", query[0].double().numpy()), layer("key", memory[0].double().numpy()), layer("value", memory[0].double().numpy())
+    q, k, v = (
+        layer("query", query[0].double().numpy()),
+        layer("key", memory[0].double().numpy()),
+        layer("value", memory[0].double().numpy()),
+    )
     answers, shares = np.zeros((3, 8)), np.zeros((3, 5))
     for head in range(2):
         part = slice(4 * head, 4 * head + 4)
@@ -57,7 +61,14 @@ def test_transfa_s_locations_look_and_answer_apart() -> None:
     """A location's query moves its own attributes' answers and no other's; its map is where it looks."""
     torch.manual_seed(0)
     network = network_class("transfa")(
-        create_backbone("toy"), create_preprocess("toy", (110, 90)), CELEBA_40, MGMTN_GROUPS, size=16, heads=2, widths=(16,), identity=4
+        create_backbone("toy"),
+        create_preprocess("toy", (110, 90)),
+        CELEBA_40,
+        MGMTN_GROUPS,
+        size=16,
+        heads=2,
+        widths=(16,),
+        identity=4,
     ).eval()
     x = torch.randn(1, 3, 110, 90)
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""MGMTN's class-activation maps against a slow NumPy head whose gates and norm spreads are held: each cell's part is what it adds there."""
+"""MGMTN's class-activation maps against a slow NumPy head whose gates and norm spreads are held: each cell's part is
+what it adds there."""
 
 from __future__ import annotations
 
@@ -26,10 +27,21 @@ def area_slowly(mask: Float64, grid: tuple[int, int]) -> Float64:
 def toy(**options: Any) -> torch.nn.Module:
     torch.manual_seed(0)
     made = network_class("mgmtn")(
-        create_backbone("toy"), create_preprocess("toy", (110, 90)), CELEBA_40, MGMTN_GROUPS, width=16, hidden=32, **options
+        create_backbone("toy"),
+        create_preprocess("toy", (110, 90)),
+        CELEBA_40,
+        MGMTN_GROUPS,
+        width=16,
+        hidden=32,
+        **options,
     ).eval()
     norm = made.fuse[1]
-    for tensor, low, high in ((norm.running_mean, -1, 1), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 2), (norm.bias, -1, 1)):
+    for tensor, low, high in (
+        (norm.running_mean, -1, 1),
+        (norm.running_var, 0.5, 2),
+        (norm.weight, 0.5, 2),
+        (norm.bias, -1, 1),
+    ):
         torch.nn.init.uniform_(tensor, low, high)
     return made
 
@@ -44,7 +56,8 @@ def array(tensor: torch.Tensor) -> Float64:
 
 
 def head_with_spreads_held(network: Any, features: list[Float64], at: list[Float64], masks: Float64 | None) -> Float64:
-    """Return the logits (N,A) for `features`, with the ReLUs open and the norms spread as they are for the features `at`."""
+    """Return the logits (N,A) for `features`, with the ReLUs open and the norms spread as they are for the features
+    `at`."""
 
     def tokens(now: list[Float64]) -> Float64:
         parts = []
@@ -58,7 +71,9 @@ def head_with_spreads_held(network: Any, features: list[Float64], at: list[Float
                     small = np.array([[area_slowly(mask, grid) for mask in face] for face in masks])
                     weights = small + network.floor / (grid[0] * grid[1])
                 weights = weights / weights.sum((2, 3), keepdims=True)
-                pooled.append(np.einsum("nkhw,nchw->nkc", weights, feature) @ array(project[0].weight).T + array(project[0].bias))
+                pooled.append(
+                    np.einsum("nkhw,nchw->nkc", weights, feature) @ array(project[0].weight).T + array(project[0].bias)
+                )
             spread = np.sqrt(pooled[1].var(-1, keepdims=True) + project[1].eps)
             centred = pooled[0] - pooled[0].mean(-1, keepdims=True)
             parts.append(centred / spread * array(project[1].weight) + array(project[1].bias))
@@ -75,11 +90,16 @@ def head_with_spreads_held(network: Any, features: list[Float64], at: list[Float
 
     gate = unfolded(at) > 0
     fused = unfolded(features) * gate
-    flat = np.concatenate([fused[:, j] @ array(head.weight).T + array(head.bias) for j, head in enumerate(network.heads)], 1)
+    flat = np.concatenate(
+        [fused[:, j] @ array(head.weight).T + array(head.bias) for j, head in enumerate(network.heads)], 1
+    )
     return flat[:, array(network.order).astype(int)]
 
 
-@pytest.mark.parametrize("options", [{"mask": "mean"}, {"mask": "none"}, {"mask": "mean", "use": "group"}, {"mask": "mean", "last_stage_only": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{"mask": "mean"}, {"mask": "none"}, {"mask": "mean", "use": "group"}, {"mask": "mean", "last_stage_only": True}],
+)
 def test_the_maps_mean_and_what_no_cell_owns_are_the_logit(options: dict[str, Any]) -> None:
     network = toy(**options)
     x = inputs(network)
@@ -98,7 +118,11 @@ def test_each_cell_is_what_it_adds_alone() -> None:
     network = toy(mask="mean", last_stage_only=True)
     x = inputs(network)
     with torch.no_grad():
-        maps, features, masks = array(network(x).region), [array(feature) for feature in network.backbone(x)], array(network.masks(x))
+        maps, features, masks = (
+            array(network(x).region),
+            [array(feature) for feature in network.backbone(x)],
+            array(network.masks(x)),
+        )
     rest = head_with_spreads_held(network, [0 * feature for feature in features], features, masks)
     for row, column in ((0, 0), (1, 2), (maps.shape[2] - 1, maps.shape[3] - 1)):
         alone = [0 * feature for feature in features]

@@ -1,7 +1,7 @@
 """Weights trained by earlier versions answer as they did: golden logits, made when each was the newest.
 
-`golden_systems.json`: logits of the pictures below by `results/systems/<name>/model.safetensors`, written by `load_network_file` before masks were
-resized by area (torch 2.10, one thread).
+`golden_systems.json`: logits of the pictures below by `results/systems/<name>/model.safetensors`, written by
+`load_network_file` before masks were resized by area (torch 2.10, one thread).
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ MASKED = ModelConfig("mgmtn", backbone="toy", input_size=(64, 52), options={"mas
 def pictures() -> torch.Tensor:
     """Return two crops (2,3,218,178) that any version of NumPy draws alike."""
     y, x = np.mgrid[:218, :178]
-    waves = [[127 + 100 * np.sin(y * (0.03 + 0.01 * c) + n) * np.cos(x * (0.05 - 0.01 * n) + c) for c in range(3)] for n in range(2)]
+    waves = [
+        [127 + 100 * np.sin(y * (0.03 + 0.01 * c) + n) * np.cos(x * (0.05 - 0.01 * n) + c) for c in range(3)]
+        for n in range(2)
+    ]
     return torch.from_numpy(np.array(waves).astype(np.uint8))
 
 
@@ -41,20 +44,26 @@ def test_old_weights_answer_as_they_did(name: str) -> None:
     with torch.no_grad():
         logits = network(network.preprocess(pictures())).logits.numpy()
     np.testing.assert_allclose(logits, GOLDEN[name], atol=2e-3)
-    options = [config.model, *(ModelConfig(one["name"], options=one["options"]) for one in config.model.options.get("branches", ()))]
+    options = [
+        config.model,
+        *(ModelConfig(one["name"], options=one["options"]) for one in config.model.options.get("branches", ())),
+    ]
     for one in options:
         if one.name == "mgmtn":
             assert one.options["mask_resize"] == "bilinear", "its card must say what it does"
 
 
 def test_a_file_without_a_format_means_what_it_meant(tmp_path: Path) -> None:
-    """The same tensors, read as of format 1 and as of today, are two networks: area and floor are not what was trained."""
+    """The same tensors, read as of format 1 and as of today, are two networks: area and floor are not what was
+    trained."""
     torch.manual_seed(0)
     config = TrainConfig("old", model=MASKED)
     save_network(tmp_path / "new.safetensors", build_network(MASKED, CELEBA_40), config)
     tensors, header = load_tensors(tmp_path / "new.safetensors")
     assert header["format"] == FORMAT
-    save_tensors(tmp_path / "old.safetensors", tensors, {key: value for key, value in header.items() if key != "format"})
+    save_tensors(
+        tmp_path / "old.safetensors", tensors, {key: value for key, value in header.items() if key != "format"}
+    )
     new, said_new = load_network_file(tmp_path / "new.safetensors")
     old, said_old = load_network_file(tmp_path / "old.safetensors")
     assert (new.mask_resize, new.floor > 0, new.open_object) == ("area", True, False)
@@ -64,7 +73,9 @@ def test_a_file_without_a_format_means_what_it_meant(tmp_path: Path) -> None:
     x = new.preprocess(pictures())
     with torch.no_grad():
         assert (new(x).logits - old(x).logits).abs().max() > 1e-3
-    save_network(tmp_path / "again.safetensors", old, said_old)  # written anew, it is of today's format and says what it does
+    save_network(
+        tmp_path / "again.safetensors", old, said_old
+    )  # written anew, it is of today's format and says what it does
     again, _ = load_network_file(tmp_path / "again.safetensors")
     with torch.no_grad():
         assert torch.equal(again(x).logits, old(x).logits)
@@ -75,7 +86,11 @@ def test_what_a_config_says_stands_and_branches_are_read_too() -> None:
     assert as_it_was(said, 1).options == {"mask_resize": "area", "floor": 0.5, "open_object": True}
     assert as_it_was(said, FORMAT) is said
     branched = ModelConfig(
-        "branched", options={"shared": 2, "branches": [{"name": "baseline"}, {"name": "mgmtn", "start": "x", "options": {"mask": "mean"}}]}
+        "branched",
+        options={
+            "shared": 2,
+            "branches": [{"name": "baseline"}, {"name": "mgmtn", "start": "x", "options": {"mask": "mean"}}],
+        },
     )
     first, second = as_it_was(branched, 1).options["branches"]
     assert first == {"name": "baseline", "options": {}}

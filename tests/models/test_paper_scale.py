@@ -1,4 +1,5 @@
-"""One forward and one backward step of each system at the paper's true scale, and FAR-AMTN's parameter arithmetic on the real network."""
+"""One forward and one backward step of each system at the paper's true scale, and FAR-AMTN's parameter arithmetic on
+the real network."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def test_one_step(case: str) -> None:
 
 
 def test_far_amtn_parameter_arithmetic() -> None:
-    """27.72 M with eight groups, plus fusion and heads; 128.3 M for eight conv5 copies; 54.7 M for eight last blocks."""
+    """27.72 M with eight groups, plus fusion and heads; 128.3 M for eight conv5 copies; 54.7 M for eight last
+    blocks."""
     trunk = create_backbone("resnet50")
     whole, conv5, last = millions(trunk), millions(trunk.stages[-1]), millions(trunk.stages[-1][-1])
     assert (round(whole - conv5, 3), round(conv5, 3), round(last, 3)) == (8.543, 14.965, 4.463)

@@ -1,4 +1,5 @@
-"""Masks on a stage's grid: a slow NumPy oracle, what must stay (area), and that small parts really are there where trainings look."""
+"""Masks on a stage's grid: a slow NumPy oracle, what must stay (area), and that small parts really are there where
+trainings look."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ GRIDS = ((30, 24), (15, 12), (8, 6), (27, 22), (14, 11), (7, 6), (22, 18), (11, 
 
 
 def area_slowly(mask: Float, grid: tuple[int, int]) -> Float:
-    """Cell means of a mask (H,W) by its integral: summed up along each axis, read between samples, differences taken."""
+    """Cell means of a mask (H,W) by its integral: summed up along each axis, read between samples, differences
+    taken."""
     for axis, cells in enumerate(grid):
         along = np.moveaxis(mask, axis, 0)
         integral = np.concatenate([np.zeros((1, along.shape[1])), np.cumsum(along, 0)])
@@ -50,7 +52,8 @@ def test_no_area_is_lost_or_made(sizes: tuple[int, int, int, int], seed: int) ->
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_every_group_s_mass_on_a_stage_s_grid_is_its_area(grid: tuple[int, int]) -> None:
-    """In cells: what the group's area comes to on this grid. Sampled at points, small parts were lost; it is shown that they were."""
+    """In cells: what the group's area comes to on this grid. Sampled at points, small parts were lost; it is shown that
+    they were."""
     region = torch.from_numpy(mean_region()).float().unsqueeze(0)
     feature = torch.zeros(1, 1, *grid)
     area = region.mean((2, 3)) * grid[0] * grid[1]
@@ -86,7 +89,8 @@ def test_the_floor_is_the_formula() -> None:
 
 
 def test_a_part_that_is_not_there_falls_back_to_the_whole() -> None:
-    """With a sigmoid's tails in place of a part the average without a floor is of noise; with one it is nearly that of the whole map."""
+    """With a sigmoid's tails in place of a part the average without a floor is of noise; with one it is nearly that of
+    the whole map."""
     feature = torch.rand(1, 3, 8, 6)
     whole = feature.mean((2, 3))
     torch.testing.assert_close(masked_average(feature, torch.zeros(1, 1, 8, 6), floor=0.1)[:, 0], whole)

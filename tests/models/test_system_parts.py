@@ -29,7 +29,9 @@ SIZE = (110, 90)
 
 def toy(name: str, **options: Any) -> torch.nn.Module:
     torch.manual_seed(0)
-    return network_class(name)(create_backbone("toy"), create_preprocess("toy", SIZE), CELEBA_40, MGMTN_GROUPS, **options).eval()
+    return network_class(name)(
+        create_backbone("toy"), create_preprocess("toy", SIZE), CELEBA_40, MGMTN_GROUPS, **options
+    ).eval()
 
 
 def crops(n: int = 2) -> torch.Tensor:
@@ -41,7 +43,9 @@ def crops(n: int = 2) -> torch.Tensor:
 def test_preprocessing_for_runtimes_is_resizing_and_normalising(trunk: str, size: tuple[int, int]) -> None:
     preprocess = create_preprocess(trunk, size)
     given = crops(3)
-    torch.testing.assert_close(preprocess(given), preprocess.normalise(preprocess.resize(given)), rtol=0, atol=5e-3)  # of 255: places in float32
+    torch.testing.assert_close(
+        preprocess(given), preprocess.normalise(preprocess.resize(given)), rtol=0, atol=5e-3
+    )  # of 255: places in float32
     other = given[:, :, :100, :90]
     torch.testing.assert_close(preprocess(other), preprocess.normalise(preprocess.resize(other)))
 
@@ -76,7 +80,8 @@ def test_a_branched_network_is_the_mean_of_the_networks_it_shares_a_trunk_with(s
 
 
 def test_branched_maps_add_up_to_what_the_image_says() -> None:
-    """Class-activation maps of a mean are the mean of the maps: mean over cells plus a rest that no image changes for the plain branch."""
+    """Class-activation maps of a mean are the mean of the maps: mean over cells plus a rest that no image changes for
+    the plain branch."""
     plain = [{"name": "baseline", "options": {"dropout": 0.0}}] * 2
     network = toy("branched", branches=plain, shared=2)
     with torch.no_grad():
@@ -97,7 +102,12 @@ def test_branched_refuses_what_it_cannot_share() -> None:
 def test_masked_average_is_the_weighted_mean() -> None:
     rng = np.random.default_rng(0)
     feature, masks = rng.normal(size=(2, 3, 4, 5)), rng.random((2, 6, 4, 5))
-    expected = np.array([[[(f * m).sum() / m.sum() for f in face] for m in regions] for face, regions in zip(feature, masks, strict=True)])
+    expected = np.array(
+        [
+            [[(f * m).sum() / m.sum() for f in face] for m in regions]
+            for face, regions in zip(feature, masks, strict=True)
+        ]
+    )
     got = masked_average(torch.tensor(feature), torch.tensor(masks))
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-4)
     plain = masked_average(torch.tensor(feature), torch.tensor(masks), plain=True)
@@ -107,7 +117,9 @@ def test_masked_average_is_the_weighted_mean() -> None:
 def test_masked_average_does_not_depend_on_area_and_empty_masks_are_zero() -> None:
     feature = torch.rand(1, 3, 4, 4)
     masks = torch.rand(1, 1, 4, 4)
-    torch.testing.assert_close(masked_average(feature, masks), masked_average(feature, masks * 0.01), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(
+        masked_average(feature, masks), masked_average(feature, masks * 0.01), rtol=1e-3, atol=1e-5
+    )
     assert (masked_average(feature, masks * 0) == 0).all()
 
 
@@ -144,7 +156,10 @@ def test_hard_masks_are_the_soft_ones_binarised() -> None:
 
 
 def test_region_network_is_frozen_unless_asked() -> None:
-    frozen, joint = toy("mgmtn", region_scale="toy").train(), toy("mgmtn", region_scale="toy", region_trainable=True).train()
+    frozen, joint = (
+        toy("mgmtn", region_scale="toy").train(),
+        toy("mgmtn", region_scale="toy", region_trainable=True).train(),
+    )
     assert not any(p.requires_grad for p in frozen.region_net.parameters())
     assert not frozen.region_net.training, "norms of the frozen region network must not drift"
     assert all(p.requires_grad for p in joint.region_net.parameters())
@@ -164,7 +179,8 @@ def test_region_network_sees_the_crop_at_its_own_scale() -> None:
 
 
 def test_region_network_sizes() -> None:
-    """The CPU-scale net's limits of the plan: at most 1 M parameters and 0.3 GMAC per crop; the paper-scale net has widths 32 to 512."""
+    """The CPU-scale net's limits of the plan: at most 1 M parameters and 0.3 GMAC per crop; the paper-scale net has
+    widths 32 to 512."""
     from torch.utils.flop_counter import FlopCounterMode
 
     network = region_unet(GROUPS).eval()
@@ -191,7 +207,9 @@ def test_gate_fusion_attends_to_other_groups_only(tokens: str) -> None:
     out = fusion(v).detach().numpy()[0]
     shown = v[0].numpy().astype(np.float64)
     if tokens == "normalised":
-        shown = (shown - shown.mean(1, keepdims=True)) / np.sqrt(shown.var(1, keepdims=True) + 1e-5) + fusion.tokens.whose.detach().numpy()
+        shown = (shown - shown.mean(1, keepdims=True)) / np.sqrt(
+            shown.var(1, keepdims=True) + 1e-5
+        ) + fusion.tokens.whose.detach().numpy()
     q, k, u = (shown @ layer.weight.detach().numpy().T for layer in (fusion.query, fusion.key, fusion.value))
     for g in range(4):
         others = [h for h in range(4) if h != g]
@@ -202,7 +220,8 @@ def test_gate_fusion_attends_to_other_groups_only(tokens: str) -> None:
 
 
 def test_groups_with_the_same_feature_are_still_told_apart() -> None:
-    """What pooled features nearly are: the same for all groups. Plain attention is then uniform; the embedding makes it a choice."""
+    """What pooled features nearly are: the same for all groups. Plain attention is then uniform; the embedding makes it
+    a choice."""
     torch.manual_seed(0)
     v = torch.randn(1, 1, 16).expand(1, 4, 16)
     with torch.no_grad():
@@ -222,13 +241,19 @@ def test_concat_fusion_gives_one_mixture_to_all() -> None:
     ("options", "scaled_only"),
     [
         ({"residual": False, "linear": False}, True),
-        ({"residual": True, "linear": False}, True),  # a trunk without skips: X and f(X) are never negative, and the ReLU cuts nothing
+        (
+            {"residual": True, "linear": False},
+            True,
+        ),  # a trunk without skips: X and f(X) are never negative, and the ReLU cuts nothing
         ({"residual": True, "linear": True}, False),
     ],
     ids=["bare", "whole block", "linear"],
 )
-def test_groups_differ_by_a_channel_scaling_only_unless_the_relu_cuts(options: dict[str, bool], scaled_only: bool) -> None:
-    """The remark of the notes, on features as the trunk makes them: v_g = GAP(X) + Psi_g GAP(f(X)), or GAP(X) left out without the residual."""
+def test_groups_differ_by_a_channel_scaling_only_unless_the_relu_cuts(
+    options: dict[str, bool], scaled_only: bool
+) -> None:
+    """The remark of the notes, on features as the trunk makes them: v_g = GAP(X) + Psi_g GAP(f(X)), or GAP(X) left out
+    without the residual."""
     network = toy("far-amtn", fusion="none", reduction=2, learned_skip=False, **options)
     with torch.no_grad():
         feature = network.backbone(torch.randn(1, 3, 110, 90))[-1]
@@ -254,20 +279,28 @@ def test_a_trunk_without_skips_learns_one_from_nothing() -> None:
         network.skip.fill_(-0.3)
         v, _ = network.attend(feature)
         signed = network.shared(feature)
-        slow = [np.maximum(-0.3 * feature[0].numpy() + gates[0, g].numpy()[:, None, None] * signed[0].numpy(), 0).mean((1, 2)) for g in range(8)]
+        slow = [
+            np.maximum(-0.3 * feature[0].numpy() + gates[0, g].numpy()[:, None, None] * signed[0].numpy(), 0).mean(
+                (1, 2)
+            )
+            for g in range(8)
+        ]
         np.testing.assert_allclose(v[0].numpy(), slow, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("trunk", ["resnet18", "resnest50d", "mobilenetv1_100", "toy"])
 def test_far_amtn_starts_from_a_baseline_of_its_trunk_whole(trunk: str, tmp_path: Path) -> None:
-    """Every convolution of the baseline finds its place, the shared block's too; only what the baseline lacks is fresh."""
+    """Every convolution of the baseline finds its place, the shared block's too; only what the baseline lacks is
+    fresh."""
     config = ModelConfig("baseline", backbone=trunk, input_size=(64, 64))
     baseline = build_network(config, CELEBA_40)
     save_network(tmp_path / "b.safetensors", baseline, TrainConfig("b", model=config), half=False)
     network = build_network(dataclasses.replace(config, name="far-amtn"), CELEBA_40)
     fresh = begin(network, str(tmp_path / "b.safetensors"))
     assert not [name for name in fresh if name.startswith("backbone.")]
-    assert {name.split(".")[0] for name in fresh} == {"gates", "fusion", "heads"} | ({"skip"} if network.skip is not None else set())
+    assert {name.split(".")[0] for name in fresh} == {"gates", "fusion", "heads"} | (
+        {"skip"} if network.skip is not None else set()
+    )
     assert (network.skip is None) == trunk.startswith("resne")
     last = list(baseline.backbone.stages)[-1][-1].state_dict()
     for name, tensor in network.backbone.shared.state_dict().items():
@@ -303,7 +336,10 @@ def test_residual_branch_rebuilds_the_trunk_s_own_block() -> None:
 @pytest.mark.parametrize("size", [(7, 7), (8, 6), (3, 2), (1, 1)])
 def test_pyramid_pooling(size: tuple[int, int]) -> None:
     feature = torch.randn(2, 3, *size)
-    for kind, pool in (("max", torch.nn.functional.adaptive_max_pool2d), ("mean", torch.nn.functional.adaptive_avg_pool2d)):
+    for kind, pool in (
+        ("max", torch.nn.functional.adaptive_max_pool2d),
+        ("mean", torch.nn.functional.adaptive_avg_pool2d),
+    ):
         got = PyramidPooling(pool=kind)(feature)
         assert got.shape == (2, 21 * 3)
         expected = torch.cat([pool(feature, n).flatten(2).transpose(1, 2).flatten(1) for n in (1, 2, 4)], 1)

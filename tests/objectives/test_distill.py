@@ -14,7 +14,11 @@ from lineament.objectives.losses import bce, masked_terms  # noqa: E402
 
 def case(seed: int = 0):
     rng = np.random.default_rng(seed)
-    targets, known, teacher = rng.integers(0, 2, (6, 5)).astype(np.float32), rng.random((6, 5)) < 0.7, rng.random((6, 5)).astype(np.float32)
+    targets, known, teacher = (
+        rng.integers(0, 2, (6, 5)).astype(np.float32),
+        rng.random((6, 5)) < 0.7,
+        rng.random((6, 5)).astype(np.float32),
+    )
     teacher[rng.random((6, 5)) < 0.3] = np.nan
     return targets, known, teacher
 

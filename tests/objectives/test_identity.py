@@ -1,4 +1,5 @@
-"""Identity centres against slow NumPy: near one's own, away from the others in the batch; nothing from people who are unknown or new."""
+"""Identity centres against slow NumPy: near one's own, away from the others in the batch; nothing from people who are
+unknown or new."""
 
 from __future__ import annotations
 

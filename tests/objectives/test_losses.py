@@ -48,7 +48,9 @@ def oracle(name: str, z: np.ndarray, t: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", ALL)
 def test_terms_match_numpy(name: str) -> None:
     logits, targets, _ = example()
-    np.testing.assert_allclose(ALL[name](logits, targets).numpy(), oracle(name, logits.numpy(), targets.numpy()), rtol=1e-6)
+    np.testing.assert_allclose(
+        ALL[name](logits, targets).numpy(), oracle(name, logits.numpy(), targets.numpy()), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -106,11 +108,16 @@ def test_reduce_is_mean_of_attribute_means() -> None:
 
 
 def test_positive_rates_count_known_labels_only() -> None:
-    targets, known = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([[True, True, False], [True, False, False]])
+    targets, known = (
+        torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]),
+        torch.tensor([[True, True, False], [True, False, False]]),
+    )
     assert losses.positive_rates(targets, known).tolist() == [0.5, 1.0, 0.5]
 
 
-@pytest.mark.parametrize(("name", "options"), [("nope", {}), ("bce", {"gamma": 1}), ("weighted_bce", {}), ("focal", {"power": 1})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("nope", {}), ("bce", {"gamma": 1}), ("weighted_bce", {}), ("focal", {"power": 1})]
+)
 def test_wrong_names_are_errors(name: str, options: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         losses.create_loss(name, **options)
@@ -136,7 +143,10 @@ def test_nme_is_the_mean_distance_over_the_eye_distance(count: int) -> None:
     for face, said in zip(targets, predicted, strict=True):
         pixels, guess = face * [176, 216], said * [176, 216]
         right, left = (np.mean([pixels[i] for i in points], axis=0) for points in EYES[count])
-        expected.append(np.mean([np.hypot(*(a - b)) for a, b in zip(pixels, guess, strict=True)]) / max(np.hypot(*(right - left)), 1.0))
+        expected.append(
+            np.mean([np.hypot(*(a - b)) for a, b in zip(pixels, guess, strict=True)])
+            / max(np.hypot(*(right - left)), 1.0)
+        )
     got = nme_terms(torch.tensor(predicted), torch.tensor(targets), size)
     np.testing.assert_allclose(got.numpy(), np.nan_to_num(expected), atol=1e-4)
     asked = torch.tensor(predicted, requires_grad=True)
@@ -148,7 +158,8 @@ def test_nme_is_the_mean_distance_over_the_eye_distance(count: int) -> None:
 
 
 def test_nme_keeps_its_pull_where_squared_error_has_lost_it() -> None:
-    """Points 1 % of the crop away: the squared error's gradient has shrunk with them, the distance's has not. Without known eyes it is refused."""
+    """Points 1 % of the crop away: the squared error's gradient has shrunk with them, the distance's has not. Without
+    known eyes it is refused."""
     targets = torch.full((1, 68, 2), 0.5) + torch.linspace(-0.2, 0.2, 68)[None, :, None]
     pulls = {}
     for form in ("squared", "nme"):

@@ -51,7 +51,9 @@ def test_dws_favours_the_slow_group() -> None:
 
 
 def test_validation_trend_is_the_read_rule() -> None:
-    np.testing.assert_allclose(run("validation_trend").weights().numpy(), trend(EPOCHS[1] * 1.1, EPOCHS[2] * 1.1), rtol=1e-5)
+    np.testing.assert_allclose(
+        run("validation_trend").weights().numpy(), trend(EPOCHS[1] * 1.1, EPOCHS[2] * 1.1), rtol=1e-5
+    )
 
 
 def test_dmm_smooths_the_trend() -> None:
@@ -77,7 +79,12 @@ def test_uncertainty_learns_by_gradient() -> None:
 def test_promises(name: str) -> None:
     weighting = create_weighting(name, NAMES, GROUPS)
     assert weighting.weights().tolist() == [1, 1, 1, 1], "a strategy that has seen nothing answers ones"
-    for losses in (torch.full((4,), 1e-12), torch.full((4,), float("nan")), torch.tensor([1e3, 1e-9, 0.0, 1.0]), torch.ones(4)):
+    for losses in (
+        torch.full((4,), 1e-12),
+        torch.full((4,), float("nan")),
+        torch.tensor([1e3, 1e-9, 0.0, 1.0]),
+        torch.ones(4),
+    ):
         weighting.end_window(losses, losses)
         weights = weighting.weights()
         assert torch.isfinite(weights).all()

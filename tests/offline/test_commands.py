@@ -1,4 +1,5 @@
-"""Every command with an empty home, which stays empty; and under strace, which sees no look-up and no connection but those asked for."""
+"""Every command with an empty home, which stays empty; and under strace, which sees no look-up and no connection but
+those asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +19,15 @@ from PIL import Image
 from toy_model import write_toy_model
 
 ROOT = Path(__file__).resolve().parents[2]
-SWITCHES = ("ORT_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED", "RAY_AUTH_TOKEN", "NNCF_CI", "MPLCONFIGDIR", "XDG_CACHE_HOME", "CI")
+SWITCHES = (
+    "ORT_DISABLE_TELEMETRY",
+    "RAY_USAGE_STATS_ENABLED",
+    "RAY_AUTH_TOKEN",
+    "NNCF_CI",
+    "MPLCONFIGDIR",
+    "XDG_CACHE_HOME",
+    "CI",
+)
 TOY = ("--model", "toy.onnx")
 LABELS = ("Smiling", "Eyeglasses")
 FAST: dict[str, tuple[str, ...]] = {
@@ -58,7 +67,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, astronaut: object) -> Path:
         writer.writerow(["file", "identity", *(f"{kind}_{name}" for name in LABELS for kind in ("raw", "target"))])
         for row in range(60):
             writer.writerow(
-                [f"{row}.jpg", row // 2, *((row * step % 17) / 17 if place == 0 else row * step % 2 for step in (3, 5) for place in (0, 1))]
+                [
+                    f"{row}.jpg",
+                    row // 2,
+                    *((row * step % 17) / 17 if place == 0 else row * step % 2 for step in (3, 5) for place in (0, 1)),
+                ]
             )
     run(folder, "index", "in", "--db", "i.duckdb", *TOY)
     return folder
@@ -75,7 +88,9 @@ def run(folder: Path, *arguments: str, under: tuple[str, ...] = ()) -> list[str]
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     command = [*under, sys.executable, "-m", "lineament", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment(home), capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment(home), capture_output=True, text=True, timeout=400, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return left_in(home)
 
@@ -85,7 +100,8 @@ def left_in(home: Path) -> list[str]:
 
 
 def needs(name: str) -> None:
-    for module in {"openvino": ("openvino",), "index": ("duckdb",), "search": ("duckdb", "lark"), "report": ("matplotlib",), "parquet": ("pyarrow",),
+    for module in {"openvino": ("openvino",), "index": ("duckdb",), "search": ("duckdb", "lark"),
+    "report": ("matplotlib",), "parquet": ("pyarrow",),
                    "audit-labels": ("sklearn",)}.get(name, ()):  # fmt: skip
         pytest.importorskip(module)
 
@@ -110,7 +126,8 @@ def test_home_stays_empty_beside_a_cluster(place: Path) -> None:
 
 
 def asked(trace: Path) -> list[str]:
-    """Return the lines of a trace that speak to another host, or ask for a name (port 53, systemd's resolver); nscd is asked about accounts."""
+    """Return the lines of a trace that speak to another host, or ask for a name (port 53, systemd's resolver); nscd is
+    asked about accounts."""
     lines = trace.read_text("utf-8", "replace").splitlines()
     out = re.compile(r"(connect|sendto|sendmsg|sendmmsg)\(.*(AF_INET6?|resolve)")
     loopback = re.compile(r'inet_addr\("127\.|"::1"|::ffff:127\.')
@@ -143,10 +160,12 @@ def test_the_others_ask_nobody(name: str, place: Path) -> None:
 
 @pytest.mark.slow
 def test_a_cluster_talks_to_itself_alone(place: Path) -> None:
-    """Ray's processes speak to each other by this machine's own address; what a name server would be asked is what must not be there."""
+    """Ray's processes speak to each other by this machine's own address; what a name server would be asked is what must
+    not be there."""
     pytest.importorskip("ray.data")
     assert run(place, *RAY, under=traced(place)) == []
-    # Ray learns this machine's address from a datagram socket that is pointed at a public one: the kernel answers, and no packet leaves.
+    # Ray learns this machine's address from a datagram socket that is pointed at a public one: the kernel answers, and
+    # no packet leaves.
     pointed = re.compile(r'connect\((\d+), .*htons\(53\), sin_addr=inet_addr\("8\.8\.8\.8"\)')
     lines = (place / "trace.txt").read_text("utf-8", "replace").splitlines()
     for at, line in enumerate(lines):

@@ -14,10 +14,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(code: str, **environment: str) -> str:
     """Return what a fresh interpreter prints. Its environment has none of the switches but those given."""
-    switches = ("ORT_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED", "NNCF_CI", "MPLCONFIGDIR", "HF_HUB_DISABLE_TELEMETRY")
+    switches = (
+        "ORT_DISABLE_TELEMETRY",
+        "RAY_USAGE_STATS_ENABLED",
+        "NNCF_CI",
+        "MPLCONFIGDIR",
+        "HF_HUB_DISABLE_TELEMETRY",
+    )
     clean = {name: value for name, value in os.environ.items() if name not in switches}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=clean | {"PYTHONPATH": str(ROOT)} | environment, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", code],
+        env=clean | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -78,7 +89,8 @@ def test_intels_own_consent_file_is_obeyed(tmp_path: Path, monkeypatch: pytest.M
 def test_nncf_and_ray_are_told_before_they_load(tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     told = run(
-        "from lineament.export.quantise import _nncf; nncf, _ = _nncf(); from nncf.telemetry import wrapper; print(type(wrapper.telemetry).__name__)",
+        "from lineament.export.quantise import _nncf; nncf, _ = _nncf(); from nncf.telemetry import wrapper; "
+        "print(type(wrapper.telemetry).__name__)",
         HOME=str(tmp_path),
     )
     assert told == "MagicMock"
@@ -86,15 +98,28 @@ def test_nncf_and_ray_are_told_before_they_load(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     enabled = "from ray._common.usage import usage_lib; print(usage_lib.usage_stats_enabled())"
     assert run(f"from lineament.runs.ray_cluster import ray_data; ray_data(); {enabled}", HOME=str(tmp_path)) == "False"
-    assert run(f"from lineament.runs.ray_cluster import ray_data; ray_data(); {enabled}", HOME=str(tmp_path), RAY_USAGE_STATS_ENABLED="1") == "True"
+    assert (
+        run(
+            f"from lineament.runs.ray_cluster import ray_data; ray_data(); {enabled}",
+            HOME=str(tmp_path),
+            RAY_USAGE_STATS_ENABLED="1",
+        )
+        == "True"
+    )
 
 
 def test_charts_leave_no_font_list_in_home(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    folder = run("from lineament.report.figures import _pyplot; _pyplot(); import os; print(os.environ['MPLCONFIGDIR'])", HOME=str(tmp_path))
+    folder = run(
+        "from lineament.report.figures import _pyplot; _pyplot(); import os; print(os.environ['MPLCONFIGDIR'])",
+        HOME=str(tmp_path),
+    )
     assert not list(tmp_path.rglob("*"))
     assert not Path(folder).exists()
-    kept = run("from lineament.report.figures import _pyplot; _pyplot(); import os; print(os.environ['MPLCONFIGDIR'])", MPLCONFIGDIR=str(tmp_path))
+    kept = run(
+        "from lineament.report.figures import _pyplot; _pyplot(); import os; print(os.environ['MPLCONFIGDIR'])",
+        MPLCONFIGDIR=str(tmp_path),
+    )
     assert kept == str(tmp_path)
 
 

@@ -30,7 +30,12 @@ def store() -> Iterator[Any]:
     server.start()
     _, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        settings = {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "DEFAULT_REGION": "us-east-1", "ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        settings = {
+            "ACCESS_KEY_ID": "test",
+            "SECRET_ACCESS_KEY": "test",
+            "DEFAULT_REGION": "us-east-1",
+            "ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        }
         for name, value in {**settings, "EC2_METADATA_DISABLED": "true"}.items():
             patch.setenv(f"AWS_{name}", value)
         _store.cache_clear()
@@ -38,7 +43,9 @@ def store() -> Iterator[Any]:
         made.create_dir("shop")
         for i in range(5):
             put(made, f"shop/img/{i}.png", picture(i))
-        rows = [{"asset": 100 + i, "uri": f"s3://shop/img/{i}.png"} for i in range(5)] + [{"asset": 200, "uri": "s3://shop/img/gone.png"}]
+        rows = [{"asset": 100 + i, "uri": f"s3://shop/img/{i}.png"} for i in range(5)] + [
+            {"asset": 200, "uri": "s3://shop/img/gone.png"}
+        ]
         buffer = io.BytesIO()
         parquet.write_table(pa.Table.from_pylist(rows), buffer)
         put(made, "shop/catalogue.parquet", buffer.getvalue())
@@ -59,7 +66,9 @@ def put(store: Any, path: str, data: bytes) -> None:
 
 
 def names(store: Any) -> set[str]:
-    return {info.path for info in store.get_file_info(fs.FileSelector("shop", recursive=True)) if info.type.name == "File"}
+    return {
+        info.path for info in store.get_file_info(fs.FileSelector("shop", recursive=True)) if info.type.name == "File"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +77,14 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def analyze(network: Path, *arguments: str) -> Any:
-    return CliRunner().invoke(app, ["analyze", "--model", str(network), "--faces", "aligned", "--quiet", "--threads", "1", *arguments])
+    return CliRunner().invoke(
+        app, ["analyze", "--model", str(network), "--faces", "aligned", "--quiet", "--threads", "1", *arguments]
+    )
 
 
-def test_addresses_in_a_column_are_read_and_answers_are_put_there(store: Any, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_in_a_column_are_read_and_answers_are_put_there(
+    store: Any, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     options = ["s3://shop/catalogue.parquet", "--path-column", "uri", "--id", "asset", "--max-failed", "1"]
     outs = ["--jsonl", "s3://shop/out/records.jsonl", "--parquet", "s3://shop/out/answers.parquet"]
@@ -79,10 +92,17 @@ def test_addresses_in_a_column_are_read_and_answers_are_put_there(store: Any, ne
     assert done.exit_code == 0, done.output
     with store.open_input_stream("shop/out/records.jsonl") as stream:
         records = [json.loads(line) for line in stream.read().splitlines()]
-    assert [(record["id"], record["status"]) for record in records] == [*((100 + i, "ok") for i in range(5)), (200, "not_found")]
+    assert [(record["id"], record["status"]) for record in records] == [
+        *((100 + i, "ok") for i in range(5)),
+        (200, "not_found"),
+    ]
     table = parquet.read_table("shop/out/answers.parquet", filesystem=store)
     assert table["id"].to_pylist() == [*range(100, 105), 200]
-    assert {name for name in names(store) if "/out/" in name} == {"shop/out/records.jsonl", "shop/out/records.jsonl.run", "shop/out/answers.parquet"}
+    assert {name for name in names(store) if "/out/" in name} == {
+        "shop/out/records.jsonl",
+        "shop/out/records.jsonl.run",
+        "shop/out/answers.parquet",
+    }
     local = tmp_path / "local.jsonl"
     assert analyze(network, *options, "--jsonl", str(local)).exit_code == 0
     assert [json.loads(line) for line in local.read_text().splitlines()] == records
@@ -104,9 +124,13 @@ def test_resume_fetches_what_is_there_and_refuses_another_run(store: Any, networ
         assert stream.read() == whole, "a refused run leaves the store as it was"
 
 
-def test_a_bucket_that_is_not_there_is_refused_before_the_first_photo(store: Any, network: Path, tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_is_refused_before_the_first_photo(
+    store: Any, network: Path, tmp_path: Path
+) -> None:
     before = names(store)
-    done = analyze(network, "s3://shop/img", "--jsonl", "s3://no-such-bucket/out.jsonl", "--csv", str(tmp_path / "out.csv"))
+    done = analyze(
+        network, "s3://shop/img", "--jsonl", "s3://no-such-bucket/out.jsonl", "--csv", str(tmp_path / "out.csv")
+    )
     assert done.exit_code == 2
     assert "Cannot write to s3://no-such-bucket/out.jsonl" in done.output
     assert not (tmp_path / "out.csv").exists()

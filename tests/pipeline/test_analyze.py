@@ -24,8 +24,15 @@ from lineament.pipeline.analyze import Settings, keep_largest, whole_picture
 from lineament.schema import CELEBA_40, SENSITIVE
 from lineament.types import Faces
 
-SCHEMA = jsonschema.Draft202012Validator(json.loads(files("lineament").joinpath("record.schema.json").read_text("utf-8")))
-ABSTAIN = {"thresholds": {"Smiling": 0.3}, "calibration": {}, "abstain": {"Smiling": [0.0, 1.0]}, "min_eye_distance": {"Bald": 1000}}
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads(files("lineament").joinpath("record.schema.json").read_text("utf-8"))
+)
+ABSTAIN = {
+    "thresholds": {"Smiling": 0.3},
+    "calibration": {},
+    "abstain": {"Smiling": [0.0, 1.0]},
+    "min_eye_distance": {"Bald": 1000},
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,9 @@ def test_probabilities_follow_from_the_crops(model: Model) -> None:
 
 def test_labels_follow_from_the_probabilities_shown(tmp_path: Path) -> None:
     probs = toy(write_toy_model(tmp_path / "toy.onnx")).analyze(photo(1), channels="RGB").faces[0].attributes
-    on_the_edge = {name: answer.prob for name, answer in probs.items()}  # thresholds equal to the rounded probability: all are yes
+    on_the_edge = {
+        name: answer.prob for name, answer in probs.items()
+    }  # thresholds equal to the rounded probability: all are yes
     card = toy_card(decision={"thresholds": on_the_edge, "calibration": {}, "abstain": {}, "min_eye_distance": {}})
     model = toy(write_toy_model(tmp_path / "edge.onnx", card=card))
     assert {a.label for a in model.analyze(photo(1), channels="RGB").faces[0].attributes.values()} == {"yes"}
@@ -82,7 +91,10 @@ def test_the_schema_refuses_other_records(model: Model, damage) -> None:  # type
 
 def test_largest_face_first_and_keep(model: Model) -> None:
     pixels = photo(4)
-    areas = [(f.box_xyxy[2] - f.box_xyxy[0]) * (f.box_xyxy[3] - f.box_xyxy[1]) for f in model.analyze(pixels, channels="RGB").faces]
+    areas = [
+        (f.box_xyxy[2] - f.box_xyxy[0]) * (f.box_xyxy[3] - f.box_xyxy[1])
+        for f in model.analyze(pixels, channels="RGB").faces
+    ]
     assert areas == sorted(areas, reverse=True)
     assert len(areas) == 4
     whole = model.analyze(pixels, channels="RGB").faces
@@ -119,19 +131,28 @@ def test_abstaining_needs_the_flag_and_follows_the_card(tmp_path: Path) -> None:
     unsure = model.analyze(photo(1), channels="RGB", abstain=True).faces[0].attributes
     assert "cannot_tell" not in {answer.label for answer in plain.values()}
     assert {name for name, answer in unsure.items() if answer.label == "cannot_tell"} == {"Smiling", "Bald"}
-    assert {name: answer.because for name, answer in unsure.items() if answer.because} == {"Smiling": "near", "Bald": "small"}
+    assert {name: answer.because for name, answer in unsure.items() if answer.because} == {
+        "Smiling": "near",
+        "Bald": "small",
+    }
     assert not any(answer.because for answer in plain.values())
-    assert {name: answer.prob for name, answer in plain.items()} == {name: answer.prob for name, answer in unsure.items()}
+    assert {name: answer.prob for name, answer in plain.items()} == {
+        name: answer.prob for name, answer in unsure.items()
+    }
     assert plain["Smiling"].label == ("yes" if plain["Smiling"].prob >= 0.3 else "no")
 
 
 def test_consistent_labels_break_no_rule_and_name_the_change(tmp_path: Path) -> None:
-    eager = toy_card(decision={"thresholds": dict.fromkeys(CELEBA_40, 0.0), "calibration": {}, "abstain": {}, "min_eye_distance": {}})
+    eager = toy_card(
+        decision={"thresholds": dict.fromkeys(CELEBA_40, 0.0), "calibration": {}, "abstain": {}, "min_eye_distance": {}}
+    )
     model = toy(write_toy_model(tmp_path / "toy.onnx", card=eager))
     plain = model.analyze(photo(1), channels="RGB").faces[0].attributes
     assert {answer.label for answer in plain.values()} == {"yes"}
     made = model.analyze(photo(1), channels="RGB", consistent=True).faces[0]
-    colours = [name for name in ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair") if made.attributes[name].label == "yes"]
+    colours = [
+        name for name in ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair") if made.attributes[name].label == "yes"
+    ]
     assert len(colours) <= 1
     for name, answer in made.attributes.items():
         assert (answer.label != plain[name].label) == (answer.changed_by is not None), name
@@ -143,7 +164,11 @@ def test_aligned_crops_are_taken_as_they_are(model: Model) -> None:
     crop = photo(0, size=(218, 178))
     report = model.analyze(crop, channels="RGB", faces="aligned", profile="all")
     logits = model.network(geometry.Crops(crop.transpose(2, 0, 1)[None].copy(), np.zeros((1, 2, 3), np.float32))).logits
-    np.testing.assert_allclose([a.prob for a in report.faces[0].attributes.values()], 1 / (1 + np.exp(-logits[0].astype(np.float64))), atol=5.1e-5)
+    np.testing.assert_allclose(
+        [a.prob for a in report.faces[0].attributes.values()],
+        1 / (1 + np.exp(-logits[0].astype(np.float64))),
+        atol=5.1e-5,
+    )
     np.testing.assert_array_equal(report.crops()[0].transpose(1, 2, 0), crop)
     face = report.faces[0].to_dict()
     assert face["box_xyxy"] == [0, 0, 178, 218]
@@ -193,7 +218,16 @@ def test_photos_without_pixels_raise(model: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"keep": 0}, {"keep": "most"}, {"faces": "guess"}, {"profile": "none"}, {"max_pixels": 0}, {"small_faces": "some"}, {"colour": 1}]
+    "wrong",
+    [
+        {"keep": 0},
+        {"keep": "most"},
+        {"faces": "guess"},
+        {"profile": "none"},
+        {"max_pixels": 0},
+        {"small_faces": "some"},
+        {"colour": 1},
+    ],
 )
 def test_settings_that_cannot_be(model: Model, wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
@@ -206,7 +240,10 @@ def test_settings_that_cannot_be(model: Model, wrong: dict[str, object]) -> None
 def test_a_face_answers_alike_alone_and_in_a_crowd(tmp_path: Path) -> None:
     path = write_toy_model(tmp_path / "toy.onnx")
     crowd = photo(4)
-    records = {json.dumps(toy(path, threads=threads).analyze(crowd, channels="RGB", source_name="x").to_dict()) for threads in (1, 2, 5)}
+    records = {
+        json.dumps(toy(path, threads=threads).analyze(crowd, channels="RGB", source_name="x").to_dict())
+        for threads in (1, 2, 5)
+    }
     assert len(records) == 1
     whole = toy(path).analyze(crowd, channels="RGB")
     for count in (1, 2, 3):

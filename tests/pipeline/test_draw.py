@@ -47,7 +47,9 @@ def test_any_photo_size_is_drawn_legibly(size: tuple[int, int]) -> None:
 
 
 def test_small_faces_stay_visible_in_a_crowd() -> None:
-    boxes = [(20.0 + 90 * (n % 6), 20.0 + 150 * (n // 6), 60.0 + 90 * (n % 6), 70.0 + 150 * (n // 6)) for n in range(12)]
+    boxes = [
+        (20.0 + 90 * (n % 6), 20.0 + 150 * (n // 6), 60.0 + 90 * (n % 6), 70.0 + 150 * (n // 6)) for n in range(12)
+    ]
     drawn = np.asarray(report((480, 640), boxes).draw())
     inside = [drawn[int(y1) + 8 : int(y2) - 8, int(x1) + 8 : int(x2) - 8] for x1, y1, x2, y2 in boxes]
     assert sum((part == 128).all(axis=2).mean() > 0.9 for part in inside) >= 10
@@ -58,7 +60,9 @@ def test_lines_are_sorted_and_counted() -> None:
     lines = lines_of(face, 4)
     assert lines == ["Attribute 19 0.92", "Attribute 18 0.92", "Attribute 17 0.92", "and 17 more"]
     assert len(lines_of(face, 20)) == 20
-    no = FaceReport((0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, {"A": Answer(0.9, "no"), "B": Answer(0.9, "cannot_tell")})
+    no = FaceReport(
+        (0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, {"A": Answer(0.9, "no"), "B": Answer(0.9, "cannot_tell")}
+    )
     assert lines_of(no) == []
 
 
@@ -105,12 +109,22 @@ def test_names_are_safe_and_never_meet(sources: list[str]) -> None:
 
 
 def told(answers: dict[str, tuple[float, str]], rates: dict[str, float] | None = None) -> list[tuple[str, float]]:
-    face = FaceReport((0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, {name: Answer(*answer) for name, answer in answers.items()})
+    face = FaceReport(
+        (0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, {name: Answer(*answer) for name, answer in answers.items()}
+    )
     return [(words, round(prob, 2)) for words, prob in notable(face, rates)]
 
 
 def test_only_what_tells_something_is_written() -> None:
-    said = told({"No_Beard": (1.0, "yes"), "Eyeglasses": (0.99, "yes"), "Smiling": (0.98, "yes"), "Young": (0.97, "yes"), "Bald": (0.01, "no")})
+    said = told(
+        {
+            "No_Beard": (1.0, "yes"),
+            "Eyeglasses": (0.99, "yes"),
+            "Smiling": (0.98, "yes"),
+            "Young": (0.97, "yes"),
+            "Bald": (0.01, "no"),
+        }
+    )
     assert said == [("Eyeglasses", 0.99), ("Smiling", 0.98)]
     assert told({"No_Beard": (0.02, "no"), "Goatee": (0.5, "cannot_tell")}) == [("Beard", 0.98)]
     assert told({"Smiling": (0.98, "yes")}, {"Smiling": 0.97}) == [], "the card's rates come before the table's"
@@ -126,8 +140,14 @@ def test_bits_are_the_divergence(prob: float, rate: float) -> None:
     assert bits(prob, rate) >= -1e-9
 
 
-@given(st.lists(st.tuples(st.integers(0, 560), st.integers(0, 400), st.integers(10, 120)), max_size=12), st.integers(30, 200), st.integers(20, 150))
-def test_no_label_ever_covers_a_face_or_another_label(faces: list[tuple[int, int, int]], width: int, height: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 560), st.integers(0, 400), st.integers(10, 120)), max_size=12),
+    st.integers(30, 200),
+    st.integers(20, 150),
+)
+def test_no_label_ever_covers_a_face_or_another_label(
+    faces: list[tuple[int, int, int]], width: int, height: int
+) -> None:
     boxes = [(float(x), float(y), float(x + side), float(y + side)) for x, y, side in faces]
     placed = layout(boxes, [(float(width), float(height))] * len(boxes), (640, 480), 12)
     assert sorted([*placed.panels, *placed.legend]) == list(range(len(boxes))), "every face is told about, once"

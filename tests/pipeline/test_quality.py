@@ -63,7 +63,9 @@ def as_crop(picture: Image.Image) -> np.ndarray:
 def test_blur_lowers_sharpness(astronaut: np.ndarray) -> None:
     points = np.array([[203, 99.5], [246.5, 102], [222.5, 129], [201.5, 139.5], [246, 141.5]])
     picture = Image.fromarray(align(astronaut, points[None]).pixels[0].transpose(1, 2, 0))
-    values = [sharpness(as_crop(picture.filter(ImageFilter.GaussianBlur(sigma)))) for sigma in (0, 0.5, 1, 1.5, 2, 3, 5)]
+    values = [
+        sharpness(as_crop(picture.filter(ImageFilter.GaussianBlur(sigma)))) for sigma in (0, 0.5, 1, 1.5, 2, 3, 5)
+    ]
     assert all(later < earlier for earlier, later in pairwise(values))
     assert values[0] > 0.5
     assert values[-1] < 0.1
@@ -71,16 +73,22 @@ def test_blur_lowers_sharpness(astronaut: np.ndarray) -> None:
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.6, 3), st.floats(0.6, 3))
 def test_blur_lowers_sharpness_of_anything(seed: int, first: float, more: float) -> None:
-    noise = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (218, 178, 3), np.uint8)).filter(ImageFilter.GaussianBlur(0.7))
+    noise = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (218, 178, 3), np.uint8)).filter(
+        ImageFilter.GaussianBlur(0.7)
+    )
     once = noise.filter(ImageFilter.GaussianBlur(first))
     twice = once.filter(ImageFilter.GaussianBlur(more))
     assert sharpness(as_crop(once)) < sharpness(as_crop(noise))
-    assert sharpness(as_crop(twice)) < sharpness(as_crop(once)) + 0.01, "0.01: what is left after such blur is mostly rounding"
+    assert sharpness(as_crop(twice)) < sharpness(as_crop(once)) + 0.01, (
+        "0.01: what is left after such blur is mostly rounding"
+    )
 
 
 def test_contrast_does_not_matter_much(astronaut: np.ndarray) -> None:
     picture = astronaut[:218, 140:318].astype(np.float64)
-    full, half = (sharpness((40 + picture * factor).round().astype(np.uint8).transpose(2, 0, 1)) for factor in (0.8, 0.4))
+    full, half = (
+        sharpness((40 + picture * factor).round().astype(np.uint8).transpose(2, 0, 1)) for factor in (0.8, 0.4)
+    )
     assert half == pytest.approx(full, abs=0.05)
 
 
@@ -102,7 +110,9 @@ def test_motion_in_one_direction_counts_as_much_as_blur_in_both(astronaut: np.nd
 def test_more_pixels_of_the_same_photo_change_nothing(astronaut: np.ndarray, scale: int) -> None:
     points = np.array([[203, 99.5], [246.5, 102], [222.5, 129], [201.5, 139.5], [246, 141.5]])
     larger = np.asarray(Image.fromarray(astronaut).resize((512 * scale, 512 * scale), Image.Resampling.LANCZOS))
-    once, again = (sharpness(align(photo, at[None]).pixels[0]) for photo, at in ((astronaut, points), (larger, points * scale)))
+    once, again = (
+        sharpness(align(photo, at[None]).pixels[0]) for photo, at in ((astronaut, points), (larger, points * scale))
+    )
     assert again == pytest.approx(once, abs=0.03)
 
 

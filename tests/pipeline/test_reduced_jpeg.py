@@ -38,7 +38,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="module")
 def jpeg(astronaut: np.ndarray) -> Callable[..., bytes]:
-    """Return a maker of JPEGs of the portrait, `side` pixels large on grey: stored turned so that `orientation` sets it upright again."""
+    """Return a maker of JPEGs of the portrait, `side` pixels large on grey: stored turned so that `orientation` sets it
+    upright again."""
     turned = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}
 
     @lru_cache(maxsize=8)
@@ -63,7 +64,9 @@ def in_full(model: Model, data: bytes, **settings: Any) -> Any:
 
 
 @pytest.mark.parametrize(("size", "orientation"), [((2560, 2566), 1), ((2570, 2561), 3), ((2666, 2560), 6)])
-def test_a_large_face_is_the_one_of_the_full_decode(model: Model, jpeg: Callable[..., bytes], size: tuple[int, int], orientation: int) -> None:
+def test_a_large_face_is_the_one_of_the_full_decode(
+    model: Model, jpeg: Callable[..., bytes], size: tuple[int, int], orientation: int
+) -> None:
     data = jpeg(size, (min(size),), orientation)
     small, full = model.analyze(data), in_full(model, data)
     assert small.pixels is not None
@@ -72,13 +75,21 @@ def test_a_large_face_is_the_one_of_the_full_decode(model: Model, jpeg: Callable
     assert (small.status, len(small.faces), len(full.faces)) == ("ok", 1, 1)
     ours, theirs = small.faces[0], full.faces[0]
     np.testing.assert_allclose(ours.keypoints, theirs.keypoints, atol=4)  # 2 % of an eye distance
-    np.testing.assert_allclose(ours.box_xyxy, theirs.box_xyxy, atol=6)  # from the detector's first looks: 1 % of the box
+    np.testing.assert_allclose(
+        ours.box_xyxy, theirs.box_xyxy, atol=6
+    )  # from the detector's first looks: 1 % of the box
     assert ours.quality.eye_distance == pytest.approx(theirs.quality.eye_distance, rel=0.01)
     assert np.abs(small.crops().astype(int) - full.crops()).mean() < 6
 
 
-@pytest.mark.parametrize(("size", "sides"), [((2600, 2000), (900,)), ((3600, 2560), (2560, 600)), ((2700, 1800), ())], ids=["small", "both", "none"])
-def test_small_faces_and_none_are_answered_as_before(model: Model, jpeg: Callable[..., bytes], size: tuple[int, int], sides: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [((2600, 2000), (900,)), ((3600, 2560), (2560, 600)), ((2700, 1800), ())],
+    ids=["small", "both", "none"],
+)
+def test_small_faces_and_none_are_answered_as_before(
+    model: Model, jpeg: Callable[..., bytes], size: tuple[int, int], sides: tuple[int, ...]
+) -> None:
     data = jpeg(size, sides)
     report = model.analyze(data)
     assert report.whole is None
@@ -93,7 +104,9 @@ def test_what_decides_is_every_face_whatever_is_kept(model: Model, jpeg: Callabl
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("end", [b"", b"\xff\xd9"], ids=["cut", "cut and ended"])
-def test_a_cut_file_is_never_a_partial_picture(model: Model, jpeg: Callable[..., bytes], tmp_path: Path, progressive: bool, end: bytes) -> None:
+def test_a_cut_file_is_never_a_partial_picture(
+    model: Model, jpeg: Callable[..., bytes], tmp_path: Path, progressive: bool, end: bytes
+) -> None:
     whole = jpeg((2560, 2560), (2560,), progressive=progressive)
     assert model.analyze(whole).whole is not None
     path = tmp_path / "cut.jpg"
@@ -111,11 +124,19 @@ def test_every_way_in_gives_one_record(model: Model, jpeg: Callable[..., bytes],
     paths[1].write_bytes(jpeg((2600, 2000), (900,)))
     decoder, pixels = TimedDecoder(120, 64_000_000), []
     try:
-        timed = list(model.stream(paths, decode=decoder, after=lambda report: pixels.append((report.pixels.shape, report.draw().size))))
+        timed = list(
+            model.stream(
+                paths, decode=decoder, after=lambda report: pixels.append((report.pixels.shape, report.draw().size))
+            )
+        )
     finally:
         decoder.close()
     streamed = list(model.stream(paths))
-    assert [one.to_dict() for one in timed] == [one.to_dict() for one in streamed] == [model.analyze(path).to_dict() for path in paths]
+    assert (
+        [one.to_dict() for one in timed]
+        == [one.to_dict() for one in streamed]
+        == [model.analyze(path).to_dict() for path in paths]
+    )
     assert pixels == [((1280, 1280, 3), (2560, 2560)), ((2000, 2600, 3), (2600, 2000))]
     assert all(one.whole is None and one.pixels is None for one in (*timed, *streamed))
     with paths[0].open("rb") as file:
@@ -130,7 +151,9 @@ def test_the_photo_drawn_is_the_whole_one(model: Model, jpeg: Callable[..., byte
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["gone", "another"])
-def test_a_photo_that_changed_before_it_was_drawn_is_enlarged(model: Model, jpeg: Callable[..., bytes], there: bool) -> None:
+def test_a_photo_that_changed_before_it_was_drawn_is_enlarged(
+    model: Model, jpeg: Callable[..., bytes], there: bool
+) -> None:
     def read() -> DecodedImage:
         if there:
             return DecodedImage(np.zeros((10, 20, 3), np.uint8))
@@ -168,7 +191,9 @@ class Watched:
         return self._network(crops)
 
 
-def test_given_faces_and_aligned_crops_are_decoded_in_full(model: Model, jpeg: Callable[..., bytes], tmp_path: Path) -> None:
+def test_given_faces_and_aligned_crops_are_decoded_in_full(
+    model: Model, jpeg: Callable[..., bytes], tmp_path: Path
+) -> None:
     photo, table = tmp_path / "photo.jpg", tmp_path / "boxes.csv"
     photo.write_bytes(jpeg((2560, 2560), (2560,)))
     face = model.analyze(photo).faces[0]
@@ -181,13 +206,16 @@ def test_given_faces_and_aligned_crops_are_decoded_in_full(model: Model, jpeg: C
     assert model.analyze(aligned.getvalue(), faces="aligned").whole is None
 
 
-# --- the decision by itself ----------------------------------------------------------------------------------------------------------
+# --- the decision by itself
+# ----------------------------------------------------------------------------------------------------------
 
 
 def faces_of(*scales: float) -> Faces:
     """Return upright faces with so many pixels per crop pixel."""
     points = np.array([100 + POINTS * scale for scale in scales], np.float32).reshape(-1, 5, 2)
-    return Faces(np.tile(np.array([[0, 0, 9, 9]], np.float32), (len(scales), 1)), np.ones(len(scales), np.float32), points)
+    return Faces(
+        np.tile(np.array([[0, 0, 9, 9]], np.float32), (len(scales), 1)), np.ones(len(scales), np.float32), points
+    )
 
 
 def test_large_enough_is_every_face_at_any_turn() -> None:
@@ -199,7 +227,8 @@ def test_large_enough_is_every_face_at_any_turn() -> None:
 
 
 def test_enough_is_sixty_four_pixels_between_the_eyes_of_a_crop_with_room() -> None:
-    """A crop has 38.4 pixels between the eyes, needs one and a half of the photo's for each, and the last look shows 64: 2.5 in all."""
+    """A crop has 38.4 pixels between the eyes, needs one and a half of the photo's for each, and the last look shows
+    64: 2.5 in all."""
     assert large_enough(faces_of(2.51))
     assert not large_enough(faces_of(2.49))
     assert not large_enough(faces_of(1.26))
@@ -211,7 +240,11 @@ def test_look_asks_twice_only_where_it_must(crowd: bool) -> None:
 
     def read(*, max_side: int | None) -> DecodedImage:
         asked.append(max_side)
-        return DecodedImage(np.zeros((4, 5, 3), np.uint8), None, (10, 8)) if max_side else DecodedImage(np.zeros((8, 10, 3), np.uint8))
+        return (
+            DecodedImage(np.zeros((4, 5, 3), np.uint8), None, (10, 8))
+            if max_side
+            else DecodedImage(np.zeros((8, 10, 3), np.uint8))
+        )
 
     def find(pixels: Any, source: str) -> Faces:
         if crowd and len(pixels) == 4:
@@ -245,8 +278,11 @@ def test_a_glance_that_sees_none_or_small_ones_ends_it(seen: tuple[float, ...], 
 
 
 @pytest.mark.parametrize(("searched_from", "enough"), [(20, False), (80, True), (None, True)])
-def test_a_search_to_the_smaller_decodes_own_scale_asks_for_the_whole_photo(searched_from: int | None, enough: bool) -> None:
-    """Something small sent it there, so that the whole photo must be searched; a detector that does not say is believed."""
+def test_a_search_to_the_smaller_decodes_own_scale_asks_for_the_whole_photo(
+    searched_from: int | None, enough: bool
+) -> None:
+    """Something small sent it there, so that the whole photo must be searched; a detector that does not say is
+    believed."""
 
     def read(*, max_side: int | None) -> DecodedImage:
         side = 1280 if max_side else 2560

@@ -55,7 +55,8 @@ def test_a_shifted_photo_gives_the_same_crop(seed: int, right: int, down: int) -
 
 @given(seeds)
 def test_a_mirrored_photo_gives_the_mirrored_crop_with_a_symmetric_layout(seed: int) -> None:
-    """Points are exact mirrors; the crop is, but for the layout's own asymmetry of half a pixel: compared on a smooth photo."""
+    """Points are exact mirrors; the crop is, but for the layout's own asymmetry of half a pixel: compared on a smooth
+    photo."""
     rng = np.random.default_rng(seed)
     small = rng.integers(60, 200, (8, 8, 3)).astype(np.float64)
     photo = np.kron(small, np.ones((32, 32, 1)))

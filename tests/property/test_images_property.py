@@ -1,4 +1,5 @@
-"""Properties of the decoder: whole or an error at any cut, an ImageError at worst for any damage, lossless formats come back exactly."""
+"""Properties of the decoder: whole or an error at any cut, an ImageError at worst for any damage, lossless formats come
+back exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from lineament.images import load_image
 MAX_PIXELS = 1_000_000
 KINDS: dict[str, dict[str, object]] = {
     "jpeg": {"format": "JPEG", "quality": 90}, "jpeg_progressive": {"format": "JPEG", "progressive": True},
-    "jpeg_restarts": {"format": "JPEG", "restart_marker_blocks": 2}, "png": {"format": "PNG"}, "webp": {"format": "WEBP"},
+    "jpeg_restarts": {"format": "JPEG", "restart_marker_blocks": 2}, "png": {"format": "PNG"},
+    "webp": {"format": "WEBP"},
     "webp_lossless": {"format": "WEBP", "lossless": True}, "gif": {"format": "GIF"}, "tiff": {"format": "TIFF"},
     "tiff_lzw": {"format": "TIFF", "compression": "tiff_lzw"}, "tiff_jpeg": {"format": "TIFF", "compression": "jpeg"},
     "bmp": {"format": "BMP"}, "avif": {"format": "AVIF"},
@@ -87,29 +89,54 @@ def test_any_overwritten_header_gives_pixels_or_an_image_error(kind: str, positi
 @example(b"RIFF\x04\x00\x00\x00WEBP")
 @settings(max_examples=200)
 def test_bytes_that_are_no_picture_are_an_image_error(data: bytes) -> None:
-    for start in (b"", b"\xff\xd8\xff", b"GIF89a", b"BM", b"II*\x00", b"MM\x00+", b"\x89PNG\r\n\x1a\n", b"\x00\x00\x00\x18ftypavif"):
+    for start in (
+        b"",
+        b"\xff\xd8\xff",
+        b"GIF89a",
+        b"BM",
+        b"II*\x00",
+        b"MM\x00+",
+        b"\x89PNG\r\n\x1a\n",
+        b"\x00\x00\x00\x18ftypavif",
+    ):
         with pytest.raises(ImageError):
             load_image(start + data, max_pixels=MAX_PIXELS)
 
 
-@given(pixels=arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))), format=st.sampled_from(["PNG", "BMP", "TIFF"]))
+@given(
+    pixels=arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(3))),
+    format=st.sampled_from(["PNG", "BMP", "TIFF"]),
+)
 @settings(max_examples=100)
 def test_lossless_formats_come_back_exactly(pixels: npt.NDArray[np.uint8], format: str) -> None:
     np.testing.assert_array_equal(load_image(parts.encode(pixels, format)).pixels, pixels)
     np.testing.assert_array_equal(load_image(np.ascontiguousarray(pixels[..., ::-1]), channels="BGR").pixels, pixels)
 
 
-@given(pixels=arrays(np.uint8, st.tuples(st.integers(8, 40), st.integers(8, 40), st.just(3))), progressive=st.booleans(), quality=st.integers(5, 95))
+@given(
+    pixels=arrays(np.uint8, st.tuples(st.integers(8, 40), st.integers(8, 40), st.just(3))),
+    progressive=st.booleans(),
+    quality=st.integers(5, 95),
+)
 @settings(max_examples=60)
 def test_a_whole_jpeg_is_never_called_cut(pixels: npt.NDArray[np.uint8], progressive: bool, quality: int) -> None:
     data = parts.encode(pixels, progressive=progressive, quality=quality)
     assert load_image(data).pixels.shape == pixels.shape
 
 
-@given(level=st.integers(0, 255), format=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]), width=st.integers(1, 70), height=st.integers(1, 70))
+@given(
+    level=st.integers(0, 255),
+    format=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]),
+    width=st.integers(1, 70),
+    height=st.integers(1, 70),
+)
 @settings(max_examples=80)
 def test_flat_pictures_are_whole(level: int, format: str, width: int, height: int) -> None:
     """Flat black, grey and white pictures look like what a decoder leaves where data is missing."""
     for progressive in (False, True) if format == "JPEG" else (False,):
-        found = load_image(parts.encode(np.full((height, width, 3), level, np.uint8), format, **({"progressive": True} if progressive else {})))
+        found = load_image(
+            parts.encode(
+                np.full((height, width, 3), level, np.uint8), format, **({"progressive": True} if progressive else {})
+            )
+        )
         assert found.pixels.shape == (height, width, 3)

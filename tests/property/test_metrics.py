@@ -29,7 +29,10 @@ def test_merging_any_split_with_any_cohort_pattern_equals_the_whole(seed, n, par
     labels, part = probs >= 0.5, rng.integers(0, parts, n)
     cohort = rng.integers(0, cohorts, n).astype(str)
     whole = count_by_cohort(labels, targets, known, cohort)
-    merged = merge(count_by_cohort(labels[part == k], targets[part == k], known[part == k], cohort[part == k]) for k in range(parts))
+    merged = merge(
+        count_by_cohort(labels[part == k], targets[part == k], known[part == k], cohort[part == k])
+        for k in range(parts)
+    )
     assert set(merged) == set(whole)
     for name, counted in whole.items():
         for ratio in ("tp", "fp", "tn", "fn", "accuracy", "balanced_accuracy", "f1", "precision"):
@@ -58,8 +61,14 @@ def test_duplicating_a_batch_leaves_every_mean_unchanged(seed, n, times):
     assert_allclose(average_precision(*many), average_precision(probs, targets, known))
     assert_allclose(roc_auc(*many), roc_auc(probs, targets, known))
     for metric in (calibration.ece_1d, calibration.brier_1d):
-        assert_allclose(calibration.per_attribute(metric, *many), calibration.per_attribute(metric, probs, targets, known), atol=1e-12)
-    assert_allclose(coverage_risk_1d(many[0][:, 0], many[1][:, 0]), coverage_risk_1d(probs[:, 0], targets[:, 0]), atol=1e-12)
+        assert_allclose(
+            calibration.per_attribute(metric, *many),
+            calibration.per_attribute(metric, probs, targets, known),
+            atol=1e-12,
+        )
+    assert_allclose(
+        coverage_risk_1d(many[0][:, 0], many[1][:, 0]), coverage_risk_1d(probs[:, 0], targets[:, 0]), atol=1e-12
+    )
 
 
 @given(seeds, st.integers(2, 60))
@@ -107,7 +116,9 @@ def test_consistent_answers_break_no_rule_and_leave_consistent_rows_alone(seed):
         assert flipped == set(changed[row])
         alone, _ = decode_consistent(probs[row : row + 1], thresholds, CELEBA_40)
         assert np.array_equal(alone[0], labels[row])
-    preferred, _ = decode_consistent(probs, thresholds, CELEBA_40, precedence={name: float(rng.normal(0, 3)) for name in CELEBA_40})
+    preferred, _ = decode_consistent(
+        probs, thresholds, CELEBA_40, precedence={name: float(rng.normal(0, 3)) for name in CELEBA_40}
+    )
     assert violation_rates(preferred, CELEBA_40)["any"] == 0.0
     assert np.array_equal(preferred.any(1), independent.any(1))
     again, more = decode_consistent(np.where(labels, 0.9, 0.1), np.full(40, 0.5), CELEBA_40)
@@ -119,7 +130,17 @@ def test_consistent_answers_break_no_rule_and_leave_consistent_rows_alone(seed):
 @settings(max_examples=25, deadline=None)
 def test_the_decoder_is_exact(seed):
     """Against trying every combination of the nine hair attributes."""
-    names = ("Bald", "Bangs", "Straight_Hair", "Wavy_Hair", "Receding_Hairline", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
+    names = (
+        "Bald",
+        "Bangs",
+        "Straight_Hair",
+        "Wavy_Hair",
+        "Receding_Hairline",
+        "Black_Hair",
+        "Blond_Hair",
+        "Brown_Hair",
+        "Gray_Hair",
+    )
     rng = np.random.default_rng(seed)
     probs, thresholds = rng.uniform(0.05, 0.95, (1, 9)), rng.uniform(0.2, 0.8, 9)
     said = probs[0] >= thresholds
@@ -127,7 +148,9 @@ def test_the_decoder_is_exact(seed):
     place = {name: a for a, name in enumerate(names)}
     pairs = [(place[a], place[b]) for rule in RULES for a, b in rule.pairs if a in place and b in place]
     states = [np.array([bits >> k & 1 for k in range(9)], bool) for bits in range(512)]
-    allowed = [state for state in states if not (state & ~said).any() and not any(state[a] and state[b] for a, b in pairs)]
+    allowed = [
+        state for state in states if not (state & ~said).any() and not any(state[a] and state[b] for a, b in pairs)
+    ]
     labels, _ = decode_consistent(probs, thresholds, names)
     assert worth[labels[0]].sum() >= max(worth[state].sum() for state in allowed) - 1e-5
     assert not any(labels[0][a] and labels[0][b] for a, b in pairs)

@@ -1,4 +1,5 @@
-"""The model card as a person reads it, with every figure of the file; the PDF: every page white, whole tables, headings repeated."""
+"""The model card as a person reads it, with every figure of the file; the PDF: every page white, whole tables, headings
+repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from lineament.report.model_card import card_page, sections, to_markdown
 from lineament.report.pages import page, table
 
 MITCHELL = (
-    "Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data", "Quantitative analyses", "Ethical considerations",
+    "Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data", "Quantitative analyses",
+    "Ethical considerations",
     "Caveats and recommendations",
 )  # fmt: skip
 SHIPPED = Path(__file__).parents[2] / "lineament" / "weights" / "default.card.json"
@@ -41,7 +43,17 @@ def test_the_card_has_the_papers_headings_and_the_files_figures() -> None:
 
 
 def test_a_bare_card_says_what_is_unknown() -> None:
-    kept = ("card_version", "name", "architecture", "attributes", "input", "decision", "data", "licence", "intended_use")
+    kept = (
+        "card_version",
+        "name",
+        "architecture",
+        "attributes",
+        "input",
+        "decision",
+        "data",
+        "licence",
+        "intended_use",
+    )
     bare = {key: toy_card().document[key] for key in kept}
     text = to_markdown(bare)
     assert "Nothing was measured into this file" in text
@@ -87,8 +99,14 @@ def test_a_printed_table_is_whole_and_repeats_its_headings(tmp_path: Path, paper
         pytest.skip("needs Chromium and poppler-utils")
     heads = ("attribute", *(f"head{n}" for n in range(11)))
     rows = [(f"Attribute_{n}", *(f"{n}.{k:02d}" for k in range(11))) for n in range(130)]
-    pdf.write_pdf(page("Title", "lead", [("a", "A", table("caption", heads, rows, last=("mean", *["0"] * 11)))]), tmp_path / "t.pdf", paper=paper)
-    text = subprocess.run(["pdftotext", "-layout", str(tmp_path / "t.pdf"), "-"], capture_output=True, text=True, check=True).stdout
+    pdf.write_pdf(
+        page("Title", "lead", [("a", "A", table("caption", heads, rows, last=("mean", *["0"] * 11)))]),
+        tmp_path / "t.pdf",
+        paper=paper,
+    )
+    text = subprocess.run(
+        ["pdftotext", "-layout", str(tmp_path / "t.pdf"), "-"], capture_output=True, text=True, check=True
+    ).stdout
     pages = text.split("\f")[:-1]
     assert len(pages) > 1
     for one in pages:  # every page of the table has its headings, to the last column

@@ -1,4 +1,5 @@
-"""Pages: complete in themselves, escaped, the same for the same numbers; charts follow the page's colours; energy shares are right."""
+"""Pages: complete in themselves, escaped, the same for the same numbers; charts follow the page's colours; energy
+shares are right."""
 
 import re
 from html.parser import HTMLParser
@@ -84,7 +85,16 @@ def test_the_report_is_complete_in_itself_and_says_the_same_twice(tmp_path, cali
     extras = Extras(by=["Male"], images=tmp_path, examples=1, card={**toy_card().document, "name": "<toy>"})
     text = checked(report_page([("a.parquet", calibrated), ("b.parquet", simulated(50, SOME))], extras))
     assert text == report_page([("a.parquet", calibrated), ("b.parquet", simulated(50, SOME))], extras)
-    for section in ("summary", "attributes", "calibration", "abstaining", "consistency", "cohorts", "examples", "protocol"):
+    for section in (
+        "summary",
+        "attributes",
+        "calibration",
+        "abstaining",
+        "consistency",
+        "cohorts",
+        "examples",
+        "protocol",
+    ):
         assert f'<section id="{section}"' in text
     assert "var(--c1)" in text
     assert "#020201" not in text

@@ -64,7 +64,14 @@ def test_a_resumed_run_that_is_interrupted_repeats_no_record(kind: str, model: M
 def test_what_is_gone(tmp_path: Path) -> None:
     (tmp_path / "a.tar").touch()
     missing = MissingInputs()
-    names = [f"{tmp_path}/a.tar", f"{tmp_path}/a.tar::x.jpg", "-", "camera:0::t=1.000", "s3://bucket/a.jpg", "s3://bucket/a.tar::b.jpg"]
+    names = [
+        f"{tmp_path}/a.tar",
+        f"{tmp_path}/a.tar::x.jpg",
+        "-",
+        "camera:0::t=1.000",
+        "s3://bucket/a.jpg",
+        "s3://bucket/a.tar::b.jpg",
+    ]
     assert [name for name in names if missing(name)] == []
     assert missing(f"{tmp_path}/b.tar::x.jpg")
     assert missing(f"{tmp_path}/b.jpg")
@@ -76,7 +83,20 @@ def test_the_command_line_drops_records_and_pictures(model: Model, tmp_path: Pat
     fill(folder, 3)
     out, crops = tmp_path / "out.jsonl", tmp_path / "crops"
     network = str(model.network.path) if hasattr(model.network, "path") else str(write_toy_model(tmp_path / "toy.onnx"))
-    common = ["analyze", str(folder), "--model", network, "--faces", "aligned", "--jsonl", str(out), "--crops", str(crops), "--max-failed", "100%"]
+    common = [
+        "analyze",
+        str(folder),
+        "--model",
+        network,
+        "--faces",
+        "aligned",
+        "--jsonl",
+        str(out),
+        "--crops",
+        str(crops),
+        "--max-failed",
+        "100%",
+    ]
     assert CliRunner().invoke(app, [*common, "--drop-missing"]).exit_code == 2
     CliRunner().invoke(app, common)
     name = name_of(str(folder / "001.png"))
@@ -84,5 +104,8 @@ def test_the_command_line_drops_records_and_pictures(model: Model, tmp_path: Pat
     (folder / "001.png").unlink()
     done = CliRunner().invoke(app, [*common, "--resume", "--drop-missing"])
     assert "1 inputs are gone" in done.output
-    assert [json.loads(line)["source"] for line in out.read_text().splitlines()] == [str(folder / "000.png"), str(folder / "002.png")]
+    assert [json.loads(line)["source"] for line in out.read_text().splitlines()] == [
+        str(folder / "000.png"),
+        str(folder / "002.png"),
+    ]
     assert not list(crops.glob(f"{name}*"))

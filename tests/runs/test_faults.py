@@ -1,4 +1,5 @@
-"""What goes wrong around a run, done for real: a full disk, an output that cannot be written, inputs that vanish, a folder that does not answer."""
+"""What goes wrong around a run, done for real: a full disk, an output that cannot be written, inputs that vanish, a
+folder that does not answer."""
 
 from __future__ import annotations
 
@@ -47,7 +48,12 @@ def small_disk(house: Path) -> Iterator[Path]:
     """Mount a file system of 20 KB; skip where that is not allowed."""
     disk = house / "disk"
     disk.mkdir()
-    if sys.platform != "linux" or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", str(disk)], capture_output=True).returncode:
+    if (
+        sys.platform != "linux"
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=20k", "tmpfs", str(disk)], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a small file system needs root on Linux")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
@@ -143,7 +149,9 @@ def test_inputs_that_vanish_are_records_and_come_back(house: Path, monkeypatch: 
     assert finished.exit_code == 3
     records = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert len(records) == PHOTOS
-    assert [record["source"] for record in records if record["status"] == "not_found"] == [f"in{os.sep}{name}" for name in gone]
+    assert [record["source"] for record in records if record["status"] == "not_found"] == [
+        f"in{os.sep}{name}" for name in gone
+    ]
     assert all(f"in{os.sep}{name}" in finished.output for name in gone)
     for name in gone:
         Path("aside", name).rename(Path("in", name))
@@ -152,13 +160,19 @@ def test_inputs_that_vanish_are_records_and_come_back(house: Path, monkeypatch: 
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_folder_that_does_not_answer_times_out_and_is_tried_again(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network folder that hangs, without one: in the reading process, opening two of the photos waits for ever at a pipe that nobody writes."""
+def test_a_folder_that_does_not_answer_times_out_and_is_tried_again(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network folder that hangs, without one: in the reading process, opening two of the photos waits for ever at a
+    pipe that nobody writes."""
     wanted = whole()
     os.mkfifo("dead")
     hang = "import os; real = os.open\n"
     hang += "def open_(name, *a, **k):\n"
-    hang += f"    return real({str(house / 'dead')!r}, os.O_RDONLY) if str(name).endswith(('007.png', '023.png')) else real(name, *a, **k)\n"
+    hang += (
+        f"    return real({str(house / 'dead')!r}, os.O_RDONLY) if str(name).endswith(('007.png', '023.png')) else "
+        "real(name, *a, **k)\n"
+    )
     hang += "os.open = open_; from lineament.runs.decoder_process import serve_requests; serve_requests()"
     with monkeypatch.context() as patched:
         patched.setattr("lineament.runs.decoder_process._PROGRAM", hang)

@@ -59,7 +59,9 @@ def answers(folder: Path, made: Made) -> Iterator[tuple[str, str, Report]]:
 def test_reports_come_in_order_with_the_fingerprints_of_their_photos(folder: Path) -> None:
     found = list(answers(folder, Made()))
     wanted = list(items([str(folder)]))
-    assert [(source, fingerprint) for source, fingerprint, _ in found] == [(item.source, item.fingerprint()) for item in wanted]
+    assert [(source, fingerprint) for source, fingerprint, _ in found] == [
+        (item.source, item.fingerprint()) for item in wanted
+    ]
     assert all(report.source == source for source, _, report in found)
     assert str(os.getpid()) not in {report.model.split()[-1] for _, _, report in found}
 
@@ -120,7 +122,10 @@ def test_workers_end_with_a_parent_that_is_killed(folder: Path, tmp_path: Path) 
     marks, script = tmp_path / "marks", tmp_path / "slow.py"
     marks.mkdir()
     script.write_text(
-        SLOW_WORK.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], marks=str(marks), folder=str(folder)), "utf-8"
+        SLOW_WORK.format(
+            tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], marks=str(marks), folder=str(folder)
+        ),
+        "utf-8",
     )
     parent = subprocess.Popen([sys.executable, str(script)])
     wait(lambda: len(list(marks.iterdir())) == 2)
@@ -145,7 +150,9 @@ def wait(true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def test_a_worker_answers_with_what_the_photo_was_or_says_why_it_cannot(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_answers_with_what_the_photo_was_or_says_why_it_cannot(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In this process: what a worker does with an item once it has loaded its model, or failed to."""
     item = Item(str(folder / "000.png"), folder / "000.png")
     monkeypatch.setattr(processes, "_work", lambda asked: asked.source)

@@ -1,4 +1,5 @@
-"""What the Ray engine and object stores are made of, without a cluster: rows, wanted inputs, addresses, records read back."""
+"""What the Ray engine and object stores are made of, without a cluster: rows, wanted inputs, addresses, records read
+back."""
 
 from __future__ import annotations
 
@@ -50,14 +51,21 @@ def test_a_frame_and_an_error_survive_their_rows() -> None:
 def test_a_record_read_back_is_the_same_line(tmp_path: Path) -> None:
     fill(tmp_path / "in", 8)
     for settings in ({}, {"abstain": True, "profile": "all"}, {"consistent": True, "profile": "all"}):
-        for report in toy(write_toy_model(tmp_path / "toy.onnx"), **settings).stream([tmp_path / "in", tmp_path / "gone.png"]):
+        for report in toy(write_toy_model(tmp_path / "toy.onnx"), **settings).stream(
+            [tmp_path / "in", tmp_path / "gone.png"]
+        ):
             line = record_line(report)
             assert record_line(Report.from_dict(json.loads(line))) == line
 
 
-@given(st.lists(st.sampled_from("abcdefgh"), max_size=20), st.lists(st.sampled_from("abcdefgh"), max_size=10), st.integers(1, 3))
+@given(
+    st.lists(st.sampled_from("abcdefgh"), max_size=20),
+    st.lists(st.sampled_from("abcdefgh"), max_size=10),
+    st.integers(1, 3),
+)
 def test_what_is_wanted_is_the_shard_less_what_is_done(given_: list[str], done: list[str], parts: int) -> None:
-    """Oracle: of every source in the shard, as many as were given less as many as are done; shards are apart and together all."""
+    """Oracle: of every source in the shard, as many as were given less as many as are done; shards are apart and
+    together all."""
     counted = Counter(given_) - Counter(done)
     found: Counter[str] = Counter()
     for part in range(1, parts + 1):
@@ -93,10 +101,14 @@ def test_a_closed_listing_opens_to_the_same_items(tree: Path) -> None:
     closed = list(items(given_, Reading(expand=False)))
     assert [item.source for item in closed if item.closed] == given_[1:]
     whole = [found for item in closed for found in (opened(item) if item.closed else [item])]
-    assert [(item.source, item.fingerprint()) for item in whole] == [(item.source, item.fingerprint()) for item in items(given_)]
+    assert [(item.source, item.fingerprint()) for item in whole] == [
+        (item.source, item.fingerprint()) for item in items(given_)
+    ]
     assert not any(item.closed for item in whole)
     rows = listed(items([*given_, "shard.tar"], Reading(expand=False)), Wanted())
-    assert {from_row(row).source: row["times"] for row in rows if row["closed"]} == {name: 1 + (name == "shard.tar") for name in given_[1:]}
+    assert {from_row(row).source: row["times"] for row in rows if row["closed"]} == {
+        name: 1 + (name == "shard.tar") for name in given_[1:]
+    }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="addresses of local files are written otherwise there")
@@ -122,7 +134,10 @@ def test_without_ray_one_sentence_names_the_install(tree: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "ray", None)
     done = CliRunner().invoke(app, ["analyze", "in", "--engine", "ray", "--jsonl", "out.jsonl"])
     assert done.exit_code == 2
-    assert done.output.strip() == "lineament: This needs Ray, which is not installed. Install it with: pip install 'lineament[scale]'"
+    assert (
+        done.output.strip()
+        == "lineament: This needs Ray, which is not installed. Install it with: pip install 'lineament[scale]'"
+    )
     assert not Path("out.jsonl").exists()
     assert CliRunner().invoke(app, ["analyze", "in", "--engine", "spark"]).exit_code == 2
 
@@ -142,4 +157,6 @@ def test_a_cluster_that_does_not_start_is_one_sentence(tree: Path, monkeypatch: 
     monkeypatch.setattr(ray, "init", late)
     done = CliRunner().invoke(app, ["analyze", "in", "--engine", "ray", "--jsonl", "out.jsonl"])
     assert done.exit_code == 2
-    assert done.output.startswith("lineament: Ray could not start a cluster on this machine: The current node timed out during startup. Use")
+    assert done.output.startswith(
+        "lineament: Ray could not start a cluster on this machine: The current node timed out during startup. Use"
+    )

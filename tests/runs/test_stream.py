@@ -99,7 +99,16 @@ def test_workers_change_nothing(model: Model, folder: Path) -> None:
     alone = [report.to_dict() for report in model.stream([folder], workers=1)]
     assert [report.to_dict() for report in model.stream([folder], workers=4)] == alone
     assert len(alone) == COUNT
-    assert [record["status"] for record in alone[:8]] == ["no_face", "ok", "ok", "no_face", "ok", "ok", "unreadable", "ok"]
+    assert [record["status"] for record in alone[:8]] == [
+        "no_face",
+        "ok",
+        "ok",
+        "no_face",
+        "ok",
+        "ok",
+        "unreadable",
+        "ok",
+    ]
     assert all(report.pixels is None for report in model.stream([folder]))
 
 
@@ -163,7 +172,11 @@ def test_tables_hold_what_the_records_hold(model: Model, folder: Path, tmp_path:
                 assert row["face"] == ""
                 assert exact["face"] is exact["prob_Smiling"] is None
                 continue
-            assert (int(row["face"]), float(row["x1"]), float(row["left_mouth_y"])) == (index, face["box_xyxy"][0], face["keypoints"][4][1])
+            assert (int(row["face"]), float(row["x1"]), float(row["left_mouth_y"])) == (
+                index,
+                face["box_xyxy"][0],
+                face["keypoints"][4][1],
+            )
             for name, answer in face["attributes"].items():
                 assert float(row[f"prob_{name}"]) == exact[f"prob_{name}"] == answer["prob"]
                 assert row[f"label_{name}"] == exact[f"label_{name}"] == answer["label"]
@@ -203,7 +216,8 @@ def test_no_inputs_make_valid_empty_outputs(model: Model, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("text", "failures", "inputs", "too_many"),
-    [("0", 0, 9, False), ("0", 1, 9, True), ("3", 3, 9, False), ("3", 4, 9, True), ("10%", 1, 10, False), ("10%", 2, 10, True), ("0%", 0, 0, False),
+    [("0", 0, 9, False), ("0", 1, 9, True), ("3", 3, 9, False), ("3", 4, 9, True), ("10%", 1, 10, False),
+    ("10%", 2, 10, True), ("0%", 0, 0, False),
      ("2.5%", 1, 40, False), ("100%", 5, 5, False)],
 )  # fmt: skip
 def test_max_failed(text: str, failures: int, inputs: int, too_many: bool) -> None:
@@ -229,7 +243,11 @@ class Failing(MarkedFaces):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(MemoryError(), "too_large"), (OSError(5, "Input/output error"), "unreadable"), (UsageError("The face lies outside"), "usage")],
+    [
+        (MemoryError(), "too_large"),
+        (OSError(5, "Input/output error"), "unreadable"),
+        (UsageError("The face lies outside"), "usage"),
+    ],
 )
 def test_faults_around_one_photo_are_its_record(error: BaseException, code: str, model: Model, folder: Path) -> None:
     broken = Model(model.network, Failing(error), model.settings)
@@ -242,7 +260,10 @@ def test_faults_around_one_photo_are_its_record(error: BaseException, code: str,
 def test_a_decoder_that_hangs_is_replaced(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [save(tmp_path / f"{n}.png", photo(1, seed=n)) for n in range(3)]
     slow = "import time, lineament.images as i; real = i.load_image\n"
-    slow += "def load(source, **k):\n    time.sleep(60 if str(source).endswith('1.png') else 0)\n    return real(source, **k)\n"
+    slow += (
+        "def load(source, **k):\n    time.sleep(60 if str(source).endswith('1.png') else 0)\n    return real(source, "
+        "**k)\n"
+    )
     slow += "i.load_image = load; from lineament.runs.decoder_process import serve_requests; serve_requests()"
     monkeypatch.setattr("lineament.runs.decoder_process._PROGRAM", slow)
     decoder = TimedDecoder(1.5, 64_000_000)
@@ -257,7 +278,9 @@ def test_a_decoder_that_hangs_is_replaced(model: Model, tmp_path: Path, monkeypa
 def test_a_decoder_that_crashes_is_replaced(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [save(tmp_path / f"{n}.png", photo(1, seed=n)) for n in range(3)]
     crash = "import os, lineament.images as i; real = i.load_image\n"
-    crash += "def load(source, **k):\n    if str(source).endswith('1.png'): os._exit(139)\n    return real(source, **k)\n"
+    crash += (
+        "def load(source, **k):\n    if str(source).endswith('1.png'): os._exit(139)\n    return real(source, **k)\n"
+    )
     crash += "i.load_image = load; from lineament.runs.decoder_process import serve_requests; serve_requests()"
     monkeypatch.setattr("lineament.runs.decoder_process._PROGRAM", crash)
     decoder = TimedDecoder(30, 64_000_000)

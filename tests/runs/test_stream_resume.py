@@ -86,7 +86,12 @@ def test_damaged_lines_anywhere_are_done_again(damaged: list[int], model: Model,
     go(model, [tmp_path / "in"], [sink_of("jsonl", tmp_path, model)])
     out = tmp_path / "out.jsonl"
     wanted, lines = content(out), out.read_bytes().splitlines(keepends=True)
-    out.write_bytes(b"".join(line[: len(line) // 2] + b"\n" if number in damaged else line for number, line in enumerate(lines[:-1])) + lines[-1])
+    out.write_bytes(
+        b"".join(
+            line[: len(line) // 2] + b"\n" if number in damaged else line for number, line in enumerate(lines[:-1])
+        )
+        + lines[-1]
+    )
     if 7 in damaged:
         out.write_bytes(out.read_bytes()[:-1])  # only the end of the last line is missing
     if len(damaged) == 8:
@@ -125,7 +130,9 @@ def test_resume_accepts_any_state(state: str, model: Model, folder: Path, tmp_pa
 def test_resume_refuses_another_run(model: Model, toy_path: Path, folder: Path, tmp_path: Path) -> None:
     go(model, [folder], [sink_of("jsonl", tmp_path, model)])
     before = (tmp_path / "out.jsonl").read_bytes()
-    strict = toy_card(decision={"thresholds": {"Smiling": 0.9}, "calibration": {}, "abstain": {}, "min_eye_distance": {}})
+    strict = toy_card(
+        decision={"thresholds": {"Smiling": 0.9}, "calibration": {}, "abstain": {}, "min_eye_distance": {}}
+    )
     others = {
         "model": toy(write_toy_model(tmp_path / "other.onnx", seed=5)),
         "profile": toy(toy_path, profile="all"),
@@ -142,7 +149,9 @@ def test_resume_refuses_another_run(model: Model, toy_path: Path, folder: Path, 
     assert (tmp_path / "out.jsonl").read_bytes() == before
 
 
-def test_resume_without_sidecar_still_reads_model_and_profile(model: Model, toy_path: Path, folder: Path, tmp_path: Path) -> None:
+def test_resume_without_sidecar_still_reads_model_and_profile(
+    model: Model, toy_path: Path, folder: Path, tmp_path: Path
+) -> None:
     for kind in KINDS:
         go(model, [folder], [sink_of(kind, tmp_path, model)])
         (tmp_path / f"out.{kind}.run").unlink()
@@ -198,7 +207,9 @@ def test_of_an_input_listed_often_what_is_done_is_left_out_once_each(done: int) 
     assert left.count("a") == max(0, 3 - done)
 
 
-def test_a_system_that_takes_a_few_bytes_at_a_time_gets_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_takes_a_few_bytes_at_a_time_gets_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data)[:3]))
     file = LineFile(str(tmp_path / "out"))
@@ -260,7 +271,17 @@ def test_kill_nine_loses_and_repeats_nothing(toy_path: Path, tmp_path: Path) -> 
         save(tmp_path / "in" / f"{number:03}.png", photo(0, seed=number, size=(218, 178)))
     out = tmp_path / "out.jsonl"
     command = [
-        *(sys.executable, "-m", "lineament", "analyze", str(tmp_path / "in"), "--model", str(toy_path), "--faces", "aligned"),
+        *(
+            sys.executable,
+            "-m",
+            "lineament",
+            "analyze",
+            str(tmp_path / "in"),
+            "--model",
+            str(toy_path),
+            "--faces",
+            "aligned",
+        ),
         *("--quiet", "--resume", "--threads", "2", "--jsonl", str(out)),
     ]
     root = str(Path(__file__).resolve().parents[2])

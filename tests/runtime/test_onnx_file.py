@@ -69,7 +69,12 @@ def test_a_card_of_another_contract_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    for name, data in (("text", b"hello"), ("empty", b""), ("zeros", bytes(100)), ("jpeg", b"\xff\xd8\xff\xe0" + bytes(50))):
+    for name, data in (
+        ("text", b"hello"),
+        ("empty", b""),
+        ("zeros", bytes(100)),
+        ("jpeg", b"\xff\xd8\xff\xe0" + bytes(50)),
+    ):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ModelFileError):
             read_card(tmp_path / name)

@@ -33,7 +33,12 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_names_found(house: Path) -> None:
-    assert [(entry.name, entry.precision) for entry in list_models()] == [("default", "fp32"), ("default", "int8"), ("v0", "fp32"), ("mgmtn", "fp32")]
+    assert [(entry.name, entry.precision) for entry in list_models()] == [
+        ("default", "fp32"),
+        ("default", "int8"),
+        ("v0", "fp32"),
+        ("mgmtn", "fp32"),
+    ]
     assert load_network("v0").card.name == "v0"
     assert load_network("mgmtn").id.startswith("mgmtn@")
     assert load_network(house / "weights" / "v0.onnx").card.name == "v0"

@@ -1,4 +1,5 @@
-"""Every runtime through one parity suite: a NumPy oracle, byte identity whatever the batch, forks, threads, stated precision."""
+"""Every runtime through one parity suite: a NumPy oracle, byte identity whatever the batch, forks, threads, stated
+precision."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def part(whole: Crops, start: int, stop: int) -> Crops:
 
 
 def oracle(path: Path, pixels: np.ndarray) -> np.ndarray:
-    constants = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in onnx.load(path).graph.initializer}
+    constants = {
+        tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in onnx.load(path).graph.initializer
+    }
     centred = pixels.astype(np.float64) / 255 - 0.5
     cells = centred[:, :, :216, :177].reshape(len(pixels), 3, 4, 54, 3, 59).mean((3, 5)).reshape(len(pixels), -1)
     return cells @ constants["weight"] + constants["bias"]
@@ -64,7 +67,12 @@ def test_features_come_where_they_are_asked_for_and_move_no_logit(path: Path, ru
     plain, asked = network(batch), network.with_features(batch)
     assert plain.features is None
     assert asked.logits.tobytes() == plain.logits.tobytes()
-    cells = (batch.pixels.astype(np.float64) / 255 - 0.5)[:, :, :216, :177].reshape(5, 3, 4, 54, 3, 59).mean((3, 5)).reshape(5, -1)
+    cells = (
+        (batch.pixels.astype(np.float64) / 255 - 0.5)[:, :, :216, :177]
+        .reshape(5, 3, 4, 54, 3, 59)
+        .mean((3, 5))
+        .reshape(5, -1)
+    )
     np.testing.assert_allclose(asked.features, cells, atol=1e-5)
     assert network.with_features(part(batch, 0, 0)).logits.shape == (0, 40)
 
@@ -118,7 +126,10 @@ def test_no_crops_give_no_rows(path: Path, runtime: str) -> None:
 
 
 def test_black_and_white_crops_run(path: Path, runtime: str) -> None:
-    flat = Crops(np.stack([np.zeros((3, 218, 178), np.uint8), np.full((3, 218, 178), 255, np.uint8)]), np.zeros((2, 2, 3), np.float32))
+    flat = Crops(
+        np.stack([np.zeros((3, 218, 178), np.uint8), np.full((3, 218, 178), 255, np.uint8)]),
+        np.zeros((2, 2, 3), np.float32),
+    )
     np.testing.assert_allclose(load_network(path, runtime)(flat).logits, oracle(path, flat.pixels), atol=1e-5)
 
 
@@ -153,7 +164,8 @@ def test_a_forked_child_answers_too(path: Path, runtime: str) -> None:
 def test_openvino_precision_is_set_not_left_to_the_processor(path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    # a processor without bf16 computes in fp32 what bf16 was asked for, or, with AVX-512, imitates it: OpenVINO's choice
+    # a processor without bf16 computes in fp32 what bf16 was asked for, or, with AVX-512, imitates it: OpenVINO's
+    # choice
     for precision, stated in ((None, {"f32"}), ("fp32", {"f32"}), ("bf16", {"bf16"} if has_bf16 else {"f32", "bf16"})):
         network = load_network(path, "openvino", precision)
         with network._lent.one() as request:  # type: ignore[attr-defined]

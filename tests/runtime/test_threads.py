@@ -32,14 +32,18 @@ def cgroup(tmp_path: Path, membership: str, files: dict[str, str]) -> dict[str, 
     [
         ("0::/\n", {"cpu.max": "max 100000\n"}, None),
         ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
-        ("0::/job/step\n", {"cpu.max": "400000 100000", "job/cpu.max": "50000 100000", "job/step/cpu.max": "max 100000"}, 0.5),
+        ("0::/job/step\n", {"cpu.max": "400000 100000", "job/cpu.max": "50000 100000",
+        "job/step/cpu.max": "max 100000"}, 0.5),
         ("0::/job\n", {}, None),
-        ("4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n", {f"{V1}/cpu.cfs_quota_us": "300000", f"{V1}/cpu.cfs_period_us": "100000"}, 3.0),
+        ("4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n",
+        {f"{V1}/cpu.cfs_quota_us": "300000", f"{V1}/cpu.cfs_period_us": "100000"}, 3.0),
         ("4:cpu,cpuacct:/docker/abc\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
         ("4:cpu,cpuacct:/docker/abc\n", {"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2.0),
     ],
 )  # fmt: skip
-def test_quota_of_both_cgroup_versions(tmp_path: Path, membership: str, files: dict[str, str], quota: float | None) -> None:
+def test_quota_of_both_cgroup_versions(
+    tmp_path: Path, membership: str, files: dict[str, str], quota: float | None
+) -> None:
     assert cgroup_quota(**cgroup(tmp_path, membership, files)) == quota
 
 
@@ -96,15 +100,26 @@ print(model.threads, len(os.listdir("/proc/self/task")) - before)
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 @pytest.mark.parametrize(
     ("how", "threads", "runtime"),
-    [("cpuset", 1, "onnx"), ("cpuset", 1, "openvino"), ("SLURM_CPUS_PER_TASK", 1, "onnx"), ("OMP_NUM_THREADS", 1, "onnx"), ("nothing", HERE, "onnx")],
+    [
+        ("cpuset", 1, "onnx"),
+        ("cpuset", 1, "openvino"),
+        ("SLURM_CPUS_PER_TASK", 1, "onnx"),
+        ("OMP_NUM_THREADS", 1, "onnx"),
+        ("nothing", HERE, "onnx"),
+    ],
 )
 def test_a_process_starts_no_more_threads_than_it_may_use(how: str, threads: int, runtime: str, tmp_path: Path) -> None:
-    """Loaded and run in a process of its own, under each limit: the threads that are there afterwards are counted by the system."""
+    """Loaded and run in a process of its own, under each limit: the threads that are there afterwards are counted by
+    the system."""
     if runtime == "openvino":
         pytest.importorskip("openvino")
     model = write_toy_model(tmp_path / "toy.onnx")
-    clean = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS" and not key.startswith("SLURM_")}
-    environment = clean | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])} | ({how: "1"} if how.isupper() else {})
+    clean = {
+        key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS" and not key.startswith("SLURM_")
+    }
+    environment = (
+        clean | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])} | ({how: "1"} if how.isupper() else {})
+    )
     command = [sys.executable, "-c", LOADED, str(model), runtime]
     if how == "cpuset":
         command = ["taskset", "-c", str(min(os.sched_getaffinity(0))), *command]

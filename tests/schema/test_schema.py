@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lineament.errors import UnknownAttributeError, UsageError
-from lineament.schema import CELEBA_40, MGMTN_GROUPS, OBJECTIVE_23, SENSITIVE, SUBJECTIVE_17, check_partition, in_profile, resolve
+from lineament.schema import (
+    CELEBA_40,
+    MGMTN_GROUPS,
+    OBJECTIVE_23,
+    SENSITIVE,
+    SUBJECTIVE_17,
+    check_partition,
+    in_profile,
+    resolve,
+)
 
 
 def test_forty_names_in_celebas_order() -> None:
@@ -45,7 +54,8 @@ def test_case_does_not_matter(name: str, random: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"), [("hat", "Wearing_Hat"), ("smilng", "Smiling"), ("Wavy Hair", "Wavy_Hair"), ("necktie", "Wearing_Necktie")]
+    ("wrong", "right"),
+    [("hat", "Wearing_Hat"), ("smilng", "Smiling"), ("Wavy Hair", "Wavy_Hair"), ("necktie", "Wearing_Necktie")],
 )
 def test_a_wrong_name_is_told_the_right_one(wrong: str, right: str) -> None:
     with pytest.raises(UnknownAttributeError, match=f"Did you mean {right}"):

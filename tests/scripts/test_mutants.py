@@ -46,7 +46,9 @@ def mutants() -> ModuleType:
 def changed(mutants: ModuleType, source: str = SOURCE) -> list[str]:
     """Return the source of every mutant."""
     whole = source.encode()
-    return [(whole[: one.start] + one.after.encode() + whole[one.stop :]).decode() for one in mutants.mutants_of(source)]
+    return [
+        (whole[: one.start] + one.after.encode() + whole[one.stop :]).decode() for one in mutants.mutants_of(source)
+    ]
 
 
 def test_every_mutant_is_another_program_and_no_two_are_the_same(mutants: ModuleType) -> None:
@@ -60,8 +62,10 @@ def test_what_is_changed_and_what_is_not(mutants: ModuleType) -> None:
     assert {
         ("constant", "3", "4"), ("constant", "3", "2"), ("constant", "0.5", "1.0"), ("constant", "0.5", "0.25"),
         ("continue/break", "continue", "pass"),
-        ("off by one", "range(value)", "(range(value + 1))"), ("and/or", "not number and value < LIMIT", "(not number or value < LIMIT)"),
-        ("not", "not number", "number"), ("comparison", "value < LIMIT", "(value <= LIMIT)"), ("comparison", "value < LIMIT", "(value >= LIMIT)"),
+        ("off by one", "range(value)", "(range(value + 1))"),
+        ("and/or", "not number and value < LIMIT", "(not number or value < LIMIT)"),
+        ("not", "not number", "number"), ("comparison", "value < LIMIT", "(value <= LIMIT)"),
+        ("comparison", "value < LIMIT", "(value >= LIMIT)"),
         ("return", "return least < value", "return None"), ("arithmetic", "self.size * 2", "(self.size / 2)"),
     } <= found  # fmt: skip
     assert not any(before == "5" for _, before, _ in found), "decorators stay"
@@ -90,7 +94,12 @@ def test_a_loaded_module_becomes_its_mutant(tmp_path: Path, monkeypatch: pytest.
 
     thing = user.Thing()
     assert (user.small(1), thing.twice, thing.given, user.LIMIT) == (True, 8, 1, 3)
-    mutant = SOURCE.replace("least < value", "least >= value").replace("size = 4", "size = 5").replace("* 2", "* 3").replace("LIMIT = 3", "LIMIT = 2")
+    mutant = (
+        SOURCE.replace("least < value", "least >= value")
+        .replace("size = 4", "size = 5")
+        .replace("* 2", "* 3")
+        .replace("LIMIT = 3", "LIMIT = 2")
+    )
     graft(toy, mutant.replace("size: int = 1", "size: int = 7").encode())
     assert (user.small(1), thing.twice, user.Thing().given, user.LIMIT, toy.LIMIT) == (False, 15, 7, 2, 2)
     for name in ("grafted_toy", "grafted_user"):

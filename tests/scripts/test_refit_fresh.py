@@ -1,4 +1,5 @@
-"""What was fitted to the default weights belongs to them: stored hashes are those of the files in the tree. Stale? Run `make refit`."""
+"""What was fitted to the default weights belongs to them: stored hashes are those of the files in the tree. Stale? Run
+`make refit`."""
 
 import json
 import sys

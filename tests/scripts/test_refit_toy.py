@@ -1,4 +1,5 @@
-"""`make refit` on a network of another architecture, with maps as a second output, on drawn faces: everything is written and belongs together."""
+"""`make refit` on a network of another architecture, with maps as a second output, on drawn faces: everything is
+written and belongs together."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ TOYS = {
 
 
 def drawn(root: Path, astronaut: Any) -> Path:
-    """Write a data folder as the shared one: official and parquet layouts of drawn faces, FairFace's of the portrait."""
+    """Write a data folder as the shared one: official and parquet layouts of drawn faces, FairFace's of the
+    portrait."""
     write_official(root / "celeba" / "official", make(400))
     write_parquet(root / "celeba" / "train-parquet", make(60))
     (root / "fairface" / "images").mkdir(parents=True)
@@ -49,9 +51,11 @@ def trained(kind: str, data: Path, out: Path) -> Path:
 
     record = {
         "name": "default", "model": {"name": kind, "backbone": "toy", "input_size": [110, 90], "options": TOYS[kind]},
-        "data": {"layout": "official", "path": str(data / "celeba" / "official"), "split": "train", "holdout": 0, "cache": str(out / "cache")},
+        "data": {"layout": "official", "path": str(data / "celeba" / "official"), "split": "train", "holdout": 0,
+        "cache": str(out / "cache")},
         "augment": {"crop": [100, 82]},
-        "optimiser": {"epochs": 1, "batch": 32, "precision": "fp32", "warmup_steps": 2, "lr": 3e-3, "threads": 1, "ema": 0.5},
+        "optimiser": {"epochs": 1, "batch": 32, "precision": "fp32", "warmup_steps": 2, "lr": 3e-3, "threads": 1,
+        "ema": 0.5},
     }  # fmt: skip
     config = out / "toy.yaml"
     config.write_text(json.dumps(record))
@@ -62,14 +66,21 @@ def trained(kind: str, data: Path, out: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", list(TOYS))
-def test_refit_takes_a_network_with_maps(kind: str, tmp_path: Path, astronaut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refit_takes_a_network_with_maps(
+    kind: str, tmp_path: Path, astronaut: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, home = drawn(tmp_path / "data", astronaut), tmp_path / "home"
     pages = home / "docs" / "benchmarks"
     pages.mkdir(parents=True)
     model = trained(kind, data, home)
     before = read_card(model)
     assert before.document["maps"] is not None
-    for name, value in {"ROOT": home, "WEIGHTS": model.parent, "BENCHMARKS": pages, "STAMP": pages / "refit.json"}.items():
+    for name, value in {
+        "ROOT": home,
+        "WEIGHTS": model.parent,
+        "BENCHMARKS": pages,
+        "STAMP": pages / "refit.json",
+    }.items():
         monkeypatch.setattr(refit, name, value)
     monkeypatch.setattr(refit.check_rules, "PAGE", pages / "rules.md")
     monkeypatch.setattr(refit.audit_page, "PAGE", pages / "audit.md")
@@ -80,7 +91,9 @@ def test_refit_takes_a_network_with_maps(kind: str, tmp_path: Path, astronaut: A
     assert card.document["fitted_on"] == document["fitted_on"]
     assert card.decision.calibration
     assert card.decision.thresholds == {}
-    assert card.document["metrics"]["official_val"]["images"] == len(Official(data / "celeba" / "official", "val").table)
+    assert card.document["metrics"]["official_val"]["images"] == len(
+        Official(data / "celeba" / "official", "val").table
+    )
     stamp = json.loads((pages / "refit.json").read_text())
     assert refit.stamp(model) == stamp
     refit.refit(data, "half", 1, 40)

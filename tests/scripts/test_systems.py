@@ -1,4 +1,5 @@
-"""From toy runs to the page of systems: what is committed of a run rebuilds its numbers, and what was not run is said."""
+"""From toy runs to the page of systems: what is committed of a run rebuilds its numbers, and what was not run is
+said."""
 
 from __future__ import annotations
 
@@ -40,7 +41,15 @@ def write_config(path: Path, name: str, model: str, cache: Path, **options: obje
         "model": {"name": model, "backbone": "toy", "input_size": [64, 52], "options": options},
         "data": {"layout": "synthetic", "limit": 48, "holdout": 8, "cache": str(cache)},
         "augment": {"crop": [58, 48]},
-        "optimiser": {"epochs": 3, "batch": 8, "precision": "fp32", "warmup_steps": 2, "lr": 1e-2, "threads": 1, "ema": 0.5},
+        "optimiser": {
+            "epochs": 3,
+            "batch": 8,
+            "precision": "fp32",
+            "warmup_steps": 2,
+            "lr": 1e-2,
+            "threads": 1,
+            "ema": 0.5,
+        },
     }
     path.write_text(json.dumps(record))  # JSON is YAML
     return path
@@ -53,24 +62,49 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_official(root / "release", make(60, seed=9))
     configs = [
         write_config(root / "configs" / "cpu" / "baseline.yaml", "baseline", "baseline", root / "cache"),
-        write_config(root / "configs" / "cpu" / "far_amtn.yaml", "far-amtn", "far-amtn", root / "cache", fusion_size=8, reduction=2),
+        write_config(
+            root / "configs" / "cpu" / "far_amtn.yaml",
+            "far-amtn",
+            "far-amtn",
+            root / "cache",
+            fusion_size=8,
+            reduction=2,
+        ),
     ]
     write_config(root / "configs" / "cpu" / "mgmtn.yaml", "mgmtn", "mgmtn", root / "cache")
     for name in ("baseline", "far-amtn"):
         write_config(root / "configs" / "cpu" / "ablations" / f"{name}.yaml", f"ablation-{name}", name, root / "cache")
     write_config(root / "configs" / "cpu" / "table" / "baseline.yaml", "table-baseline", "baseline", root / "cache")
-    where = ["--runs", root / "runs", "--results", root / "results", "--data", root / "release", "--seeds", "0", "--system", "0", "--speed"]
+    where = [
+        "--runs",
+        root / "runs",
+        "--results",
+        root / "results",
+        "--data",
+        root / "release",
+        "--seeds",
+        "0",
+        "--system",
+        "0",
+        "--speed",
+    ]
     assert ablate.main([str(part) for part in (*configs, *where)]) == 0
     found = read_record(root / "results" / "runs" / "baseline-s0")
-    write_record(root / "runs" / "baseline-s0", root / "results", found.predictions, found.card, name="ablation-baseline")
-    write_record(root / "runs" / "far-amtn-s0", root / "results", found.predictions, found.card, name="ablation-far-amtn")
+    write_record(
+        root / "runs" / "baseline-s0", root / "results", found.predictions, found.card, name="ablation-baseline"
+    )
+    write_record(
+        root / "runs" / "far-amtn-s0", root / "results", found.predictions, found.card, name="ablation-far-amtn"
+    )
     return root
 
 
 def test_a_record_answers_as_the_network_did(world: Path) -> None:
     record, source = read_record(world / "results" / "runs" / "far-amtn-s0"), Official(world / "release", "val")
     network, _ = load_network_file(world / "runs" / "far-amtn-s0" / "model.safetensors")
-    crops = np.concatenate([stored_crop(load_image(source.read_bytes(row)).pixels)[0].pixels for row in range(len(source.table))])
+    crops = np.concatenate(
+        [stored_crop(load_image(source.read_bytes(row)).pixels)[0].pixels for row in range(len(source.table))]
+    )
     with torch.no_grad():
         logits = network(network.preprocess(torch.from_numpy(crops))).logits.numpy()
     assert record.predictions.files == source.table.files
@@ -84,7 +118,9 @@ def test_a_record_answers_as_the_network_did(world: Path) -> None:
     assert record.card["name"] == "far-amtn"
     assert record.images_per_s() is None or record.images_per_s() > 0
     assert record.attribute_losses()[2].shape == (3, 40)
-    assert list((world / "results" / "labels").iterdir()) == [world / "results" / "labels" / f"{record.about['labels']}.npz"]
+    assert list((world / "results" / "labels").iterdir()) == [
+        world / "results" / "labels" / f"{record.about['labels']}.npz"
+    ]
 
 
 def test_what_was_collected_is_not_trained_again_and_half_runs_go_on(world: Path) -> None:
@@ -105,15 +141,29 @@ def test_systems_weights_lie_where_names_are_looked_up(world: Path, monkeypatch:
     assert resolve_model("far-amtn").path == world / "results" / "systems" / "far-amtn" / "model.onnx"
     assert (world / "results" / "systems" / "far-amtn" / "model.card.json").is_file()
     monkeypatch.setattr("lineament.model_files.checkout_systems", lambda: world / "results" / "systems")
-    assert find_weights("far-amtn") == world / "results" / "systems" / "far-amtn" / "model.onnx", "one file answers and is trained further"
-    one, two = (load_network_file(file)[0].state_dict() for file in (find_weights("far-amtn"), world / "runs" / "far-amtn-s0" / "model.safetensors"))
+    assert find_weights("far-amtn") == world / "results" / "systems" / "far-amtn" / "model.onnx", (
+        "one file answers and is trained further"
+    )
+    one, two = (
+        load_network_file(file)[0].state_dict()
+        for file in (find_weights("far-amtn"), world / "runs" / "far-amtn-s0" / "model.safetensors")
+    )
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 def test_the_page_is_rebuilt_from_results_alone(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "results" / "runs", tmp_path / "results" / "runs")
     shutil.copytree(world / "results" / "labels", tmp_path / "results" / "labels")
-    arguments = ["--results", tmp_path / "results", "--configs", world / "configs" / "cpu", "--out", tmp_path / "docs", "--draws", "50"]
+    arguments = [
+        "--results",
+        tmp_path / "results",
+        "--configs",
+        world / "configs" / "cpu",
+        "--out",
+        tmp_path / "docs",
+        "--draws",
+        "50",
+    ]
     arguments = [str(part) for part in arguments]
     assert systems.main([*arguments, "--check"]) == 1
     assert systems.main(arguments) == 0
@@ -124,9 +174,18 @@ def test_the_page_is_rebuilt_from_results_alone(world: Path, tmp_path: Path) -> 
     assert document["not_run"]["ablations"] == {"ablation-baseline": [1, 2], "ablation-far-amtn": [1, 2]}
     base, other = document["systems"]
     found = other["against_baseline"]
-    assert found["mean"]["accuracy"]["difference"] == pytest.approx(other["mean_accuracy"] - base["mean_accuracy"], abs=2e-6)
-    moved = {name: other["attributes"][name] - base["attributes"][name] for name in base["attributes"] if base["attributes"][name] is not None}
-    assert (found["wins"], found["losses"]) == (sum(v > 1e-9 for v in moved.values()), sum(v < -1e-9 for v in moved.values()))
+    assert found["mean"]["accuracy"]["difference"] == pytest.approx(
+        other["mean_accuracy"] - base["mean_accuracy"], abs=2e-6
+    )
+    moved = {
+        name: other["attributes"][name] - base["attributes"][name]
+        for name in base["attributes"]
+        if base["attributes"][name] is not None
+    }
+    assert (found["wins"], found["losses"]) == (
+        sum(v > 1e-9 for v in moved.values()),
+        sum(v < -1e-9 for v in moved.values()),
+    )
     assert base["against_baseline"] is None
     assert other["parameters"] > base["parameters"] > 0
     assert other["ms_per_face"] > 0
@@ -154,7 +213,9 @@ def test_the_honest_table_stands_alone_and_gives_no_verdict_on_one_training(worl
     for run, record, name in (("baseline", base, "table-baseline"), ("far-amtn", other, "table-far-amtn")):
         write_record(world / "runs" / f"{run}-s0", tmp_path / "results", record.predictions, record.card, name=name)
     document = systems.build(tmp_path / "results", configs, draws=50)
-    assert [row["name"] for row in document["systems"]] == ["baseline", "far-amtn"], "no partner from the other comparison"
+    assert [row["name"] for row in document["systems"]] == ["baseline", "far-amtn"], (
+        "no partner from the other comparison"
+    )
     plain, row = document["table"]["rows"]
     wanted = 100 * (document["systems"][1]["mean_accuracy"] - document["systems"][0]["mean_accuracy"])
     assert row["difference"] == pytest.approx(wanted, abs=1e-3)
@@ -183,12 +244,16 @@ def test_a_record_without_its_labels_or_a_run_without_weights_is_refused(world: 
 def test_95_percent_of_the_gain_lies_where_straight_lines_cross_it() -> None:
     assert systems.epoch_of_gain([1.0, 0.5, 0.0]) == pytest.approx(2.9)
     assert systems.epoch_of_gain([1.0, 0.02, 0.0]) == pytest.approx(1 + 0.95 / 0.98)
-    assert systems.epoch_of_gain([1.0, -0.5, 0.0]) == pytest.approx(1 + 0.95 / 1.5)  # reached on the way, even if lost again
+    assert systems.epoch_of_gain([1.0, -0.5, 0.0]) == pytest.approx(
+        1 + 0.95 / 1.5
+    )  # reached on the way, even if lost again
     assert systems.epoch_of_gain([1.0, 1.5]) is None
     assert systems.epoch_of_gain([1.0]) is None
 
 
-def test_labels_are_made_again_from_the_data_folder(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_are_made_again_from_the_data_folder(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(world / "results" / "runs", tmp_path / "runs")
     (tmp_path / "data" / "celeba").mkdir(parents=True)
     shutil.copytree(world / "release", tmp_path / "data" / "celeba" / "official")
@@ -203,8 +268,14 @@ def test_labels_are_made_again_from_the_data_folder(world: Path, tmp_path: Path,
 
 def test_the_committed_page_is_fresh() -> None:
     labels = {json.loads(path.read_text("utf-8"))["labels"] for path in (ROOT / "results" / "runs").glob("*/run.json")}
-    if not all((ROOT / "results" / "labels" / f"{name}.npz").is_file() for name in labels) and not expand(OFFICIAL).is_dir():
-        pytest.skip("the committed runs are scored on CelebA's labels, which are not in the repository: LINEAMENT_DATA names no data folder")
+    if (
+        not all((ROOT / "results" / "labels" / f"{name}.npz").is_file() for name in labels)
+        and not expand(OFFICIAL).is_dir()
+    ):
+        pytest.skip(
+            "the committed runs are scored on CelebA's labels, which are not in the repository: LINEAMENT_DATA names "
+            "no data folder"
+        )
     assert systems.main(["--check"]) == 0, "run python scripts/systems.py"
 
 
@@ -219,7 +290,10 @@ def test_a_shipped_run_becomes_the_default_and_the_old_one_keeps_a_name(world: P
     assert (before, after) == (kept / "v7" / "model.onnx", weights / "default.onnx")
     assert (kept / "v7" / "model.safetensors").read_bytes() == old
     assert [read_card(path).name for path in (before, after)] == ["v7", "default"]
-    assert (read_card(before).document["architecture"], read_card(after).document["architecture"]) == ("baseline on toy", "far-amtn on toy")
+    assert (read_card(before).document["architecture"], read_card(after).document["architecture"]) == (
+        "baseline on toy",
+        "far-amtn on toy",
+    )
     assert json.loads((weights / "default.card.json").read_text("utf-8"))["file"] == "default.onnx"
     assert not (weights / "default.safetensors").exists(), "the new default is one file"
     ship.ship(world / "runs" / "baseline-s0", "v8", weights, kept, share=1.0)
@@ -244,7 +318,11 @@ def test_weights_between_two_networks_are_their_weighted_mean(world: Path, tmp_p
     mixed, said = load_tensors(made)
     assert said == header
     for name, tensor in tensors.items():
-        wanted = tensor.numpy().astype(np.float64) * ((1 - share) + 3 * share) if tensor.is_floating_point() else tensor.numpy()
+        wanted = (
+            tensor.numpy().astype(np.float64) * ((1 - share) + 3 * share)
+            if tensor.is_floating_point()
+            else tensor.numpy()
+        )
         np.testing.assert_allclose(mixed[name].numpy().astype(np.float64), wanted, rtol=2e-3, atol=1e-6)
     with pytest.raises(SystemExit, match=r"0\.\.1"):
         ship.between(old, tmp_path / "new.safetensors", 1.5, tmp_path / "x.safetensors")
@@ -255,28 +333,42 @@ def test_a_run_is_compared_with_the_plain_baseline_that_began_where_it_did() -> 
         config = {"model": {"name": model, "start": start}, "loss": {"distill": distill}}
         return SimpleNamespace(name=name, seed=seed, config=config, about={"labels": "x"})
 
-    fresh, base, again = run("v0", "baseline", None), run("baseline", "baseline", "v0"), run("baseline", "baseline", "v0", seed=1)
+    fresh, base, again = (
+        run("v0", "baseline", None),
+        run("baseline", "baseline", "v0"),
+        run("baseline", "baseline", "v0", seed=1),
+    )
     taught = run("taught", "baseline", None, distill=0.5)
     runs = [again, base, taught, fresh]
     assert systems.partner(run("net", "mgmtn", None), runs) is fresh, "a taught baseline is not a plain one"
     assert systems.partner(taught, runs) is fresh
     assert systems.partner(run("net", "mgmtn", "v0"), runs) is base
     assert systems.partner(run("net", "mgmtn", "v0", seed=1), runs) is again
-    assert systems.partner(run("net", "mgmtn", "elsewhere"), runs) is base, "no baseline began there: the one known by name"
+    assert systems.partner(run("net", "mgmtn", "elsewhere"), runs) is base, (
+        "no baseline began there: the one known by name"
+    )
     assert systems.partner(SimpleNamespace(**vars(base) | {"about": {"labels": "others"}}), runs) is None
 
 
 def test_ablations_are_compared_seed_by_seed_with_the_whole_system_and_the_baseline() -> None:
     page = script("systems_page")
     scores = {
-        "ablation-baseline": {0: 0.80, 1: 0.82}, "ablation-net": {0: 0.81, 1: 0.83, 2: 0.99}, "ablation-net-no-part": {0: 0.79, 1: 0.80},
+        "ablation-baseline": {0: 0.80, 1: 0.82}, "ablation-net": {0: 0.81, 1: 0.83, 2: 0.99},
+        "ablation-net-no-part": {0: 0.79, 1: 0.80},
         "ablation-net-no-part-two": {0: 0.825, 1: 0.825},
     }  # fmt: skip
     other = {"balanced_accuracy": 0.7, "macro_f1": 0.6, "mean_ap": 0.5}
-    rows = [{"name": name, "seed": seed, "mean_accuracy": value, **other} for name, seeds in scores.items() for seed, value in seeds.items()]
+    rows = [
+        {"name": name, "seed": seed, "mean_accuracy": value, **other}
+        for name, seeds in scores.items()
+        for seed, value in seeds.items()
+    ]
     assert page.whole_of("ablation-net-no-part", scores) == "ablation-net"
     assert page.whole_of("ablation-net", scores) is None
-    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.ablation_table({"ablations": rows}).splitlines()[2:]]
+    table = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in page.ablation_table({"ablations": rows}).splitlines()[2:]
+    ]
     assert {row[0]: row[-2:] for row in table} == {
         "baseline": ["-", "-"],
         "net": ["+1.00 [+1.00, +1.00]", "-"],  # seed 2 has no baseline to be compared with
@@ -306,9 +398,13 @@ def test_a_run_that_was_given_masks_is_scored_with_those_of_each_image(tmp_path:
     assert ablate.main([str(part) for part in (path, *where)]) == 0
     found = read_record(tmp_path / "results" / "runs" / "given-s0")
     network, _ = load_network_file(tmp_path / "runs" / "given-s0" / "model.safetensors")
-    crops = np.concatenate([stored_crop(load_image(source.read_bytes(row)).pixels)[0].pixels for row in range(len(source.table))])
+    crops = np.concatenate(
+        [stored_crop(load_image(source.read_bytes(row)).pixels)[0].pixels for row in range(len(source.table))]
+    )
     with torch.no_grad():
         x = network.preprocess(torch.from_numpy(crops))
-        given, mean = (network(x, region=region).logits.numpy() for region in (torch.from_numpy(masks).float() / 255, None))
+        given, mean = (
+            network(x, region=region).logits.numpy() for region in (torch.from_numpy(masks).float() / 255, None)
+        )
     np.testing.assert_allclose(found.predictions.raw, 1 / (1 + np.exp(-given)), atol=2e-3)
     assert np.abs(given - mean).max() > 0.05

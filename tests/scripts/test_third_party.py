@@ -30,10 +30,16 @@ def tree(tmp_path: Path) -> Path:
 
 def test_every_weight_file_stands_with_its_hash() -> None:
     """Found and hashed here, without the script that writes the table."""
-    listed = dict(re.findall(r"^\| `([^`]+)` .*\| `([0-9a-f]{64})` \|$", (ROOT / "THIRD_PARTY.md").read_text("utf-8"), re.MULTILINE))
+    listed = dict(
+        re.findall(
+            r"^\| `([^`]+)` .*\| `([0-9a-f]{64})` \|$", (ROOT / "THIRD_PARTY.md").read_text("utf-8"), re.MULTILINE
+        )
+    )
     weights = [p for p in (ROOT / "lineament" / "weights").iterdir() if p.is_file() and p.suffix != ".py"]
     found = [p for suffix in ("onnx", "safetensors", "npz") for p in (ROOT / "results").rglob(f"*.{suffix}")]
-    weights += [p for p in found if p.parent.name != "labels"]  # made from the data set when needed, not part of the repository
+    weights += [
+        p for p in found if p.parent.name != "labels"
+    ]  # made from the data set when needed, not part of the repository
     now = {p.relative_to(ROOT).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in weights}
     assert listed == now, "run scripts/third_party.py (part of `make refit`)"
 

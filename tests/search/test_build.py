@@ -226,7 +226,9 @@ def test_kill_9_is_harmless(folder: Path, tmp_path: Path, after: int) -> None:
     for i in range(MANY):  # every photo changes, so every batch replaces rows
         photo(folder / f"d{i % 3}" / f"IMG_{i:03}.jpg", 200 + i)
     repository = Path(__file__).parents[2]
-    victim = subprocess.Popen([sys.executable, "-c", _VICTIM, str(folder), str(db)], stdout=subprocess.PIPE, text=True, cwd=repository)
+    victim = subprocess.Popen(
+        [sys.executable, "-c", _VICTIM, str(folder), str(db)], stdout=subprocess.PIPE, text=True, cwd=repository
+    )
     assert victim.stdout is not None
     for line in victim.stdout:
         if int(line) == after:

@@ -1,4 +1,5 @@
-"""An index from what `analyze` wrote, from tables and from archives: the same answers as from the folder, kept true and erased likewise."""
+"""An index from what `analyze` wrote, from tables and from archives: the same answers as from the folder, kept true and
+erased likewise."""
 
 from __future__ import annotations
 
@@ -62,7 +63,18 @@ def test_records_become_an_index_with_their_keys(kind: str, network: Path, photo
     assert {path: (hit.id, hit.columns) for path, hit in hits.items()} == {
         str(photos / "in" / f"{i}.png"): (str(10 + i), {"shop": "north"}) for i in range(COUNT)
     }
-    run(network, "analyze", photos / "t.parquet", *keys, "--faces", "aligned", "--profile", "all", "--jsonl", photos / "again.jsonl")
+    run(
+        network,
+        "analyze",
+        photos / "t.parquet",
+        *keys,
+        "--faces",
+        "aligned",
+        "--profile",
+        "all",
+        "--jsonl",
+        photos / "again.jsonl",
+    )
     for line in (photos / "again.jsonl").read_text().splitlines():
         record = json.loads(line)
         shown = {name: round(prob, 4) for name, prob in hits[record["source"]].attributes.items()}
@@ -127,7 +139,9 @@ def test_photos_of_a_store_and_of_an_archive_have_a_place_in_the_gallery(network
     out, db = photos / "out.jsonl", photos / "faces.duckdb"
     run(network, "analyze", photos / "in", "--faces", "aligned", "--jsonl", out)
     lines = out.read_text().splitlines(keepends=True)
-    for number, place in enumerate(("s3://shop/a.png", "https://shop.example/a.png", f"{photos}/t.tar::in/2.png", "javascript://a%0aalert(1)")):
+    for number, place in enumerate(
+        ("s3://shop/a.png", "https://shop.example/a.png", f"{photos}/t.tar::in/2.png", "javascript://a%0aalert(1)")
+    ):
         lines[number] = json.dumps(json.loads(lines[number]) | {"source": place}) + "\n"
     out.write_text("".join(lines))
     run(network, "index", "--from", out, "--db", db)
@@ -147,7 +161,9 @@ def test_an_archive_and_a_table_become_an_index(network: Path, photos: Path) -> 
     assert f"{COUNT} unchanged" in run(network, "index", photos / "t.parquet", *table).output
     folder, tar, named = (probs(photos / f"{name}.duckdb") for name in ("folder", "tar", "table"))
     assert named == folder
-    assert {path.rpartition("/")[2]: found for path, found in tar.items()} == {path.rpartition("/")[2]: found for path, found in folder.items()}
+    assert {path.rpartition("/")[2]: found for path, found in tar.items()} == {
+        path.rpartition("/")[2]: found for path, found in folder.items()
+    }
     assert forget(photos / "tar.duckdb", [photos / "t.tar"]).photos == COUNT
 
 

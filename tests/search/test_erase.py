@@ -36,12 +36,15 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def traces(db: Path) -> dict[str, list[bytes]]:
-    """Per photo: its name, its hash, and its faces' probabilities as eight raw bytes of two attributes that lie side by side in memory."""
+    """Per photo: its name, its hash, and its faces' probabilities as eight raw bytes of two attributes that lie side by
+    side in memory."""
     found: dict[str, list[bytes]] = {}
     with duckdb.connect(str(db), read_only=True) as con:
         for name, digest in con.execute("SELECT file, sha256 FROM files").fetchall():
             found[name] = [name.rpartition("/")[2].encode(), digest.encode()]
-        probs = con.execute("SELECT file, faces.* FROM faces JOIN files USING (file_id) ORDER BY faces.rowid").fetchall()
+        probs = con.execute(
+            "SELECT file, faces.* FROM faces JOIN files USING (file_id) ORDER BY faces.rowid"
+        ).fetchall()
         for row in probs:  # a row as NumPy or a log writes it
             found[row[0]].append(np.array(row[-2:], np.float32).tobytes())
         for column in range(-40, 0):  # a column as the file stores it: two faces of one photo follow each other
@@ -67,7 +70,9 @@ def test_the_search_of_bytes_can_fail(made: tuple[Path, Path]) -> None:
     data = db.read_bytes()
     for kind in (0, 1):
         assert all(marks[kind] in data for marks in wanted.values())
-    assert any(mark in data for marks in wanted.values() for mark in marks[2:]), "probabilities are stored so that this search can see them"
+    assert any(mark in data for marks in wanted.values() for mark in marks[2:]), (
+        "probabilities are stored so that this search can see them"
+    )
 
 
 def test_pruned_photos_leave_no_byte(made: tuple[Path, Path]) -> None:
@@ -133,7 +138,9 @@ def test_forget_by_photo_and_by_folder(made: tuple[Path, Path]) -> None:
     assert left(db.parent, wanted) == set()
 
 
-def test_forget_finds_a_relative_name_and_a_name_that_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forget_finds_a_relative_name_and_a_name_that_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     odd = os.fsdecode(b"caf\xe9.png")
     for i, name in enumerate((odd, "a.png", "ab.png")):
@@ -157,7 +164,10 @@ def test_the_command_line_says_what_it_did(made: tuple[Path, Path]) -> None:
 def test_an_index_in_use_is_not_rewritten(made: tuple[Path, Path]) -> None:
     """A reader keeps the old bytes open: erasing under it would erase nothing."""
     folder, db = made
-    program = "import sys, duckdb; con = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True); sys.stdin.read()"
+    program = (
+        "import sys, duckdb; con = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True); "
+        "sys.stdin.read()"
+    )
     reader = subprocess.Popen([sys.executable, "-c", program, str(db)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert reader.stdout is not None
     reader.stdout.readline()
@@ -171,7 +181,9 @@ def test_an_index_in_use_is_not_rewritten(made: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize("moment", ["copied", "synced", "renamed"])
-def test_a_kill_in_the_middle_loses_nothing_and_is_finished_by_the_same_command(made: tuple[Path, Path], moment: str) -> None:
+def test_a_kill_in_the_middle_loses_nothing_and_is_finished_by_the_same_command(
+    made: tuple[Path, Path], moment: str
+) -> None:
     folder, db = made
     wanted = traces(db)
     before = contents(db)
@@ -187,7 +199,9 @@ def test_a_kill_in_the_middle_loses_nothing_and_is_finished_by_the_same_command(
         "if moment == 'renamed': erase.sync = lambda path: die() if path.is_dir() else sync(path)\n"
         "erase.forget(sys.argv[1], [sys.argv[2]])\n"
     )
-    killed = subprocess.run([sys.executable, "-c", program, str(db), str(folder / "gone"), moment], cwd=ROOT, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", program, str(db), str(folder / "gone"), moment], cwd=ROOT, check=False
+    )
     assert killed.returncode == -9
     if moment == "renamed":
         assert left(db.parent, wanted) == {name for name in wanted if name.startswith("kept/")}

@@ -44,7 +44,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[tup
     return root / "a.duckdb", root / "photos", faces
 
 
-@pytest.mark.parametrize("text", ["smiling", "smiling or bald and not bangs^2", "bangs > 0.3 and bangs < 0.8", "", "not (smiling or bald)"])
+@pytest.mark.parametrize(
+    "text", ["smiling", "smiling or bald and not bangs^2", "bangs > 0.3 and bangs < 0.8", "", "not (smiling or bald)"]
+)
 @pytest.mark.parametrize("loose", [False, True])
 def test_hits_are_the_oracle_s(made: Any, text: str, loose: bool) -> None:
     db, _, faces = made
@@ -56,7 +58,11 @@ def test_hits_are_the_oracle_s(made: Any, text: str, loose: bool) -> None:
         found = index.search(text, loose=loose, limit=7)
     assert [(hit.path, hit.face) for hit in found.hits] == [faces[i][:2] for i in order[:7]]
     np.testing.assert_allclose([hit.score for hit in found.hits], value[order[:7]], atol=1e-9)
-    assert (found.matched, found.photos, found.indexed_faces) == (keep.sum(), len({faces[i][0] for i in order}), len(faces))
+    assert (found.matched, found.photos, found.indexed_faces) == (
+        keep.sum(),
+        len({faces[i][0] for i in order}),
+        len(faces),
+    )
 
 
 def test_sorting(made: Any) -> None:
@@ -153,13 +159,16 @@ def test_an_index_from_a_stranger_cannot_read_other_files(tmp_path: Path, made: 
     shutil.copy(made[0], tmp_path / "evil.duckdb")
     with duckdb.connect(str(tmp_path / "evil.duckdb")) as con:
         con.execute("ALTER TABLE roots RENAME TO old")
-        con.execute(f"CREATE VIEW roots AS SELECT root_id, (SELECT content::BLOB FROM read_text('{secret}')) AS path FROM old")
+        con.execute(
+            f"CREATE VIEW roots AS SELECT root_id, (SELECT content::BLOB FROM read_text('{secret}')) AS path FROM old"
+        )
     with pytest.raises((DataError, duckdb.Error)) as caught, Index(tmp_path / "evil.duckdb") as index:
         index.search("smiling")
     assert "secret" not in str(caught.value).replace(str(secret), "")
 
 
-# --- the commands -------------------------------------------------------------------------------------------------------------
+# --- the commands
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -219,7 +228,9 @@ def test_thresholds_file(run: Callable[..., Any], tmp_path: Path, made: Any) -> 
     counts = []
     for t in (0.0, 1.0):
         file.write_text(json.dumps({"smiling": t}))
-        counts.append(json.loads(run("search", made[0], "smiling", "--thresholds", file, "--json", "-").stdout)["matched_faces"])
+        counts.append(
+            json.loads(run("search", made[0], "smiling", "--thresholds", file, "--json", "-").stdout)["matched_faces"]
+        )
     assert counts == [len(made[2]), 0]
 
 

@@ -53,14 +53,25 @@ def test_hits_as_tables_say_what_json_says(db: Path, tmp_path: Path) -> None:
     hits = json.loads((tmp_path / "hits.json").read_text())["hits"]
     rows = list(csv.DictReader((tmp_path / "hits.csv").open()))
     table = parquet.read_table(tmp_path / "hits.parquet").to_pylist()
-    assert [hit["rank"] for hit in hits] == [int(row["rank"]) for row in rows] == [row["rank"] for row in table] == [4, 5, 6, 7, 8]
+    assert (
+        [hit["rank"] for hit in hits]
+        == [int(row["rank"]) for row in rows]
+        == [row["rank"] for row in table]
+        == [4, 5, 6, 7, 8]
+    )
     assert [hit["file"] for hit in hits] == [row["file"] for row in rows] == [row["file"] for row in table]
-    assert [hit["attributes"]["Smiling"] for hit in hits] == [float(row["prob_Smiling"]) for row in rows] == [row["prob_Smiling"] for row in table]
+    assert (
+        [hit["attributes"]["Smiling"] for hit in hits]
+        == [float(row["prob_Smiling"]) for row in rows]
+        == [row["prob_Smiling"] for row in table]
+    )
     assert [hit["box_xyxy"] for hit in hits] == [[row[name] for name in ("x1", "y1", "x2", "y2")] for row in table]
 
 
 @pytest.mark.parametrize("query", ["smiling sort by bald", "smiling > 0.99999"])
-def test_parts_write_what_the_whole_would(query: str, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_write_what_the_whole_would(
+    query: str, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Index(db, threads=1) as index:
         whole = index.search(query, limit=30, offset=2)
         monkeypatch.setattr(Ranked.parts, "__defaults__", (4,))
@@ -68,18 +79,28 @@ def test_parts_write_what_the_whole_would(query: str, db: Path, tmp_path: Path, 
         assert [hit for part in ranked.parts() for hit in part.hits] == list(whole.hits)
         with (tmp_path / "hits.json").open("wb") as file:
             write_json(ranked, file)
-    assert (tmp_path / "hits.json").read_text("utf-8") == json.dumps(whole.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    assert (tmp_path / "hits.json").read_text("utf-8") == json.dumps(
+        whole.to_dict(), indent=2, ensure_ascii=False
+    ) + "\n"
 
 
-def page_of_files(db: Path, folder: Path, offset: int, size: int) -> tuple[list[dict[str, object]], list[str], list[dict[str, object]]]:
+def page_of_files(
+    db: Path, folder: Path, offset: int, size: int
+) -> tuple[list[dict[str, object]], list[str], list[dict[str, object]]]:
     parquet = pytest.importorskip("pyarrow.parquet")
     outs = [f"--{kind}={folder / f'page.{kind}'}" for kind in ("json", "csv", "parquet", "html")]
     done = CliRunner().invoke(app, ["search", str(db), "smiling", f"--limit={size}", f"--offset={offset}", *outs])
     assert done.exit_code == 0, done.output
     lines = (folder / "page.csv").read_text("utf-8").splitlines()[1:]
     html = (folder / "page.html").read_text("utf-8")
-    assert all(f">{rank}. score" in html for rank in range(offset + 1, offset + 1 + len(lines))), "the gallery counts on from the page before"
-    return json.loads((folder / "page.json").read_text("utf-8"))["hits"], lines, parquet.read_table(folder / "page.parquet").to_pylist()
+    assert all(f">{rank}. score" in html for rank in range(offset + 1, offset + 1 + len(lines))), (
+        "the gallery counts on from the page before"
+    )
+    return (
+        json.loads((folder / "page.json").read_text("utf-8"))["hits"],
+        lines,
+        parquet.read_table(folder / "page.parquet").to_pylist(),
+    )
 
 
 def test_pages_of_the_command_put_together_are_the_whole_result_in_every_file(db: Path, tmp_path: Path) -> None:

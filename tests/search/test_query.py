@@ -15,7 +15,20 @@ pytest.importorskip("duckdb")
 from lineament.errors import UsageError
 from lineament.schema import CELEBA_40, SENSITIVE
 from lineament.search.query import QueryError, parse, parse_change
-from lineament.search.query_tree import And, Change, Compare, Name, Node, Not, Or, Query, SortKey, Weighted, names_in, unparse
+from lineament.search.query_tree import (
+    And,
+    Change,
+    Compare,
+    Name,
+    Node,
+    Not,
+    Or,
+    Query,
+    SortKey,
+    Weighted,
+    names_in,
+    unparse,
+)
 from lineament.search.sql import change_sql, column, order_sql, score_sql, scores, where_mask, where_sql
 
 names = st.sampled_from(CELEBA_40)
@@ -26,11 +39,18 @@ leaves = st.builds(Name, names) | st.builds(Compare, names, st.sampled_from([">"
 
 def _branch(children: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     several = st.lists(children, min_size=2, max_size=4).map(tuple)
-    return st.builds(Not, children) | st.builds(And, several) | st.builds(Or, several) | st.builds(Weighted, children, weights)
+    return (
+        st.builds(Not, children)
+        | st.builds(And, several)
+        | st.builds(Or, several)
+        | st.builds(Weighted, children, weights)
+    )
 
 
 trees: st.SearchStrategy[Node] = st.recursive(leaves, _branch, max_leaves=8)
-sort_keys = st.lists(st.builds(SortKey, names | st.sampled_from(["score", "file", "eye_distance"]), st.booleans()), max_size=3).map(tuple)
+sort_keys = st.lists(
+    st.builds(SortKey, names | st.sampled_from(["score", "file", "eye_distance"]), st.booleans()), max_size=3
+).map(tuple)
 queries = st.builds(Query, st.none() | trees, sort_keys)
 
 
@@ -61,8 +81,10 @@ OWN = ("Wears glasses", "Grinst, breit", 'a "b" c', "it's", "not", "score", "Smi
 
 
 @pytest.mark.parametrize(("text", "name"), [
-    ('"Wears glasses"', "Wears glasses"), ("'wears GLASSES'", "Wears glasses"), ('"Grinst, breit"', "Grinst, breit"), ('"a ""b"" c"', 'a "b" c'),
-    ("'a \"b\" c'", 'a "b" c'), ("'it''s'", "it's"), ('"it\'s"', "it's"), ('"not"', "not"), ('"score"', "score"), ('"smiling"', "Smiling"),
+    ('"Wears glasses"', "Wears glasses"), ("'wears GLASSES'", "Wears glasses"), ('"Grinst, breit"', "Grinst, breit"),
+    ('"a ""b"" c"', 'a "b" c'),
+    ("'a \"b\" c'", 'a "b" c'), ("'it''s'", "it's"), ('"it\'s"', "it's"), ('"not"', "not"), ('"score"', "score"),
+    ('"smiling"', "Smiling"),
     ("été", "été"),
 ])  # fmt: skip
 def test_any_name_can_be_written_in_quotes(text: str, name: str) -> None:
@@ -81,15 +103,20 @@ def test_a_quote_without_an_end_is_pointed_at() -> None:
 
 @pytest.fixture(scope="module")
 def table() -> Any:
-    """A `faces` table of random probabilities; a third of the values are round numbers, so that comparisons meet ties."""
+    """A `faces` table of random probabilities; a third of the values are round numbers, so that comparisons meet
+    ties."""
     rng = np.random.default_rng(7)
     probs = rng.random((40, 40)).astype(np.float32)
     probs = np.where(rng.random(probs.shape) < 0.3, probs.round(1), probs).astype(np.float32)
     import duckdb
 
     con = duckdb.connect()
-    con.register("given", {"file_id": np.arange(40), **{f"prob_{name}": probs[:, i].copy() for i, name in enumerate(CELEBA_40)}})
-    con.execute("CREATE TABLE faces AS SELECT file_id, 0 AS face, file_id AS eye_distance, * EXCLUDE (file_id) FROM given")
+    con.register(
+        "given", {"file_id": np.arange(40), **{f"prob_{name}": probs[:, i].copy() for i, name in enumerate(CELEBA_40)}}
+    )
+    con.execute(
+        "CREATE TABLE faces AS SELECT file_id, 0 AS face, file_id AS eye_distance, * EXCLUDE (file_id) FROM given"
+    )
     return con, probs
 
 
@@ -132,7 +159,9 @@ def test_the_filter_is_boolean_logic(table: Any, tree: Node, fitted: dict[str, f
 def test_de_morgan_and_loose_never_drops_a_match(table: Any, tree: Node) -> None:
     _, probs = table
     other = Not(And((Not(tree), Not(Name("Bald")))))
-    np.testing.assert_allclose(scores(other, probs, CELEBA_40), scores(Or((tree, Name("Bald"))), probs, CELEBA_40), atol=1e-12)
+    np.testing.assert_allclose(
+        scores(other, probs, CELEBA_40), scores(Or((tree, Name("Bald"))), probs, CELEBA_40), atol=1e-12
+    )
     strict, loose = (where_mask(tree, probs, CELEBA_40, {}, loose=flag) for flag in (False, True))
     assert not np.any(strict & ~loose)
 
@@ -141,7 +170,9 @@ def test_a_probability_at_the_threshold_is_yes(table: Any) -> None:
     con, probs = table
     for t in (0.1, 0.3, 0.7, 0.9):  # none of them is exact in float32
         keep = where_sql(Name("Smiling"), {"Smiling": t})
-        found = {row[0] for row in con.execute(f"SELECT file_id FROM faces WHERE {keep.text}", list(keep.params)).fetchall()}
+        found = {
+            row[0] for row in con.execute(f"SELECT file_id FROM faces WHERE {keep.text}", list(keep.params)).fetchall()
+        }
         at = np.flatnonzero(probs[:, CELEBA_40.index("Smiling")] == np.float32(t))
         assert len(at)
         assert set(at.tolist()) <= found
@@ -153,7 +184,9 @@ def test_the_opposite_of_a_comparison_keeps_what_is_equal_exactly_where_it_must(
 
     where = where_sql(Not(Compare("Smiling", op, 0.5)), {})
     con = duckdb.connect()
-    con.execute("CREATE TABLE faces AS SELECT * FROM (VALUES ('above', 0.75), ('at', 0.5), ('below', 0.25)) AS t(name, p)")
+    con.execute(
+        "CREATE TABLE faces AS SELECT * FROM (VALUES ('above', 0.75), ('at', 0.5), ('below', 0.25)) AS t(name, p)"
+    )
     con.execute('ALTER TABLE faces RENAME p TO "prob_Smiling"')
     found = con.execute(f"SELECT name FROM faces WHERE {where.text} ORDER BY name", list(where.params)).fetchall()
     assert " ".join(sorted(row[0] for row in found)) == " ".join(sorted(kept.split()))
@@ -165,12 +198,16 @@ def test_likeness_matches_its_formula(table: Any, wanted: list[tuple[str, bool]]
     con, probs = table
     photo, change = probs[3].astype(float), Change(tuple(wanted))
     keep, score = change_sql(change, photo.tolist(), CELEBA_40, {})
-    rows = con.execute(f"SELECT {keep.text}, {score.text} FROM faces ORDER BY file_id", [*keep.params, *score.params]).fetchall()
+    rows = con.execute(
+        f"SELECT {keep.text}, {score.text} FROM faces ORDER BY file_id", [*keep.params, *score.params]
+    ).fetchall()
     target = photo.copy()
     for name, yes in wanted:
         target[CELEBA_40.index(name)] = yes
     np.testing.assert_allclose([row[1] for row in rows], 1 - np.sqrt(((probs - target) ** 2).mean(1)), atol=1e-9)
-    must = np.all([(probs[:, CELEBA_40.index(name)] >= 0.5) == yes for name, yes in wanted], axis=0) | np.zeros(40, bool)
+    must = np.all([(probs[:, CELEBA_40.index(name)] >= 0.5) == yes for name, yes in wanted], axis=0) | np.zeros(
+        40, bool
+    )
     np.testing.assert_array_equal([row[0] for row in rows], must)
 
 
@@ -189,7 +226,9 @@ def outcome(text: str) -> Query | QueryError:
 @given(st.text(max_size=30))
 def test_any_text_gives_a_query_or_an_error_with_carets(text: str) -> None:
     result = outcome(text)
-    assert str(result).endswith("^") if isinstance(result, QueryError) else set(names_in(result.where)) <= set(CELEBA_40)
+    assert (
+        str(result).endswith("^") if isinstance(result, QueryError) else set(names_in(result.where)) <= set(CELEBA_40)
+    )
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20))
@@ -254,17 +293,31 @@ def test_unknown_profile_and_foreign_attributes() -> None:
         parse("smiling", attributes=("Scar",))
 
 
-@pytest.mark.parametrize("text", ["not " * 900 + "bald", "(" * 1900 + "bald" + ")" * 1900, "bald and " * 400 + "bald", "x" * 9000, "(" * 3999])
+@pytest.mark.parametrize(
+    "text",
+    ["not " * 900 + "bald", "(" * 1900 + "bald" + ")" * 1900, "bald and " * 400 + "bald", "x" * 9000, "(" * 3999],
+)
 def test_long_and_deep_queries_end_in_an_answer(text: str) -> None:
     result = outcome(text)
     assert len(str(result)) < 700 if isinstance(result, QueryError) else names_in(result.where) == ("Bald",)
 
 
 def test_changes() -> None:
-    assert parse_change("but with mustache and without eyeglasses").wanted == (("Mustache", True), ("Eyeglasses", False))
-    assert parse_change("WITH bald, bangs without smiling").wanted == (("Bald", True), ("Bangs", True), ("Smiling", False))
+    assert parse_change("but with mustache and without eyeglasses").wanted == (
+        ("Mustache", True),
+        ("Eyeglasses", False),
+    )
+    assert parse_change("WITH bald, bangs without smiling").wanted == (
+        ("Bald", True),
+        ("Bangs", True),
+        ("Smiling", False),
+    )
     assert parse_change("  ") == Change()
-    for text, reason in (("mustache", "Did not expect"), ("with bald without bald", "both with and without"), ("but", "too early")):
+    for text, reason in (
+        ("mustache", "Did not expect"),
+        ("with bald without bald", "both with and without"),
+        ("but", "too early"),
+    ):
         with pytest.raises(QueryError, match=reason):
             parse_change(text)
 

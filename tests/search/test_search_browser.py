@@ -26,14 +26,19 @@ def test_gallery_by_keyboard_and_offline(tmp_path: Path, scheme: str, width: int
         attributes = dict.fromkeys(in_profile("default"), 0.5)
         hits.append(Hit(str(path), 0, (5, 5, 35, 45), 0.5, 10.0, attributes, seen.st_size, seen.st_mtime_ns))
     page_file = tmp_path / "gallery.html"
-    page_file.write_text(hits_page(SearchResult("Smiling", ("Smiling",), "default", "toy@0", tuple(hits), 7, 7, 7)), encoding="utf-8")
+    page_file.write_text(
+        hits_page(SearchResult("Smiling", ("Smiling",), "default", "toy@0", tuple(hits), 7, 7, 7)), encoding="utf-8"
+    )
     with sync_api.sync_playwright() as play:
         browser = launched(play)
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
         trouble: list[str] = []
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("console", lambda message: trouble.append(message.text))
-        page.on("request", lambda request: trouble.append(request.url) if request.url.split(":")[0] not in ("data", "file") else None)
+        page.on(
+            "request",
+            lambda request: trouble.append(request.url) if request.url.split(":")[0] not in ("data", "file") else None,
+        )
         page.goto(page_file.as_uri())
         where = "[...document.querySelectorAll('li a')].indexOf(document.activeElement)"
         places = []

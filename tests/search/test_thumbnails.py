@@ -1,4 +1,5 @@
-"""Bursts and the best shot of each; hits as gallery, table and contact sheet: hostile names stay text, nothing comes from elsewhere."""
+"""Bursts and the best shot of each; hits as gallery, table and contact sheet: hostile names stay text, nothing comes
+from elsewhere."""
 
 from __future__ import annotations
 
@@ -25,10 +26,12 @@ from lineament.types import Report
 from lineament.visual.contact_sheet import visible
 from tests.search_toys import ToyModel, face, photo
 
-# --- bursts -------------------------------------------------------------------------------------------------------------------
+# --- bursts
+# -------------------------------------------------------------------------------------------------------------------
 
 
-def shot(path: str, scene: int = 0, taken: float | None = None, smiling: tuple[float, ...] = (0.5,), sizes: tuple[float, ...] = (),
+def shot(path: str, scene: int = 0, taken: float | None = None, smiling: tuple[float, ...] = (0.5,),
+sizes: tuple[float, ...] = (),
          eyes: tuple[float | None, ...] = ()) -> Shot:  # fmt: skip
     return Shot(hash(path), path, scene, taken, smiling, sizes or (30.0,) * len(smiling), eyes or (1.0,) * len(smiling))
 
@@ -65,7 +68,10 @@ def test_bursts_need_one_scene_and_nearness() -> None:
             shot("e/one.jpg"), shot("e/two.jpg"),  # neither times nor numbers
         ]
     )  # fmt: skip
-    assert [[s.path for s in group] for group in groups] == [["a/IMG_1.jpg", "a/IMG_2.jpg", "a/IMG_4.jpg"], ["c/x.jpg", "c/y.jpg"]]
+    assert [[s.path for s in group] for group in groups] == [
+        ["a/IMG_1.jpg", "a/IMG_2.jpg", "a/IMG_4.jpg"],
+        ["c/x.jpg", "c/y.jpg"],
+    ]
 
 
 def test_the_best_shot_is_where_everyone_smiles() -> None:
@@ -112,7 +118,12 @@ def test_the_index_keeps_how_far_eyes_are_open(tmp_path: Path) -> None:
         photo(tmp_path / "p" / f"s_{number}.jpg", 1)
         (tmp_path / "p" / f"s_{number}.jpg").open("ab").write(bytes([number]))  # other bytes, the same picture
     order = iter(sorted(lids))  # the toy model takes photos in order
-    build_index(tmp_path / "p", tmp_path / "a.duckdb", Burst(), read_eyes=lambda pixels, points: np.array([lids[next(order)]], np.float32))
+    build_index(
+        tmp_path / "p",
+        tmp_path / "a.duckdb",
+        Burst(),
+        read_eyes=lambda pixels, points: np.array([lids[next(order)]], np.float32),
+    )
     with Index(tmp_path / "a.duckdb") as index:
         (group,) = index.best_shots()
     by_name = {Path(entry.shot.path).stem: entry for entry in group}
@@ -121,7 +132,8 @@ def test_the_index_keeps_how_far_eyes_are_open(tmp_path: Path) -> None:
     assert by_name["s_11"].eyes_open == pytest.approx(by_name["s_10"].eyes_open), "one eye seen is enough"
 
 
-# --- shown --------------------------------------------------------------------------------------------------------------------
+# --- shown
+# --------------------------------------------------------------------------------------------------------------------
 
 
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(2)>'&\u202egpj.\x1b[31m"
@@ -164,8 +176,19 @@ def test_the_gallery_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     pytest.importorskip("lineament.images")
     path = photo(tmp_path / "a.jpg", 1)
     seen = path.stat()
-    hit = Hit(str(path), 0, (5, 5, 35, 45), 0.5, 10.0, dict.fromkeys(in_profile("default"), 0.5), seen.st_size, seen.st_mtime_ns)
-    page = gallery.hits_page(replace(hostile_found(tmp_path, []), hits=(hit, replace(hit, size=1), replace(hit, path="/gone.jpg"))))
+    hit = Hit(
+        str(path),
+        0,
+        (5, 5, 35, 45),
+        0.5,
+        10.0,
+        dict.fromkeys(in_profile("default"), 0.5),
+        seen.st_size,
+        seen.st_mtime_ns,
+    )
+    page = gallery.hits_page(
+        replace(hostile_found(tmp_path, []), hits=(hit, replace(hit, size=1), replace(hit, path="/gone.jpg")))
+    )
     assert page.count("data:image/jpeg;base64,") == 1
     assert "changed since it was indexed" in page
     assert "the file is gone" in page

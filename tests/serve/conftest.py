@@ -1,4 +1,5 @@
-"""What the service's tests share: one running service (its workers take longer to start than most tests), and a page of it in a real Chromium."""
+"""What the service's tests share: one running service (its workers take longer to start than most tests), and a page of
+it in a real Chromium."""
 
 from __future__ import annotations
 
@@ -58,8 +59,16 @@ def page(server: Server, browser: Any) -> Iterator[Any]:
     opened = context.new_page()
     trouble: list[str] = []
     opened.on("pageerror", lambda error: trouble.append(str(error)))
-    opened.on("console", lambda message: trouble.append(message.text) if "Failed to load resource" not in message.text else None)
-    opened.on("request", lambda request: trouble.append(request.url) if not request.url.startswith((server.url, "blob:", "data:")) else None)
+    opened.on(
+        "console",
+        lambda message: trouble.append(message.text) if "Failed to load resource" not in message.text else None,
+    )
+    opened.on(
+        "request",
+        lambda request: (
+            trouble.append(request.url) if not request.url.startswith((server.url, "blob:", "data:")) else None
+        ),
+    )
     opened.goto(server.url)
     yield opened
     context.close()

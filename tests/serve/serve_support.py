@@ -21,7 +21,15 @@ from lineament.serve.limits import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Limits(
-    body_bytes=300_000, files=4, pixels=200_000, faces=6, photo_seconds=2.0, request_seconds=20, queue=6, requests=40, requests_per_client=24
+    body_bytes=300_000,
+    files=4,
+    pixels=200_000,
+    faces=6,
+    photo_seconds=2.0,
+    request_seconds=20,
+    queue=6,
+    requests=40,
+    requests_per_client=24,
 )
 
 
@@ -63,9 +71,26 @@ class Server(NamedTuple):
 
 
 def start(model: Path, *options: str) -> Server:
-    command = [sys.executable, "-m", "lineament", "serve", "--model", str(model), "--port", "0", "--threads", "1", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "lineament",
+        "serve",
+        "--model",
+        str(model),
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        *options,
+    ]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT, env=os.environ | {"LINEAMENT_API_KEY": ""}
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"LINEAMENT_API_KEY": ""},
     )
     assert process.stderr is not None
     for line in process.stderr:

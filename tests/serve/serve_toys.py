@@ -1,4 +1,5 @@
-"""What the service's tests run on: a toy network with maps, a detector that reads its answer from a pixel, and workers that misbehave."""
+"""What the service's tests run on: a toy network with maps, a detector that reads its answer from a pixel, and workers
+that misbehave."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ TOY_DECISION = {
 
 
 def map_model(path: Path, kind: str = "class_activation", of: Sequence[str] = CELEBA_40) -> Path:
-    """Write crops -> logits and maps [N,40,7,6]: a 1x1 convolution of mean colours; the mean of a map plus a bias is its logit.
+    """Write crops -> logits and maps [N,40,7,6]: a 1x1 convolution of mean colours; the mean of a map plus a bias is
+    its logit.
 
     kind, of: what the card says of the maps; where `of` names fewer than 40, the first so many maps are put out.
     """
@@ -78,7 +80,8 @@ def map_model(path: Path, kind: str = "class_activation", of: Sequence[str] = CE
 
 
 class PixelDetector:
-    """Finds as many faces as the first pixel's red says, side by side, the first the largest; the toy photos are made to fit."""
+    """Finds as many faces as the first pixel's red says, side by side, the first the largest; the toy photos are made
+    to fit."""
 
     def detect(self, pixels: np.ndarray) -> Faces:
         count = int(pixels[0, 0, 0])
@@ -86,7 +89,9 @@ class PixelDetector:
             return Faces.empty()
         height, width = pixels.shape[:2]
         step = width / count
-        boxes = np.array([[i * step, 0, (i + 1) * step, height * (1 - 0.3 * i / count)] for i in range(count)], np.float32)
+        boxes = np.array(
+            [[i * step, 0, (i + 1) * step, height * (1 - 0.3 * i / count)] for i in range(count)], np.float32
+        )
         layout = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.33, 0.78], [0.67, 0.78]], np.float32)
         sizes = boxes[:, None, 2:] - boxes[:, None, :2]
         return Faces(boxes, np.full(count, 0.99, np.float32), boxes[:, None, :2] + layout * sizes)
@@ -104,7 +109,8 @@ class ToySource:
 
 @dataclass(frozen=True)
 class Misbehaving:
-    """Answers as it should, but for photos whose source names a fault: crash, hang, slow, or crash once (a file remembers it)."""
+    """Answers as it should, but for photos whose source names a fault: crash, hang, slow, or crash once (a file
+    remembers it)."""
 
     folder: Path
 
@@ -121,7 +127,9 @@ class Misbehaving:
         return answer(model, photo)
 
 
-def toy_photo(faces: int = 1, *, seed: int = 0, size: tuple[int, int] = (120, 160), kind: str = "PNG", **options: Any) -> bytes:
+def toy_photo(
+    faces: int = 1, *, seed: int = 0, size: tuple[int, int] = (120, 160), kind: str = "PNG", **options: Any
+) -> bytes:
     """Return a photo on which `PixelDetector` finds `faces` faces; its colours depend on the seed."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 8, 3)).astype(np.uint8)
@@ -133,7 +141,8 @@ def toy_photo(faces: int = 1, *, seed: int = 0, size: tuple[int, int] = (120, 16
 
 
 def toy_index(folder: Path, model: Model, photos: int = 8, burst: int = 0) -> Path:
-    """Index `photos` toy photos with one to three faces each, kept in folder/photos, and a burst of as many photos of one moment."""
+    """Index `photos` toy photos with one to three faces each, kept in folder/photos, and a burst of as many photos of
+    one moment."""
     from lineament.search.build import build_index
 
     (folder / "photos").mkdir()

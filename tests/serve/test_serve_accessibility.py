@@ -1,6 +1,8 @@
-"""axe-core finds nothing to object to on any page that is made here: served, search, gallery, report, audit, comparison, card; day and night.
+"""axe-core finds nothing to object to on any page that is made here: served, search, gallery, report, audit,
+comparison, card; day and night.
 
-axe-core (MPL-2.0) is fetched from npm for this test alone and is not shipped; LINEAMENT_AXE names a copy of axe.min.js where there is no network.
+axe-core (MPL-2.0) is fetched from npm for this test alone and is not shipped; LINEAMENT_AXE names a copy of axe.min.js
+where there is no network.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     if shutil.which("npm") is None:
         pytest.skip("no npm here to fetch axe-core, and LINEAMENT_AXE names no copy")
     folder = tmp_path_factory.mktemp("axe")
-    fetched = subprocess.run(["npm", "pack", f"axe-core@{AXE}", "--silent"], cwd=folder, capture_output=True, timeout=120, check=False)
+    fetched = subprocess.run(
+        ["npm", "pack", f"axe-core@{AXE}", "--silent"], cwd=folder, capture_output=True, timeout=120, check=False
+    )
     if fetched.returncode:
         pytest.skip("npm cannot fetch axe-core (no network?)")
     with tarfile.open(folder / f"axe-core-{AXE}.tgz") as packed:
@@ -50,7 +54,10 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 def violations(page: Any, axe: str) -> list[str]:
     page.evaluate(axe + "; null")
     found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-    return [f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes'][:3]]}" for one in found["violations"]]
+    return [
+        f"{one['id']}: {one['help']}: {[node['html'][:120] for node in one['nodes'][:3]]}"
+        for one in found["violations"]
+    ]
 
 
 def gallery(folder: Path) -> str:
@@ -60,8 +67,21 @@ def gallery(folder: Path) -> str:
 
     path = photo(folder / "a.jpg", 1)
     seen = path.stat()
-    hit = Hit(str(path), 0, (5, 5, 35, 45), 0.5, 10.0, dict.fromkeys(in_profile("default"), 0.5), seen.st_size, seen.st_mtime_ns)
-    return hits_page(SearchResult("smiling", ("Smiling", "Bangs"), "default", "toy@0", (hit, replace(hit, path="/gone.jpg")), 2, 2, 2))
+    hit = Hit(
+        str(path),
+        0,
+        (5, 5, 35, 45),
+        0.5,
+        10.0,
+        dict.fromkeys(in_profile("default"), 0.5),
+        seen.st_size,
+        seen.st_mtime_ns,
+    )
+    return hits_page(
+        SearchResult(
+            "smiling", ("Smiling", "Bangs"), "default", "toy@0", (hit, replace(hit, path="/gone.jpg")), 2, 2, 2
+        )
+    )
 
 
 def pages(folder: Path) -> dict[str, str]:
@@ -103,9 +123,15 @@ def test_the_served_page(server: Server, browser: Any, photos: dict[str, Path], 
     page.wait_for_function("() => document.querySelector('#profile-note').textContent.length > 0")
     assert violations(page, axe) == []
     page.set_input_files("#file", photos["group"])
-    page.wait_for_function("() => document.querySelectorAll('.box').length === 3 && document.querySelector('#veil').hidden")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.box').length === 3 && document.querySelector('#veil').hidden"
+    )
     assert violations(page, axe) == []
-    assert {row.inner_text() for row in page.query_selector_all(".row.cannot_tell .label")} <= {"too small", "too blurred", "too close to call"}
+    assert {row.inner_text() for row in page.query_selector_all(".row.cannot_tell .label")} <= {
+        "too small",
+        "too blurred",
+        "too close to call",
+    }
     page.set_viewport_size({"width": 390, "height": 800})
     assert violations(page, axe) == []
     context.close()
@@ -113,16 +139,24 @@ def test_the_served_page(server: Server, browser: Any, photos: dict[str, Path], 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_search_page(server: Server, browser: Any, axe: str, scheme: str) -> None:
-    context = browser.new_context(color_scheme=scheme, bypass_csp=True, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    context = browser.new_context(
+        color_scheme=scheme, bypass_csp=True, viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
+    )
     page = context.new_page()
     page.goto(f"{server.url}/search?q=smiling or not smiling")
     page.wait_for_function("() => document.querySelectorAll('.hit').length > 5")
-    page.wait_for_function("() => [...document.querySelectorAll('.hit img')].every(image => image.naturalWidth === 224)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.hit img')].every(image => image.naturalWidth === 224)"
+    )
     assert violations(page, axe) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    lefts = page.evaluate("new Set([...document.querySelectorAll('.hit')].map(hit => Math.round(hit.getBoundingClientRect().left))).size")
+    lefts = page.evaluate(
+        "new Set([...document.querySelectorAll('.hit')].map(hit => Math.round(hit.getBoundingClientRect().left))).size"
+    )
     assert lefts == 2, "two columns on a phone"
-    chips = page.evaluate("(({scrollHeight, clientHeight}) => [scrollHeight, clientHeight])(document.querySelector('#chips'))")
+    chips = page.evaluate(
+        "(({scrollHeight, clientHeight}) => [scrollHeight, clientHeight])(document.querySelector('#chips'))"
+    )
     assert chips[0] <= chips[1], "chips wrap, none is hidden behind a scroll bar that is not shown"
     page.goto(server.url)
     assert not page.is_visible("#welcome .keys"), "no word of keys where there are none"

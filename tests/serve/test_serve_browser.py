@@ -1,4 +1,5 @@
-"""The page in a real Chromium: photos in by every way, answers out, honest states, keyboard, phone, and no request to anywhere else."""
+"""The page in a real Chromium: photos in by every way, answers out, honest states, keyboard, phone, and no request to
+anywhere else."""
 
 from __future__ import annotations
 
@@ -35,7 +36,10 @@ def test_from_a_file_to_answers_map_and_downloads(page: Any, server: Server, pho
     assert page.inner_text("#live").startswith("portrait.jpg: one face.")
     page.hover(".row[data-name=Smiling]")
     assert page.evaluate("document.querySelector('#frame').classList.contains('mapped')")
-    painted = "[...document.querySelector('#map').getContext('2d').getImageData(0, 0, 5000, 5000).data].some((value, i) => i % 4 === 3 && value > 20)"
+    painted = (
+        "[...document.querySelector('#map').getContext('2d').getImageData(0, 0, 5000, 5000).data].some((value, i) => i "
+        "% 4 === 3 && value > 20)"
+    )
     assert page.evaluate(painted)
     page.hover("h2")
     assert not page.evaluate("document.querySelector('#frame').classList.contains('mapped')")
@@ -57,8 +61,9 @@ def test_photos_come_in_by_drop_and_paste(page: Any, photos: dict[str, Path], wa
         """([data, way]) => {
             const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0)), transfer = new DataTransfer();
             transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
-            const event = way === "drop" ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
-                                         : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true });
+            const how = { bubbles: true, cancelable: true };
+            const event = way === "drop" ? new DragEvent("drop", { dataTransfer: transfer, ...how })
+                                         : new ClipboardEvent("paste", { clipboardData: transfer, ...how });
             document.body.dispatchEvent(event);
         }""",
         [data, way],
@@ -80,7 +85,9 @@ def test_several_faces_by_keyboard(page: Any, photos: dict[str, Path]) -> None:
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Face 1 of 3"
     page.focus(".row >> nth=0")
-    assert page.evaluate("document.querySelector('#frame').classList.contains('mapped')"), "focus shows the map as pointing does"
+    assert page.evaluate("document.querySelector('#frame').classList.contains('mapped')"), (
+        "focus shows the map as pointing does"
+    )
     page.keyboard.press("Enter")
     assert page.get_attribute(".row >> nth=0", "aria-pressed") == "true"
 
@@ -102,7 +109,9 @@ def test_cannot_tell_where_the_card_has_it(page: Any, photos: dict[str, Path]) -
     answered(page, 1)
     assert page.locator(".row.cannot_tell").count() > 0
     page.uncheck("#abstain")
-    page.wait_for_function("() => document.querySelectorAll('.row').length === 29 && !document.querySelector('.row.cannot_tell')")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.row').length === 29 && !document.querySelector('.row.cannot_tell')"
+    )
 
 
 def test_the_camera(page: Any) -> None:
@@ -115,7 +124,9 @@ def test_the_camera(page: Any) -> None:
     assert page.evaluate("document.querySelector('#video').srcObject === null"), "the camera is off again"
 
 
-@pytest.mark.parametrize(("photo", "title"), [("sky", "No face found"), ("notes", "Not a picture"), ("large", "Too large")])
+@pytest.mark.parametrize(
+    ("photo", "title"), [("sky", "No face found"), ("notes", "Not a picture"), ("large", "Too large")]
+)
 def test_honest_states(page: Any, photos: dict[str, Path], photo: str, title: str) -> None:
     page.set_input_files("#file", photos[photo])
     page.wait_for_selector(".state strong")
@@ -131,7 +142,9 @@ def test_busy_waits_and_tries_again(page: Any, photos: dict[str, Path]) -> None:
             return
         refusals.append(1)
         body = {"error": {"code": "queue", "message": "The service is busy.", "limit": {"name": "queue", "value": 6}}}
-        route.fulfill(status=503, headers={"Retry-After": "1", "Content-Type": "application/json"}, body=json.dumps(body))
+        route.fulfill(
+            status=503, headers={"Retry-After": "1", "Content-Type": "application/json"}, body=json.dumps(body)
+        )
 
     page.route("**/v1/analyze*", busy_once)
     page.set_input_files("#file", photos["portrait"])
@@ -158,8 +171,12 @@ def test_file_names_are_text(page: Any, photos: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(server: Server, browser: Any, photos: dict[str, Path], scheme: str) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme=scheme)
+def test_a_phone_needs_no_sideways_scrolling(
+    server: Server, browser: Any, photos: dict[str, Path], scheme: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme=scheme
+    )
     page = context.new_page()
     page.goto(server.url)
     page.set_input_files("#file", photos["group"])
@@ -167,12 +184,17 @@ def test_a_phone_needs_no_sideways_scrolling(server: Server, browser: Any, photo
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.tap(".row[data-name=Smiling]")
     assert page.evaluate("document.querySelector('#frame').classList.contains('mapped')")
-    small = "[...document.querySelectorAll('button:not(.box)')].filter(b => b.offsetParent && b.getBoundingClientRect().height < 32).length"
+    small = (
+        "[...document.querySelectorAll('button:not(.box)')].filter(b => b.offsetParent && "
+        "b.getBoundingClientRect().height < 32).length"
+    )
     assert page.evaluate(small) == 0, "everything to press is large enough for a finger"
     context.close()
 
 
-def test_a_region_is_shown_for_every_attribute_of_its_group(browser: Any, tmp_path: Path, photos: dict[str, Path]) -> None:
+def test_a_region_is_shown_for_every_attribute_of_its_group(
+    browser: Any, tmp_path: Path, photos: dict[str, Path]
+) -> None:
     server = start(map_model(tmp_path / "toy.onnx", "region", tuple(MGMTN_GROUPS)))
     try:
         context = browser.new_context()

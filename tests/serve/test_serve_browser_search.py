@@ -1,4 +1,5 @@
-"""The search page in a real Chromium: words, a photo, best shots; mistakes are shown where they are; it fits a phone."""
+"""The search page in a real Chromium: words, a photo, best shots; mistakes are shown where they are; it fits a
+phone."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def test_search_by_words_chips_and_mistakes(page: Any, server: Server) -> None:
     page.fill("#query", "smiling or not smiling")
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelectorAll('.hit').length > 5")
-    page.wait_for_function("() => [...document.querySelectorAll('.hit img')].every(image => image.naturalWidth === 224)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.hit img')].every(image => image.naturalWidth === 224)"
+    )
     assert "are shown" in page.inner_text("#told")
     page.fill("#query", "smilin and bald")
     page.click("form button")
@@ -69,12 +72,15 @@ def test_more_adds_the_next_page_without_repeats_until_all_are_shown(browser: An
             page.click("#more")
     cards = page.locator("#hits .hit").all_inner_texts()
     names = [hit["file"].rpartition("/")[2] for hit in whole["hits"]]
-    assert [name in card for name, card in zip(names, cards, strict=True)] == [True] * total, "the pages are the whole, in its order"
+    assert [name in card for name, card in zip(names, cards, strict=True)] == [True] * total, (
+        "the pages are the whole, in its order"
+    )
     page.close()
 
 
 def two_portraits(path: Path) -> None:
-    """Write a photo of two faces that look different to the toy network: the portrait, and a smaller one without colour."""
+    """Write a photo of two faces that look different to the toy network: the portrait, and a smaller one without
+    colour."""
     if PORTRAIT is None:
         pytest.skip("the bundled portrait is not in this tree")
     photo = Image.new("RGB", (900, 512), (90, 120, 160))
@@ -97,9 +103,13 @@ def test_search_like_a_photo(page: Any, server: Server, tmp_path: Path) -> None:
     page.wait_for_function(f"before => ({first}) && ({first}) !== before", arg=before)
     page.fill("#query", "but with smiling")
     page.keyboard.press("Enter")
-    asked = httpx.post(f"{server.url}/v1/search/like?change=but+with+smiling&face=1", content=(tmp_path / "two.png").read_bytes())
+    asked = httpx.post(
+        f"{server.url}/v1/search/like?change=but+with+smiling&face=1", content=(tmp_path / "two.png").read_bytes()
+    )
     expected = asked.json()["matched_faces"]
-    page.wait_for_function("told => document.querySelector('#told').textContent.startsWith(told)", arg=f"{expected} of ")
+    page.wait_for_function(
+        "told => document.querySelector('#told').textContent.startsWith(told)", arg=f"{expected} of "
+    )
     page.fill("#query", "but with smilin")
     page.keyboard.press("Enter")
     page.wait_for_selector("#query-error:not([hidden])")
@@ -125,11 +135,18 @@ def test_search_best_shots_by_keyboard(page: Any, server: Server) -> None:
 
 @pytest.mark.parametrize("way", ["words", "like", "best"])
 def test_search_fits_a_phone(browser: Any, server: Server, way: str) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme="dark")
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme="dark"
+    )
     page = context.new_page()
     page.goto(f"{server.url}/search?way={way}")
     page.wait_for_selector(".chip")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    edge = "Math.max(...[...document.querySelectorAll('.finder *')].filter(e => e.offsetParent).map(e => e.getBoundingClientRect().right))"
-    assert page.evaluate(edge) <= page.evaluate("document.querySelector('.finder').getBoundingClientRect().right - 10"), "nothing hangs over the card"
+    edge = (
+        "Math.max(...[...document.querySelectorAll('.finder *')].filter(e => e.offsetParent).map(e => "
+        "e.getBoundingClientRect().right))"
+    )
+    assert page.evaluate(edge) <= page.evaluate(
+        "document.querySelector('.finder').getBoundingClientRect().right - 10"
+    ), "nothing hangs over the card"
     context.close()

@@ -31,7 +31,9 @@ def pixel_bomb(side: int = 60_000) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    )
 
 
 def refused(response: Any, status: int, code: str, limit: str | None) -> None:
@@ -64,7 +66,9 @@ def refused(response: Any, status: int, code: str, limit: str | None) -> None:
         (b"x", {"content-type": "multipart/form-data"}, 400, "multipart", None),
         (b"no parts", {"content-type": "multipart/form-data; boundary=b"}, 400, "multipart", None),
         (b"--b--\r\n", {"content-type": "multipart/form-data; boundary=b"}, 400, "empty", None),
-        (b"--b\r\nContent-Type: image/png\r\n\r\nx\r\n--b--\r\n", {"content-type": "multipart/form-data; boundary=b"}, 400, "multipart", None),
+        (b"--b\r\nContent-Type: image/png\r\n\r\nx\r\n--b--\r\n", {"content-type": (
+            "multipart/form-data; boundary=b"
+        )}, 400, "multipart", None),
         (UNENDED_FORM, {"content-type": "multipart/form-data; boundary=b"}, 400, "multipart", None),
         (b"x", {"content-type": "multipart/form-data; boundary=" + "b" * 300}, 400, "multipart", None),
         (b"crash", {}, 503, "worker_lost", None),
@@ -79,7 +83,8 @@ def test_a_raw_body_that_cannot_be_answered(
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ("profile=everything", "parameter"), ("profle=all", "parameter"), ("keep=0", "parameter"), ("keep=-1", "parameter"),
+        ("profile=everything", "parameter"), ("profle=all", "parameter"), ("keep=0", "parameter"),
+        ("keep=-1", "parameter"),
         ("abstain=perhaps", "parameter"), ("faces=all", "parameter"), ("attributes=" + "x" * 3000, "parameter"),
         ("attributes=Smilin", "unknown_attribute"), ("attributes=Attractive", "usage"),
     ],
@@ -95,13 +100,21 @@ def test_forms_with_too_many_photos_or_another_field(running: Running) -> None:
     refused(running.client.post("/v1/analyze", files=many), 413, "files", "files")
     refused(running.client.post("/v1/analyze", files=[("photo", ("a.png", b"x"))]), 422, "field", None)
     refused(running.client.post("/v1/analyze", files=[("files", (None, b"text"))]), 422, "field", None)
-    refused(running.client.post("/v1/analyze", files=[("files", ("a.png", b"x" * 310_000))]), 413, "body_bytes", "body_bytes")
+    refused(
+        running.client.post("/v1/analyze", files=[("files", ("a.png", b"x" * 310_000))]),
+        413,
+        "body_bytes",
+        "body_bytes",
+    )
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/v1/analyze", 405), ("GET", "/v2", 404), ("DELETE", "/", 405), ("POST", "/healthz", 405)]
+    ("method", "path", "status"),
+    [("GET", "/v1/analyze", 405), ("GET", "/v2", 404), ("DELETE", "/", 405), ("POST", "/healthz", 405)],
 )
-def test_other_routes_and_methods_are_refused_in_the_same_form(running: Running, method: str, path: str, status: int) -> None:
+def test_other_routes_and_methods_are_refused_in_the_same_form(
+    running: Running, method: str, path: str, status: int
+) -> None:
     response = running.client.request(method, path)
     assert set(response.json()["error"]) == {"code", "message", "limit"}
     assert response.status_code == status
@@ -109,7 +122,17 @@ def test_other_routes_and_methods_are_refused_in_the_same_form(running: Running,
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "/etc/passwd", "C:\\windows\\a.png", "a\x00b.png", "..%2f..%2fa.png", "é\u202egnp.jpg", "x" * 2000, "<script>.png"]
+    "name",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "C:\\windows\\a.png",
+        "a\x00b.png",
+        "..%2f..%2fa.png",
+        "é\u202egnp.jpg",
+        "x" * 2000,
+        "<script>.png",
+    ],
 )
 def test_file_names_are_only_text(running: Running, name: str) -> None:
     photo = toy_photo()
@@ -202,12 +225,18 @@ def test_all_bodies_together_are_bounded() -> None:
 FILE_NAMES = st.text(st.characters(exclude_categories=["C"], exclude_characters='"\\'), min_size=1, max_size=40)
 
 
-@given(st.lists(st.tuples(FILE_NAMES, st.binary(max_size=300)), min_size=1, max_size=4), st.lists(st.integers(1, 50), min_size=1, max_size=30))
+@given(
+    st.lists(st.tuples(FILE_NAMES, st.binary(max_size=300)), min_size=1, max_size=4),
+    st.lists(st.integers(1, 50), min_size=1, max_size=30),
+)
 def test_a_form_is_read_the_same_however_it_is_cut(parts: list[tuple[str, bytes]], cuts: list[int]) -> None:
     boundary = "zxq0123456789"
     stream = io.BytesIO()
     for name, data in parts:
-        stream.write(f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: image/png\r\n\r\n'.encode())
+        stream.write(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="files"; '
+            f'filename="{name}"\r\nContent-Type: image/png\r\n\r\n'.encode()
+        )
         stream.write(data + b"\r\n")
     stream.write(f"--{boundary}--\r\n".encode())
     stream.seek(0)

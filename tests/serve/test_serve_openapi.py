@@ -14,7 +14,8 @@ from hypothesis.errors import Unsatisfiable
 from serve_support import Running, form, start
 from serve_toys import ToySource, map_model, toy_index, toy_photo
 
-DOCUMENTED = {"/v1/analyze", "/v1/schema", "/v1/model", "/v1/attributes", "/v1/service", "/v1/search", "/v1/search/like", "/v1/search/best-shots",
+DOCUMENTED = {"/v1/analyze", "/v1/schema", "/v1/model", "/v1/attributes", "/v1/service", "/v1/search",
+"/v1/search/like", "/v1/search/best-shots",
               "/healthz", "/readyz", "/metrics"}  # fmt: skip
 
 
@@ -53,8 +54,8 @@ def test_answers_and_refusals_are_as_described(running: Running) -> None:
 def test_fuzzed(tmp_path: Path) -> None:
     """Random parameters, bodies, methods and headers never give a server error or anything undescribed.
 
-    Left out: that every body of the described media types is accepted (a random one is no picture), and that a wrong Authorization header
-    is refused (this service runs without a key).
+    Left out: that every body of the described media types is accepted (a random one is no picture), and that a wrong
+    Authorization header is refused (this service runs without a key).
     """
     schemathesis = pytest.importorskip("schemathesis")
     modes = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
@@ -75,7 +76,8 @@ def test_fuzzed(tmp_path: Path) -> None:
 
 
 def _lost_on_the_way(case: Any) -> bool:
-    """Say whether what is wrong in a form's body is a field without a value: no part of the form is made of it, so nobody can refuse it."""
+    """Say whether what is wrong in a form's body is a field without a value: no part of the form is made of it, so
+    nobody can refuse it."""
     if case.media_type != "multipart/form-data" or not isinstance(case.body, dict):
         return False
     sent = case.as_transport_kwargs().get("files") or []

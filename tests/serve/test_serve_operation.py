@@ -1,4 +1,5 @@
-"""Running it for a year: a line a request that tells nothing of the photo, counters where one wants them, a new model without a lost request."""
+"""Running it for a year: a line a request that tells nothing of the photo, counters where one wants them, a new model
+without a lost request."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ def wait_for(lines: list[str], pattern: str) -> re.Match[str]:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="SIGHUP")
 @pytest.mark.slow
-def test_a_reload_under_load_drops_no_request_and_answers_by_the_new_model(running: tuple[Server, list[str]], tmp_path: Path) -> None:
+def test_a_reload_under_load_drops_no_request_and_answers_by_the_new_model(
+    running: tuple[Server, list[str]], tmp_path: Path
+) -> None:
     server, lines = running
     photo, stop = toy_photo(1, seed=3), threading.Event()
     statuses: list[int] = []
@@ -89,7 +92,9 @@ def test_a_reload_under_load_drops_no_request_and_answers_by_the_new_model(runni
     (tmp_path / "toy.onnx").write_bytes(b"no model")
     server.process.send_signal(signal.SIGHUP)
     wait_for(lines, "Not reloaded")
-    assert json.loads(ask(f"{server.url}/v1/analyze", photo)[1])["model"] == new, "a model that cannot be loaded leaves the old one"
+    assert json.loads(ask(f"{server.url}/v1/analyze", photo)[1])["model"] == new, (
+        "a model that cannot be loaded leaves the old one"
+    )
 
 
 def test_a_line_a_request_and_counters_on_a_port_of_their_own(tmp_path: Path) -> None:
@@ -106,7 +111,9 @@ def test_a_line_a_request_and_counters_on_a_port_of_their_own(tmp_path: Path) ->
         assert ask(f"{server.url}/{SECRET}.jpg?q={SECRET}")[0] == 404
         wait_for(lines, '"status": 404')
         entries = [json.loads(line) for line in lines if line.startswith("{")]
-        told = [{key: entry[key] for key in ("method", "route", "status", "faces")} for entry in entries if "route" in entry]
+        told = [
+            {key: entry[key] for key in ("method", "route", "status", "faces")} for entry in entries if "route" in entry
+        ]
         assert told == [
             {"method": "POST", "route": "/v1/analyze", "status": 200, "faces": 1},
             {"method": "GET", "route": "other", "status": 404, "faces": 0},
@@ -131,7 +138,12 @@ def test_the_metrics_page_says_model_queue_batches_and_stages(tmp_path: Path) ->
         status, page = ask(f"{server.url}/metrics")
         assert status == 200
         assert b"lineament_model_info{id=" in page
-        for name in (b"lineament_queue_photos", b"lineament_batch_photos_bucket", b"lineament_stage_seconds", b"lineament_workers 1.0"):
+        for name in (
+            b"lineament_queue_photos",
+            b"lineament_batch_photos_bucket",
+            b"lineament_stage_seconds",
+            b"lineament_workers 1.0",
+        ):
             assert name in page
         assert ask(f"{server.url}/v1/model")[0] == 401, "the rest needs the key as before"
     finally:

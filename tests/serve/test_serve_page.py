@@ -47,7 +47,9 @@ def test_every_id_a_script_asks_for_exists() -> None:
             assert set(re.findall(r'\$\("([^"]+)"\)', TEXTS[script])) <= set(ids), script
 
 
-@pytest.mark.parametrize("name", ["app.py", "../app.py", "..%2fapp.py", "%2e%2e/app.py", "style.css/", "STYLE.CSS", "", "index.html%00.js"])
+@pytest.mark.parametrize(
+    "name", ["app.py", "../app.py", "..%2fapp.py", "%2e%2e/app.py", "style.css/", "STYLE.CSS", "", "index.html%00.js"]
+)
 def test_no_request_becomes_a_path(running: Running, name: str) -> None:
     assert running.client.get(f"/static/{name}").status_code == 404
 

@@ -1,4 +1,5 @@
-"""The pool around its workers, without a process: workers that hang, die and will not start again, as a test scripts them."""
+"""The pool around its workers, without a process: workers that hang, die and will not start again, as a test scripts
+them."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ from lineament.serve.workers import Hello, Worker, WorkerLostError
 class Scripted:
     """A worker that answers each photo by its name, but hangs at some and dies at others as often as it is told to."""
 
-    def __init__(self, *, hangs: Sequence[str] = (), deaths: dict[str, int] | None = None, failing_starts: int = 0) -> None:
+    def __init__(
+        self, *, hangs: Sequence[str] = (), deaths: dict[str, int] | None = None, failing_starts: int = 0
+    ) -> None:
         self.hangs, self.deaths, self.failing_starts = hangs, dict(deaths or {}), failing_starts
         self.starts, self.tried, self.seconds = 0, Counter[str](), list[float]()
         self._photos: deque[PhotoRequest] = deque()
@@ -59,7 +62,8 @@ def request(name: str, *, teach: bool = False) -> PhotoRequest:
 
 
 def answered(worker: Scripted, names: str, limits: Limits | None = None) -> list[Answered]:
-    """Return the answers to photos named by the letters of `names`, asked for at once; nothing may take longer than a quarter of a minute."""
+    """Return the answers to photos named by the letters of `names`, asked for at once; nothing may take longer than a
+    quarter of a minute."""
 
     async def scenario() -> list[Answered]:
         pool = Pool([worker], limits or Limits(), Batching(size=8), Metrics())  # type: ignore[list-item]

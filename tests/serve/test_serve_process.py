@@ -36,13 +36,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.process.wait()
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/metrics", "/v1/schema", "/v1/model", "/v1/attributes", "/v1/service", "/example"])
+@pytest.mark.parametrize(
+    "path",
+    ["/healthz", "/readyz", "/", "/metrics", "/v1/schema", "/v1/model", "/v1/attributes", "/v1/service", "/example"],
+)
 def test_head_is_get_without_a_body(server: Server, path: str) -> None:
     with httpx.Client(base_url=server.url, timeout=60) as client:
         head, full = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (200, b"")
     differing = {"date"} | ({"content-length"} if path == "/metrics" else set())
-    assert {n: v for n, v in head.headers.items() if n not in differing} == {n: v for n, v in full.headers.items() if n not in differing}
+    assert {n: v for n, v in head.headers.items() if n not in differing} == {
+        n: v for n, v in full.headers.items() if n not in differing
+    }
 
 
 def answer_of(connection: socket.socket) -> tuple[int, dict]:
@@ -72,7 +77,9 @@ def send_until_refused(connection: socket.socket, piece: bytes, pause: float, mo
 @pytest.mark.skipif(not ASTRONAUT.is_file(), reason="the bundled portrait is not in this tree")
 def test_a_record_over_the_wire_equals_the_apis(server: Server) -> None:
     answer = httpx.post(f"{server.url}/v1/analyze?profile=all", content=ASTRONAUT.read_bytes(), timeout=30)
-    expected = record_line(load(server.model, threads=1, profile="all").analyze(ASTRONAUT.read_bytes(), source_name="body"))
+    expected = record_line(
+        load(server.model, threads=1, profile="all").analyze(ASTRONAUT.read_bytes(), source_name="body")
+    )
     assert answer.content == expected + b"\n"
     assert answer.json()["status"] == "ok"
 
@@ -136,7 +143,9 @@ def test_too_many_connections_are_told_so(server: Server) -> None:
             connection.close()
 
 
-@pytest.mark.skipif(not ASTRONAUT.is_file() or not Path("/proc").is_dir(), reason="needs the bundled portrait and Linux's /proc")
+@pytest.mark.skipif(
+    not ASTRONAUT.is_file() or not Path("/proc").is_dir(), reason="needs the bundled portrait and Linux's /proc"
+)
 def test_a_worker_killed_in_mid_request_costs_nobody_an_answer(server: Server) -> None:
     files = [("files", (f"{i}.jpg", ASTRONAUT.read_bytes())) for i in range(6)]
     victims = server.workers()
@@ -151,7 +160,9 @@ def test_a_worker_killed_in_mid_request_costs_nobody_an_answer(server: Server) -
     assert {record["status"] for record in records} == {"ok"}
 
 
-@pytest.mark.skipif(not ASTRONAUT.is_file() or not Path("/proc").is_dir(), reason="needs the bundled portrait and Linux's /proc")
+@pytest.mark.skipif(
+    not ASTRONAUT.is_file() or not Path("/proc").is_dir(), reason="needs the bundled portrait and Linux's /proc"
+)
 def test_workers_killed_while_idle_cost_no_photo_its_second_try(server: Server) -> None:
     for pid in server.workers():
         os.kill(pid, signal.SIGKILL)
@@ -160,7 +171,9 @@ def test_workers_killed_while_idle_cost_no_photo_its_second_try(server: Server) 
     assert {record["status"] for record in records} == {"ok"}
 
 
-@pytest.mark.skipif(not ASTRONAUT.is_file() or sys.platform == "win32", reason="needs the bundled portrait and POSIX signals")
+@pytest.mark.skipif(
+    not ASTRONAUT.is_file() or sys.platform == "win32", reason="needs the bundled portrait and POSIX signals"
+)
 def test_shutdown_answers_what_was_accepted(server: Server) -> None:
     """SIGTERM to the whole group, as a service manager sends it, while a request is worked on."""
     files = [("files", (f"{i}.jpg", ASTRONAUT.read_bytes())) for i in range(6)]

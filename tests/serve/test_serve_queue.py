@@ -104,7 +104,8 @@ def test_no_worker_takes_more_than_its_share() -> None:
 
 
 def test_a_replacement_that_starts_too_slowly_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker dies; its replacements do not load in the time they have; then they have enough, and the photo is answered."""
+    """The worker dies; its replacements do not load in the time they have; then they have enough, and the photo is
+    answered."""
     source = ToySource(map_model(tmp_path / "toy.onnx"))
 
     async def scenario() -> bytes:

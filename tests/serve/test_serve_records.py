@@ -47,7 +47,12 @@ def test_an_aligned_crop_needs_no_detection(running: Running) -> None:
 
 
 def test_a_form_answers_in_order_and_keeps_bad_photos_apart(running: Running) -> None:
-    photos = [("one.png", toy_photo(1, seed=1)), ("text.txt", b"hello there"), ("two.png", toy_photo(2, seed=2)), ("none.png", toy_photo(0))]
+    photos = [
+        ("one.png", toy_photo(1, seed=1)),
+        ("text.txt", b"hello there"),
+        ("two.png", toy_photo(2, seed=2)),
+        ("none.png", toy_photo(0)),
+    ]
     response = running.client.post("/v1/analyze", files=form(*photos))
     results = response.json()["results"]
     assert [(one["source"], one["status"]) for one in results] == [
@@ -122,12 +127,17 @@ def test_every_response_carries_the_security_headers(running: Running, path: str
     for name, value in SECURITY_HEADERS.items():
         assert headers[name] == value
     assert "unsafe" not in headers["content-security-policy"]
-    assert "access-control-allow-origin" not in running.client.get(path, headers={"Origin": "https://elsewhere.example"}).headers
+    assert (
+        "access-control-allow-origin"
+        not in running.client.get(path, headers={"Origin": "https://elsewhere.example"}).headers
+    )
     assert "server" not in headers
 
 
 def test_preflights_are_not_answered_with_permission(running: Running) -> None:
-    response = running.client.options("/v1/analyze", headers={"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"})
+    response = running.client.options(
+        "/v1/analyze", headers={"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    )
     assert response.status_code == 405
     assert not [name for name in response.headers if name.startswith("access-control")]
 
@@ -167,7 +177,10 @@ def test_what_the_key_does_not_cover_tells_nothing(running: Running) -> None:
     assert client.post("/v1/analyze", content=toy_photo()).status_code == 401
 
 
-@pytest.mark.parametrize(("host", "status"), [("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:8000", 200), ("evil.example", 400), ("", 400)])
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:8000", 200), ("evil.example", 400), ("", 400)],
+)
 def test_other_host_names_are_refused_on_loopback(running: Running, host: str, status: int) -> None:
     """A web page whose name is made to mean 127.0.0.1 must not reach the service (DNS rebinding)."""
     client = guarded(running, hosts=("localhost", "127.0.0.1", "[::1]"))

@@ -1,4 +1,5 @@
-"""Search over HTTP is the index's own search; its pictures exist only for what was found, and only while the photo is as indexed."""
+"""Search over HTTP is the index's own search; its pictures exist only for what was found, and only while the photo is
+as indexed."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ def test_a_picture_is_of_a_hit_and_of_nothing_else(running: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "face", "profile"), [("", 0, "default"), ("but with mustache, without bald", 1, "default"), ("with young", 0, "all")]
+    ("change", "face", "profile"),
+    [("", 0, "default"), ("but with mustache, without bald", 1, "default"), ("with young", 0, "all")],
 )
 def test_like_is_the_index_s_own_answer_for_the_photo(running: Running, change: str, face: int, profile: str) -> None:
     photo = toy_photo(2, seed=77)
@@ -82,7 +84,9 @@ def test_like_is_the_index_s_own_answer_for_the_photo(running: Running, change: 
 
 def test_a_photo_that_is_indexed_is_not_like_itself(running: Running) -> None:
     hit = running.client.get("/v1/search?limit=1").json()["hits"][0]
-    photo = running.client.post("/v1/search/like", params={"limit": 200}, files=form(("x.png", Path(hit["file"]).read_bytes()))).json()
+    photo = running.client.post(
+        "/v1/search/like", params={"limit": 200}, files=form(("x.png", Path(hit["file"]).read_bytes()))
+    ).json()
     assert photo["hits"]
     assert hit["file"] not in {one["file"] for one in photo["hits"]}
 
@@ -100,7 +104,9 @@ def test_a_photo_that_is_indexed_is_not_like_itself(running: Running) -> None:
         ({}, b"x" * 400_000, 413, "body_bytes"),
     ],
 )
-def test_like_refuses_with_the_reason(running: Running, params: dict[str, Any], content: bytes, status: int, code: str) -> None:
+def test_like_refuses_with_the_reason(
+    running: Running, params: dict[str, Any], content: bytes, status: int, code: str
+) -> None:
     response = running.client.post("/v1/search/like", params=params, content=content)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 

@@ -1,4 +1,5 @@
-"""Own attributes over HTTP and on the page: marked faces in, score and file out, nothing kept; wrong bodies are one sentence."""
+"""Own attributes over HTTP and on the page: marked faces in, score and file out, nothing kept; wrong bodies are one
+sentence."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ def picture(seed: int, marked: bool) -> str:
 
 
 def body(count: int, **changes: Any) -> bytes:
-    sides = {"yes": [picture(2 * n, True) for n in range(count)], "no": [picture(2 * n + 1, False) for n in range(count)]}
+    sides = {
+        "yes": [picture(2 * n, True) for n in range(count)],
+        "no": [picture(2 * n + 1, False) for n in range(count)],
+    }
     return json.dumps({"name": "blue_chin", **sides, **changes}).encode()
 
 
@@ -64,8 +68,11 @@ def test_marked_faces_give_a_score_and_a_file_that_works(running: Running, tmp_p
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"", "Send JSON"), (b"\xff\xd8\xff", "Send JSON"), (b"[]", "Send JSON"), (b'{"name": "x", "yes": 3, "no": []}', "at most 500 faces"),
-        (b'{"name": "x", "yes": ["%%"], "no": []}', "not base64"), (b'{"name": "x", "yes": [7], "no": []}', "Send JSON"),
+        (b"", "Send JSON"), (b"\xff\xd8\xff", "Send JSON"), (b"[]", "Send JSON"), ((
+            b'{"name": "x", "yes": 3, "no": []}'
+        ), "at most 500 faces"),
+        (b'{"name": "x", "yes": ["%%"], "no": []}', "not base64"),
+        (b'{"name": "x", "yes": [7], "no": []}', "Send JSON"),
         (b'{"name": "x", "yes": [], "no": []}', "Only 0 usable photos"), (b"[" * 50_000, "Send JSON"),
     ],
 )  # fmt: skip
@@ -83,12 +90,15 @@ def test_a_name_in_use_and_the_same_face_on_both_sides_are_refused(running: Runn
 
 
 def variants(folder: Path, count: int) -> list[Path]:
-    """Write variants of the bundled portrait that look like different moments: under smooth noise; every second one with a blue chin."""
+    """Write variants of the bundled portrait that look like different moments: under smooth noise; every second one
+    with a blue chin."""
     portrait = Image.open(io.BytesIO(load_example().data)).convert("RGB")  # type: ignore[union-attr]
     pixels, paths = np.asarray(portrait, np.float64), []
     for number in range(count):
         noise = np.random.default_rng(number).normal(128, 60, (48, 48, 3))
-        smooth = Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).resize(portrait.size, Image.Resampling.BICUBIC)
+        smooth = Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).resize(
+            portrait.size, Image.Resampling.BICUBIC
+        )
         mixed = pixels + 0.9 * (np.asarray(smooth, np.float64) - 128)
         if number % 2 == 0:
             mixed[140:190, 180:270] += (-70, 0, 70)
@@ -103,10 +113,12 @@ WAIT = 240_000
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service for the browser, with as much time as the test waits: what is tested is the page, not the machine's load."""
+    """A service for the browser, with as much time as the test waits: what is tested is the page, not the machine's
+    load."""
     seconds = WAIT // 1000
     running = start(
-        map_model(tmp_path_factory.mktemp("patient") / "toy.onnx"), *(f"--limit={name}_seconds={seconds}" for name in ("photo", "request"))
+        map_model(tmp_path_factory.mktemp("patient") / "toy.onnx"),
+        *(f"--limit={name}_seconds={seconds}" for name in ("photo", "request")),
     )
     yield running
     running.process.kill()
@@ -114,27 +126,36 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_collecting_by_keyboard_scores_after_each_ten_and_saves_the_file(browser: Any, patient: Server, tmp_path: Path) -> None:
+def test_collecting_by_keyboard_scores_after_each_ten_and_saves_the_file(
+    browser: Any, patient: Server, tmp_path: Path
+) -> None:
     paths = variants(tmp_path, 12)
     page = browser.new_page(accept_downloads=True)
     page.set_default_timeout(WAIT)
     page.goto(patient.url)
     page.set_input_files("#file", [str(path) for path in paths])
     page.wait_for_function("() => document.querySelectorAll('.strip .badge').length === 12", timeout=120_000)
-    page.wait_for_function("() => [...document.querySelectorAll('.strip .badge')].every((badge) => badge.textContent === '1')", timeout=240_000)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.strip .badge')].every((badge) => badge.textContent === '1')",
+        timeout=240_000,
+    )
     page.click("#teach summary")
     page.fill("#teach-name", "blue_chin")
     page.click(".strip li:first-child button")
     for number in range(12):
         page.keyboard.press("y" if number % 2 == 0 else "n")
     page.wait_for_function("() => document.querySelector('#teach-count').textContent === '6 yes, 6 no'", timeout=WAIT)
-    page.wait_for_function("() => /^1[0-2] faces: accuracy/.test(document.querySelector('#teach-said').textContent)", timeout=WAIT)
+    page.wait_for_function(
+        "() => /^1[0-2] faces: accuracy/.test(document.querySelector('#teach-said').textContent)", timeout=WAIT
+    )
     if not page.inner_text("#teach-said").startswith("12"):  # scored while the last two were being marked
         assert "Marks changed meanwhile" in page.inner_text("#teach-said")
         assert page.is_disabled("#teach-save"), "a file is of the marks that are shown"
     page.wait_for_function("() => !document.querySelector('#teach-score').disabled", timeout=WAIT)
     page.click("#teach-score")
-    page.wait_for_function("() => document.querySelector('#teach-said').textContent.startsWith('12 faces')", timeout=WAIT)
+    page.wait_for_function(
+        "() => document.querySelector('#teach-said').textContent.startsWith('12 faces')", timeout=WAIT
+    )
     page.wait_for_function("() => !document.querySelector('#teach-save').disabled", timeout=WAIT)
     with page.expect_download() as download:
         page.click("#teach-save")

@@ -12,7 +12,10 @@ def crop(seed: int, marked: bool, *, strength: float = 60.0) -> np.ndarray:
     """Return a crop (218,178,3): smooth noise of its own, the lower middle bluer where it is marked."""
     rng = np.random.default_rng(seed)
     cells = rng.normal(120, 45, (12, 10, 3))
-    pixels = np.asarray(Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8)).resize((178, 218), Image.Resampling.BICUBIC), np.float64)
+    pixels = np.asarray(
+        Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8)).resize((178, 218), Image.Resampling.BICUBIC),
+        np.float64,
+    )
     if marked:
         pixels[120:200, 50:130, 2] += strength
         pixels[120:200, 50:130, 0] -= strength

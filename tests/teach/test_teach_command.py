@@ -23,15 +23,33 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_toy_model(root / "toy.onnx")
     write(root / "yes", 24, True)
     write(root / "no", 24, False)
-    done = run(root, "blue_chin", "--yes", "yes", "--no", "no", "--out", "own.json", "--json", "report.json", "--sheet", "sheet.png")
+    done = run(
+        root,
+        "blue_chin",
+        "--yes",
+        "yes",
+        "--no",
+        "no",
+        "--out",
+        "own.json",
+        "--json",
+        "report.json",
+        "--sheet",
+        "sheet.png",
+    )
     assert done.exit_code == 0, done.output
     return root
 
 
 def run(root: Path, name: str, *arguments: str, model: str = "toy.onnx"):
     places = {"--yes", "--no", "--unsure", "--table", "--out", "--json", "--sheet"}
-    full = [str(root / text) if before in places else text for before, text in zip(("", *arguments), arguments, strict=False)]
-    return CliRunner().invoke(app, ["teach", name, "--model", str(root / model), "--faces", "aligned", "--threads", "1", *full])
+    full = [
+        str(root / text) if before in places else text
+        for before, text in zip(("", *arguments), arguments, strict=False)
+    ]
+    return CliRunner().invoke(
+        app, ["teach", name, "--model", str(root / model), "--faces", "aligned", "--threads", "1", *full]
+    )
 
 
 def cli(*arguments: str | Path):
@@ -64,7 +82,19 @@ def test_analyze_answers_it_beside_the_others(home: Path, tmp_path: Path) -> Non
     write(tmp_path / "new", 6, True, first=500)
     write(tmp_path / "old", 6, False, first=600)
     common = ("--model", home / "toy.onnx", "--faces", "aligned", "--quiet")
-    assert cli("analyze", tmp_path / "new", tmp_path / "old", *common, "--with", home / "own.json", "--jsonl", tmp_path / "a.jsonl").exit_code == 0
+    assert (
+        cli(
+            "analyze",
+            tmp_path / "new",
+            tmp_path / "old",
+            *common,
+            "--with",
+            home / "own.json",
+            "--jsonl",
+            tmp_path / "a.jsonl",
+        ).exit_code
+        == 0
+    )
     assert cli("analyze", tmp_path / "new", tmp_path / "old", *common, "--jsonl", tmp_path / "b.jsonl").exit_code == 0
     with_own, without = records(tmp_path / "a.jsonl"), records(tmp_path / "b.jsonl")
     labels = [record["faces"][0]["attributes"].pop("blue_chin")["label"] for record in with_own]
@@ -75,7 +105,17 @@ def test_analyze_answers_it_beside_the_others(home: Path, tmp_path: Path) -> Non
 
 def test_resume_refuses_other_own_attributes(home: Path, tmp_path: Path) -> None:
     write(tmp_path / "new", 2, True, first=700)
-    common = ("analyze", tmp_path / "new", "--model", home / "toy.onnx", "--faces", "aligned", "--quiet", "--jsonl", tmp_path / "a.jsonl")
+    common = (
+        "analyze",
+        tmp_path / "new",
+        "--model",
+        home / "toy.onnx",
+        "--faces",
+        "aligned",
+        "--quiet",
+        "--jsonl",
+        tmp_path / "a.jsonl",
+    )
     assert cli(*common, "--with", home / "own.json").exit_code == 0
     refused = cli(*common, "--resume")
     assert refused.exit_code == 2
@@ -85,16 +125,20 @@ def test_resume_refuses_other_own_attributes(home: Path, tmp_path: Path) -> None
 
 def test_evaluate_calibrate_audit_and_report_take_it(home: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    rows = [(path, 1) for path in write(tmp_path / "yes", 40, True, first=800)] + [(path, 0) for path in write(tmp_path / "no", 40, False, first=900)]
+    rows = [(path, 1) for path in write(tmp_path / "yes", 40, True, first=800)] + [
+        (path, 0) for path in write(tmp_path / "no", 40, False, first=900)
+    ]
     with (tmp_path / "t.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "blue_chin", "Smiling", "shift"])
         writer.writerows(
-            [path.relative_to(tmp_path), label, number % 2, "day" if number % 4 < 2 else "night"] for number, (path, label) in enumerate(rows)
+            [path.relative_to(tmp_path), label, number % 2, "day" if number % 4 < 2 else "night"]
+            for number, (path, label) in enumerate(rows)
         )
     own, predictions = ("--with", home / "own.json"), tmp_path / "p.parquet"
     done = cli(
-        "evaluate", tmp_path / "t.csv", "--layout", "table", "--align", "stored", "--model", home / "toy.onnx", *own, "--predictions", predictions,
+        "evaluate", tmp_path / "t.csv", "--layout", "table", "--align", "stored", "--model", home / "toy.onnx", *own,
+        "--predictions", predictions,
         "--json", tmp_path / "card.json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -103,10 +147,22 @@ def test_evaluate_calibrate_audit_and_report_take_it(home: Path, tmp_path: Path)
     assert cli("audit", predictions, "--by", "shift", "--cohorts", tmp_path / "t.csv", *own, "--quiet").exit_code == 0
     assert cli("report", predictions, "--html", tmp_path / "r.html", *own, "--quiet").exit_code == 0
     assert "blue_chin" in (tmp_path / "r.html").read_text()
-    done = cli("calibrate", "--predictions", predictions, "--model", home / "toy.onnx", *own, "--out", tmp_path / "new" / "toy.onnx", "--quiet")
+    done = cli(
+        "calibrate",
+        "--predictions",
+        predictions,
+        "--model",
+        home / "toy.onnx",
+        *own,
+        "--out",
+        tmp_path / "new" / "toy.onnx",
+        "--quiet",
+    )
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "new" / "own.json").read_text())["card"]["recalibrated_on"] == 80
-    refused = cli("audit", predictions, "--by", "shift", "--cohorts", tmp_path / "t.csv", "--with", tmp_path / "new" / "own.json")
+    refused = cli(
+        "audit", predictions, "--by", "shift", "--cohorts", tmp_path / "t.csv", "--with", tmp_path / "new" / "own.json"
+    )
     assert refused.exit_code == 2
     assert "answered by another file" in refused.output
 
@@ -142,7 +198,9 @@ def test_shuffled_labels_are_not_learnable_and_nothing_is_written(tmp_path: Path
 
 
 def test_a_table_with_people_and_a_stated_rate(home: Path, tmp_path: Path) -> None:
-    rows = [(path, 1) for path in sorted((home / "yes").iterdir())] + [(path, 0) for path in sorted((home / "no").iterdir())]
+    rows = [(path, 1) for path in sorted((home / "yes").iterdir())] + [
+        (path, 0) for path in sorted((home / "no").iterdir())
+    ]
     table = home / "t.csv"
     lines = [f"{path.relative_to(home)},{label},{number // 2}" for number, (path, label) in enumerate(rows)]
     table.write_text("\n".join(["file,chin,identity", *lines, f"{rows[0][0].relative_to(home)}x,1,7"]))
@@ -180,8 +238,12 @@ def test_the_same_photo_on_both_sides(home: Path, tmp_path: Path) -> None:
 
 
 def test_one_person_on_a_side(home: Path) -> None:
-    rows = [(path, 1, 5) for path in sorted((home / "yes").iterdir())] + [(path, 0, n) for n, path in enumerate(sorted((home / "no").iterdir()))]
-    (home / "one.csv").write_text("\n".join(["file,anna,identity", *(f"{path.relative_to(home)},{label},{who}" for path, label, who in rows)]))
+    rows = [(path, 1, 5) for path in sorted((home / "yes").iterdir())] + [
+        (path, 0, n) for n, path in enumerate(sorted((home / "no").iterdir()))
+    ]
+    (home / "one.csv").write_text(
+        "\n".join(["file,anna,identity", *(f"{path.relative_to(home)},{label},{who}" for path, label, who in rows)])
+    )
     refused = run(home, "anna", "--table", "one.csv", "--out", "x.json")
     assert refused.exit_code == 2
     assert "recognises no one" in refused.output.replace("\n", " ")
@@ -194,7 +256,9 @@ def test_one_moment_on_a_side(tmp_path: Path) -> None:
     first = np.asarray(Image.open(write(tmp_path / "one", 1, True)[0]))
     (tmp_path / "yes").mkdir()
     for number in range(8):
-        Image.fromarray(np.clip(first.astype(int) + number, 0, 255).astype(np.uint8)).save(tmp_path / "yes" / f"{number}.png")
+        Image.fromarray(np.clip(first.astype(int) + number, 0, 255).astype(np.uint8)).save(
+            tmp_path / "yes" / f"{number}.png"
+        )
     refused = run(tmp_path, "x", "--yes", "yes", "--no", "no", "--out", "x.json")
     assert refused.exit_code == 2
     assert "only 1 different people or moments" in refused.output.replace("\n", " ")
@@ -211,7 +275,11 @@ def test_no_face_in_half_of_them_goes_on_with_the_rest_and_says_so(home: Path, t
     def find(pixels: np.ndarray) -> Faces:
         calls.append(1)
         points = np.array([[[69.0, 111], [107, 111], [88, 135], [74, 152], [104, 152]]], np.float32)
-        return Faces(np.array([[20, 20, 158, 200]], np.float32), np.ones(1, np.float32), points) if len(calls) % 2 else Faces.empty()
+        return (
+            Faces(np.array([[20, 20, 158, 200]], np.float32), np.ones(1, np.float32), points)
+            if len(calls) % 2
+            else Faces.empty()
+        )
 
     found = collect(of_folders(home / "yes", home / "no"), network, find)
     taught = teach("x", found, network)
@@ -246,7 +314,17 @@ def test_a_name_in_use(home: Path, name: str) -> None:
 def test_a_name_of_another_script(home: Path, tmp_path: Path) -> None:
     assert run(home, "マスク", "--yes", "yes", "--no", "no", "--out", "m.json").exit_code == 0
     done = cli(
-        "analyze", home / "yes", "--model", home / "toy.onnx", "--faces", "aligned", "--with", home / "m.json", "--csv", tmp_path / "o.csv", "--quiet"
+        "analyze",
+        home / "yes",
+        "--model",
+        home / "toy.onnx",
+        "--faces",
+        "aligned",
+        "--with",
+        home / "m.json",
+        "--csv",
+        tmp_path / "o.csv",
+        "--quiet",
     )
     assert done.exit_code == 0
     assert "マスク" in (tmp_path / "o.csv").read_text(encoding="utf-8").splitlines()[0]
@@ -256,7 +334,18 @@ def test_a_judging_name_is_noted_and_hidden_by_default(home: Path, tmp_path: Pat
     done = run(home, "looks_criminal", "--yes", "yes", "--no", "no", "--out", "c.json")
     assert done.exit_code == 0
     assert "judges or profiles a person" in done.output
-    common = ("analyze", home / "yes", "--model", home / "toy.onnx", "--faces", "aligned", "--with", home / "c.json", "--quiet", "--jsonl")
+    common = (
+        "analyze",
+        home / "yes",
+        "--model",
+        home / "toy.onnx",
+        "--faces",
+        "aligned",
+        "--with",
+        home / "c.json",
+        "--quiet",
+        "--jsonl",
+    )
     assert cli(*common, tmp_path / "a.jsonl").exit_code == 0
     assert cli(*common, tmp_path / "b.jsonl", "--profile", "all").exit_code == 0
     assert "looks_criminal" not in records(tmp_path / "a.jsonl")[0]["faces"][0]["attributes"]
@@ -275,11 +364,15 @@ def test_a_hundred_thousand_photos_are_drawn_from_before_any_is_read() -> None:
 
 def test_a_changed_base_model(home: Path, tmp_path: Path) -> None:
     write_toy_model(tmp_path / "other.onnx", seed=3, card=toy_card(name="other"))
-    refused = cli("analyze", home / "yes", "--model", tmp_path / "other.onnx", "--faces", "aligned", "--with", home / "own.json")
+    refused = cli(
+        "analyze", home / "yes", "--model", tmp_path / "other.onnx", "--faces", "aligned", "--with", home / "own.json"
+    )
     assert refused.exit_code == 2
     assert "Fit it again with the same photos" in refused.output.replace("\n", " ")
 
 
 def test_folders_and_a_table_exclude_each_other(home: Path) -> None:
-    assert "takes the place of" in run(home, "x", "--yes", "yes", "--table", "t.csv", "--out", "x.json").output.replace("\n", " ")
+    assert "takes the place of" in run(home, "x", "--yes", "yes", "--table", "t.csv", "--out", "x.json").output.replace(
+        "\n", " "
+    )
     assert "Give two folders" in run(home, "x", "--yes", "yes", "--out", "x.json").output

@@ -1,4 +1,5 @@
-"""The file of an own attribute: small, no code in it, whole or refused; a network with it answers as before and one more."""
+"""The file of an own attribute: small, no code in it, whole or refused; a network with it answers as before and one
+more."""
 
 from __future__ import annotations
 
@@ -24,12 +25,20 @@ def network(tmp_path_factory: pytest.TempPathFactory):
 
 def own(network, name: str = "wears_mask", **changes) -> OwnAttribute:
     weights = np.random.default_rng(0).normal(0, 1, 36).astype(np.float32)
-    fields = {"calibration": (1.3, -0.2), "rate": 0.2, "band": (0.4, 0.6), "card": {"agreement": {"onnx fp32": 1.0}}, **changes}
+    fields = {
+        "calibration": (1.3, -0.2),
+        "rate": 0.2,
+        "band": (0.4, 0.6),
+        "card": {"agreement": {"onnx fp32": 1.0}},
+        **changes,
+    }
     return OwnAttribute(name, base_of(network.card), weights, 0.25, **fields)
 
 
 def crops(count: int) -> Crops:
-    return Crops(np.random.default_rng(1).integers(0, 256, (count, 3, 218, 178), np.uint8), np.zeros((count, 2, 3), np.float32))
+    return Crops(
+        np.random.default_rng(1).integers(0, 256, (count, 3, 218, 178), np.uint8), np.zeros((count, 2, 3), np.float32)
+    )
 
 
 def test_what_is_written_is_what_is_read(network, tmp_path: Path) -> None:
@@ -51,13 +60,17 @@ def test_the_models_own_answers_stay_to_the_bit_and_one_comes_beside(network, tm
     assert more.logits[:, :40].tobytes() == plain.logits.tobytes()
     features = network.with_features(batch).features
     np.testing.assert_allclose(more.logits[:, 40], features @ one.weights + 0.25, atol=1e-4)
-    alone = np.concatenate([both(Crops(batch.pixels[i : i + 1], batch.crop_from_image[i : i + 1])).logits for i in range(4)])
+    alone = np.concatenate(
+        [both(Crops(batch.pixels[i : i + 1], batch.crop_from_image[i : i + 1])).logits for i in range(4)]
+    )
     assert alone.tobytes() == more.logits.tobytes()
     assert more.features is None
     assert both(crops(0)).logits.shape == (0, 41)
     shift = np.log(0.2 / 0.8)
     probs = both.card.decision.probs(more.logits, more.attributes)[:, 40]
-    np.testing.assert_allclose(probs, 1 / (1 + np.exp(-(1.3 * more.logits[:, 40].astype(float) - 0.2 + shift))), atol=1e-9)
+    np.testing.assert_allclose(
+        probs, 1 / (1 + np.exp(-(1.3 * more.logits[:, 40].astype(float) - 0.2 + shift))), atol=1e-9
+    )
     assert both.card.decision.abstain["wears_mask"] == (0.4, 0.6)
     assert both.card.decision.rates["wears_mask"] == 0.2
     assert both.id.startswith(network.id + "+wears_mask@")
@@ -89,7 +102,8 @@ def test_a_name_that_is_there_is_refused(network, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda d: d.pop("weights"), lambda d: d.update(kind="other"), lambda d: d.update(version=2), lambda d: d.update(weights="!!"),
+        lambda d: d.pop("weights"), lambda d: d.update(kind="other"), lambda d: d.update(version=2),
+        lambda d: d.update(weights="!!"),
         lambda d: d.update(bias=float("nan")), lambda d: d.update(rate=1.0), lambda d: d.update(name="a b"),
         lambda d: d.update(cannot_tell=[0.9, 0.1]),
         lambda d: d.update(card=None), lambda d: d.update(base=[]),

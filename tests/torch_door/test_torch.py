@@ -1,4 +1,5 @@
-"""lineament.torch: modules that preprocess themselves and refuse what they cannot read, a dataset for DataLoader, metrics on tensors."""
+"""lineament.torch: modules that preprocess themselves and refuse what they cannot read, a dataset for DataLoader,
+metrics on tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from lineament.models.checkpoint import load_network_file, save_network  # noqa:
 from lineament.schema import CELEBA_40  # noqa: E402
 
 SMALL = {
-    "baseline": {}, "mgmtn": {"mask": "mean", "width": 8, "hidden": 12}, "far-amtn": {}, "dmm-cnn": {"landmarks": 5, "inner": 8, "hidden": 16},
+    "baseline": {}, "mgmtn": {"mask": "mean", "width": 8, "hidden": 12}, "far-amtn": {},
+    "dmm-cnn": {"landmarks": 5, "inner": 8, "hidden": 16},
 }  # fmt: skip
 
 
@@ -31,7 +33,9 @@ SMALL = {
 def trained(request, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("net") / f"{request.param}.safetensors"
     torch.manual_seed(0)
-    config = TrainConfig("toy", model=ModelConfig(name=request.param, backbone="toy", input_size=(64, 52), options=SMALL[request.param]))
+    config = TrainConfig(
+        "toy", model=ModelConfig(name=request.param, backbone="toy", input_size=(64, 52), options=SMALL[request.param])
+    )
     save_network(path, build_network(config.model, CELEBA_40).eval(), config)
     return path
 
@@ -59,7 +63,9 @@ def test_group_features_are_what_the_heads_read(trained: Path) -> None:
         found = net(torch.from_numpy(make(2).crops))
         own = torch.cat([head(found.features[:, k]) for k, head in enumerate(heads)], 1)
     flat = [name for members in net.groups.values() for name in members]
-    torch.testing.assert_close(own, found.logits[:, [net.attributes.index(name) for name in flat]], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        own, found.logits[:, [net.attributes.index(name) for name in flat]], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_floats_are_refused_unless_their_range_is_said_and_kept(trained: Path) -> None:
@@ -72,7 +78,9 @@ def test_floats_are_refused_unless_their_range_is_said_and_kept(trained: Path) -
     with pytest.raises(UsageError, match=r"hold 0 to \d+, outside the stated range 0 to 1"):
         unit(torch.cat([crops.float(), torch.zeros_like(crops).float()]))
     with torch.no_grad():
-        torch.testing.assert_close(unit(crops.float() / 255).logits, door.load(trained)(crops).logits, atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            unit(crops.float() / 255).logits, door.load(trained)(crops).logits, atol=2e-3, rtol=1e-3
+        )
     with pytest.raises(UsageError, match=r"\(N,3,218,178\)"):
         unit(crops[:, :, :200])
     with pytest.raises(UsageError, match="float_range"):
@@ -132,10 +140,13 @@ if __name__ == "__main__":
 
 
 def test_a_loader_with_worker_processes_reads_every_row_in_order(tmp_path: Path) -> None:
-    """In a process of its own: torch's loader leaves a handler for its children's deaths behind, which killed later tests of this one."""
+    """In a process of its own: torch's loader leaves a handler for its children's deaths behind, which killed later
+    tests of this one."""
     table, script = write_table(tmp_path / "labels.csv", make(12)), tmp_path / "load.py"
     script.write_text(_WITH_WORKERS, encoding="utf-8")
-    done = subprocess.run([sys.executable, str(script), str(table)], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script), str(table)], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(list(range(12)))
 
@@ -156,7 +167,10 @@ def test_metrics_on_tensors_are_those_of_numpy() -> None:
     yes, truth, there = (logits >= 0).numpy(), targets.numpy() > 0.5, known.numpy()
     slow = [(yes[:, a] == truth[:, a])[there[:, a]].mean() for a in range(3)]
     np.testing.assert_allclose(door.accuracy(logits, targets, known).numpy(), slow)
-    both = [np.mean([yes[truth[:, a] & there[:, a], a].mean(), (~yes)[~truth[:, a] & there[:, a], a].mean()]) for a in range(3)]
+    both = [
+        np.mean([yes[truth[:, a] & there[:, a], a].mean(), (~yes)[~truth[:, a] & there[:, a], a].mean()])
+        for a in range(3)
+    ]
     np.testing.assert_allclose(door.balanced_accuracy(logits, targets, known).numpy(), both)
     for metric in (door.f1, door.average_precision, door.roc_auc):
         assert metric(logits, targets, known).shape == (3,)

@@ -69,7 +69,9 @@ def test_lfwa_trains_on_found_faces_and_its_cache_is_another_file(lfwa: Path, tm
     data = {"layout": "lfwa", "path": str(lfwa), "split": "train", "cache": str(tmp_path)}
     found = load_material(from_dict({"name": "x", "data": data | {"align": "detect"}}))
     stored = load_material(from_dict({"name": "x", "data": data}))
-    assert sorted(path.name for path in tmp_path.glob("*.u8")) == sorted(f"{stored.table.fingerprint()}{kind}.u8" for kind in ("", "-detect"))
+    assert sorted(path.name for path in tmp_path.glob("*.u8")) == sorted(
+        f"{stored.table.fingerprint()}{kind}.u8" for kind in ("", "-detect")
+    )
     one, two = np.asarray(found.crops[:2]).astype(int)
     assert np.abs(one - two).mean() < 12, "one person at two sizes gives nearly one crop"
     assert np.abs(one - np.asarray(stored.crops[0])).mean() > 20
@@ -79,7 +81,9 @@ def test_lfwa_trains_on_found_faces_and_its_cache_is_another_file(lfwa: Path, tm
 
 def test_lfwa_is_evaluated_by_command(lfwa: Path, tmp_path: Path) -> None:
     model = write_toy_model(tmp_path / "toy.onnx")
-    done = CliRunner().invoke(app, ["evaluate", str(lfwa), "--layout", "lfwa", "--model", str(model), "--json", "-", "--quiet"])
+    done = CliRunner().invoke(
+        app, ["evaluate", str(lfwa), "--layout", "lfwa", "--model", str(model), "--json", "-", "--quiet"]
+    )
     assert done.exit_code == 0, done.output
     card = json.loads(done.stdout)
     assert (card["images"], card["undetected"]) == (2, 0)

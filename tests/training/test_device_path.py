@@ -1,4 +1,5 @@
-"""What keeps a card busy: no read back from the device but the log's, batches read ahead in order, parts of a batch that sum to the whole."""
+"""What keeps a card busy: no read back from the device but the log's, batches read ahead in order, parts of a batch
+that sum to the whole."""
 
 from __future__ import annotations
 
@@ -21,13 +22,21 @@ from lineament.models.checkpoint import load_tensors  # noqa: E402
 from lineament.training.prefetch import ahead  # noqa: E402
 from lineament.training.trainer import Trainer  # noqa: E402
 
-READS = {"aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::is_nonzero", "aten::equal", "aten::masked_select"}
+READS = {
+    "aten::_local_scalar_dense",
+    "aten::item",
+    "aten::nonzero",
+    "aten::is_nonzero",
+    "aten::equal",
+    "aten::masked_select",
+}
 """Operations whose answer the processor must see before it can go on: on a card each of them waits for the device."""
 
 
 class Reads(TorchDispatchMode):
-    """Counts the operations that would read back from a device. What torch keeps in main memory on purpose, the optimiser's step counters and
-    dropout's and augmentation's own draws, is read for nothing and not counted: only tensors that `.to(device)` moves are."""
+    """Counts the operations that would read back from a device. What torch keeps in main memory on purpose, the
+    optimiser's step counters and dropout's and augmentation's own draws, is read for nothing and not counted: only
+    tensors that `.to(device)` moves are."""
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__()
@@ -52,9 +61,12 @@ def long_toy(tmp_path: Path, **changes: object):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("baseline", {}), ("mgmtn", {"mask": "mean", "width": 16, "hidden": 16}), ("far-amtn", {}), ("dmm-cnn", None)]
+    ("name", "options"),
+    [("baseline", {}), ("mgmtn", {"mask": "mean", "width": 16, "hidden": 16}), ("far-amtn", {}), ("dmm-cnn", None)],
 )
-def test_in_twenty_steps_only_the_log_reads_from_the_device(tmp_path: Path, name: str, options: dict[str, object] | None) -> None:
+def test_in_twenty_steps_only_the_log_reads_from_the_device(
+    tmp_path: Path, name: str, options: dict[str, object] | None
+) -> None:
     model = toy_model(name, **(options if options is not None else {"landmarks": 5, "inner": 16, "hidden": 16}))
     config = long_toy(tmp_path, model=model, optimiser=optimiser(tmp_path, epochs=1, read_every=20))
     if name == "dmm-cnn":
@@ -102,7 +114,9 @@ def test_parts_of_a_batch_sum_to_its_gradient(tmp_path: Path) -> None:
     data = toy(tmp_path).to_dict()["data"] | {"attributes": ["Smiling", "Bangs"]}
     found = {}
     for parts in (1, 2, 4):
-        config = toy(tmp_path, augment=plain, model=model, data=data, optimiser=optimiser(tmp_path, accumulate=parts, epochs=1))
+        config = toy(
+            tmp_path, augment=plain, model=model, data=data, optimiser=optimiser(tmp_path, accumulate=parts, epochs=1)
+        )
         Trainer(config, tmp_path / f"run{parts}").run()
         found[parts] = load_tensors(tmp_path / f"run{parts}" / "checkpoint.safetensors")[0]
     for parts in (2, 4):

@@ -1,4 +1,5 @@
-"""`prepare`: what a config names and is not there is made once, resumed when cut off, and refused in one sentence where it cannot be."""
+"""`prepare`: what a config names and is not there is made once, resumed when cut off, and refused in one sentence where
+it cannot be."""
 
 from __future__ import annotations
 
@@ -61,7 +62,9 @@ def test_a_part_of_another_recipe_is_begun_anew(tmp_path: Path) -> None:
     for recipe in ("one", "two"):
         with pytest.raises(KeyboardInterrupt):
             write_blocks(tmp_path / "a", (4, 1), np.float64, torn, at_once=2, recipe=recipe)
-    write_blocks(tmp_path / "a", (4, 1), np.float64, lambda first, end: np.zeros((end - first, 1)), at_once=2, recipe="three")
+    write_blocks(
+        tmp_path / "a", (4, 1), np.float64, lambda first, end: np.zeros((end - first, 1)), at_once=2, recipe="three"
+    )
     assert not np.fromfile(tmp_path / "a").any()
 
 
@@ -80,14 +83,22 @@ def test_a_full_disk_is_a_sentence_and_keeps_what_was_done(tmp_path: Path) -> No
 def _landmarked(tmp_path: Path, release: Path) -> TrainConfig:
     config = toy(tmp_path, model=toy_model("dmm-cnn", landmarks=5, inner=16, hidden=16))
     data = dataclasses.replace(
-        config.data, layout="official", path=str(release), split="all", limit=None, landmarks=str(tmp_path / "points-{fingerprint}.npy")
+        config.data,
+        layout="official",
+        path=str(release),
+        split="all",
+        limit=None,
+        landmarks=str(tmp_path / "points-{fingerprint}.npy"),
     )
     return dataclasses.replace(config, data=data)
 
 
 def _list_points(release: Path, faces) -> np.ndarray:
     points = np.round(faces.keypoints).astype(int)
-    lines = [f"{Path(file).with_suffix('.jpg').name} " + " ".join(str(v) for v in row.ravel()) for file, row in zip(faces.files, points, strict=True)]
+    lines = [
+        f"{Path(file).with_suffix('.jpg').name} " + " ".join(str(v) for v in row.ravel())
+        for file, row in zip(faces.files, points, strict=True)
+    ]
     (release / "Anno").mkdir()
     (release / "Anno" / NAME).write_text("\n".join([str(len(faces)), "lefteye_x lefteye_y ...", *lines]) + "\n")
     return points
@@ -116,10 +127,16 @@ def test_masks_and_their_network_are_made_or_found(tmp_path: Path, monkeypatch: 
     weights.parent.mkdir(parents=True)
     save_tensors(weights, region_unet(GROUPS, "toy").state_dict(), {"groups": list(GROUPS), "scale": "toy"})
     monkeypatch.setenv("LINEAMENT_MODELS", str(tmp_path / "models"))
-    options = {"region_scale": "toy", "width": 16, "hidden": 16, "region_weights": str(tmp_path / "net" / "region_unet.safetensors")}
+    options = {
+        "region_scale": "toy",
+        "width": 16,
+        "hidden": 16,
+        "region_weights": str(tmp_path / "net" / "region_unet.safetensors"),
+    }
     config = toy(tmp_path, model=toy_model("mgmtn", **options))
     for kind in ("learned", "mean-of-learned", "keypoints"):
-        changed = dataclasses.replace(config, data=dataclasses.replace(config.data, regions=str(tmp_path / f"{kind}-{{fingerprint}}.npy")),
+        changed = dataclasses.replace(config,
+        data=dataclasses.replace(config.data, regions=str(tmp_path / f"{kind}-{{fingerprint}}.npy")),
                                       prepare=dataclasses.replace(config.prepare, masks=kind))  # fmt: skip
         Trainer(changed, tmp_path / kind)
         masks = np.load(next(tmp_path.glob(f"{kind}-*.npy")))
@@ -132,13 +149,17 @@ def test_damaged_pictures_change_no_names_of_files(tmp_path: Path) -> None:
     where = write_table(tmp_path / "faces" / "labels.csv", make(24))
     next(iter(sorted((tmp_path / "faces" / "images").iterdir()))).write_bytes(b"no picture")
     config = toy(tmp_path, model=toy_model("dmm-cnn", landmarks=5, inner=16, hidden=16))
-    data = dataclasses.replace(config.data, layout="table", path=str(where), limit=None, landmarks=str(tmp_path / "p-{fingerprint}.npy"))
+    data = dataclasses.replace(
+        config.data, layout="table", path=str(where), limit=None, landmarks=str(tmp_path / "p-{fingerprint}.npy")
+    )
     trainer = Trainer(dataclasses.replace(config, data=data), tmp_path / "run")
     assert len(trainer.material.damaged) == 1
     assert len(list(tmp_path.glob("p-*.npy"))) == 1
 
 
-def test_prepare_on_the_command_line_goes_on_and_says_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_on_the_command_line_goes_on_and_says_what_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = _landmarked(tmp_path, write_official(tmp_path / "release", make(12)))
     (tmp_path / "mine.yaml").write_text(json.dumps(config.to_dict()))
     first = CliRunner().invoke(app, ["prepare", "--config", str(tmp_path / "mine.yaml"), "--set", "data.limit=6"])
@@ -161,28 +182,44 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path, monk
     ("name", "changes", "error", "words"),
     [
         ("mgmtn-celeba", {}, ConfigError, "torch sees no CUDA card"),
-        ("mgmtn-lfwa", {"device": "cpu"}, ModelFileError, r"runs/mgmtn-celeba, which is not there.*lineament train --config mgmtn-celeba"),
+        (
+            "mgmtn-lfwa",
+            {"device": "cpu"},
+            ModelFileError,
+            r"runs/mgmtn-celeba, which is not there.*lineament train --config mgmtn-celeba",
+        ),
         ("dmm-cnn-celeba", {"device": "cpu", "landmarks": 98}, ConfigError, "only 5 or 468 can be found"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(
-    name: str, changes: dict[str, object], error: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str,
+    changes: dict[str, object],
+    error: type[Exception],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     if torch.cuda.is_available() and not changes:
         pytest.skip("this machine has a card")
     monkeypatch.chdir(tmp_path)
     config = load_config(name)
-    config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, device=str(changes.get("device", "cuda"))))
+    config = dataclasses.replace(
+        config, optimiser=dataclasses.replace(config.optimiser, device=str(changes.get("device", "cuda")))
+    )
     if "landmarks" in changes:
         config = dataclasses.replace(
-            config, model=dataclasses.replace(config.model, options={**config.model.options, "landmarks": changes["landmarks"]})
+            config,
+            model=dataclasses.replace(
+                config.model, options={**config.model.options, "landmarks": changes["landmarks"]}
+            ),
         )
     with pytest.raises(error, match=words) as raised:
         check_possible(config)
     assert "\n" not in str(raised.value)
 
 
-# ---- trunks ----------------------------------------------------------------------------------------------------------------------------
+# ---- trunks
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str = "resnet18") -> Path:
@@ -192,7 +229,9 @@ def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str = "resnet18"
 
     net = timm.create_model(name, pretrained=False)
     torch.manual_seed(1)
-    state = {key: torch.rand_like(value) if value.is_floating_point() else value for key, value in net.state_dict().items()}
+    state = {
+        key: torch.rand_like(value) if value.is_floating_point() else value for key, value in net.state_dict().items()
+    }
     folder = tmp_path / f"models--{timm.get_pretrained_cfg(name).hf_hub_id.replace('/', '--')}"
     (folder / "snapshots" / "abc").mkdir(parents=True)
     (folder / "refs").mkdir()
@@ -203,13 +242,17 @@ def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str = "resnet18"
     return folder / "snapshots" / "abc" / "model.safetensors"
 
 
-def test_imagenet_weights_come_from_the_cache_without_their_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_weights_come_from_the_cache_without_their_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = _hub(tmp_path, monkeypatch)
     assert trunk_file("resnet18", "imagenet") == file
     from_cache, from_file = (create_backbone("resnet18", weights) for weights in ("imagenet", file))
     for one, two in zip(from_cache.parameters(), from_file.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert float(next(from_cache.parameters()).detach().min()) >= 0, "the random numbers of the file, not of an initialisation"
+    assert float(next(from_cache.parameters()).detach().min()) >= 0, (
+        "the random numbers of the file, not of an initialisation"
+    )
 
 
 def test_nothing_is_fetched_unless_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,10 +296,21 @@ def test_features_of_a_trunk_are_written_with_their_labels(tmp_path: Path) -> No
     import timm
 
     torch.manual_seed(0)
-    save_file(timm.create_model("mobilenetv1_100", pad_type="same", num_classes=0).state_dict(), tmp_path / "trunk.safetensors")
+    save_file(
+        timm.create_model("mobilenetv1_100", pad_type="same", num_classes=0).state_dict(),
+        tmp_path / "trunk.safetensors",
+    )
     config = toy(tmp_path, model={"backbone": "mobilenetv1_100", "weights": str(tmp_path / "trunk.safetensors")})
     (tmp_path / "mine.yaml").write_text(json.dumps(config.to_dict()))
-    command = ["prepare", "--config", str(tmp_path / "mine.yaml"), "--set", "data.limit=5", "--features", str(tmp_path / "out")]
+    command = [
+        "prepare",
+        "--config",
+        str(tmp_path / "mine.yaml"),
+        "--set",
+        "data.limit=5",
+        "--features",
+        str(tmp_path / "out"),
+    ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     from lineament.evaluation.predictions import load

@@ -1,4 +1,5 @@
-"""The region network's training: samples line up with their labels, the score is the IoU, what is saved answers the same."""
+"""The region network's training: samples line up with their labels, the score is the IoU, what is saved answers the
+same."""
 
 from __future__ import annotations
 
@@ -192,7 +193,9 @@ def test_caches_hold_masks_and_points(tmp_path: Path) -> None:
 def test_masks_are_drawn_from_each_face_s_own_points(tmp_path: Path) -> None:
     crops, moved = make(2).crops, np.array([0.0, 12.0])
     shapes = iter([MEAN_FACE_68, MEAN_FACE_68 + moved])
-    masks = np.load(write_keypoint_regions(crops, lambda crop: np.asarray(next(shapes), np.float32), tmp_path / "regions.npy"))
+    masks = np.load(
+        write_keypoint_regions(crops, lambda crop: np.asarray(next(shapes), np.float32), tmp_path / "regions.npy")
+    )
     expected = mean_region()
     assert masks.shape == (2, 8, 55, 45)
     np.testing.assert_allclose(masks[0].mean((1, 2)) / 255, expected.mean((1, 2)), atol=0.005)
@@ -218,7 +221,9 @@ def test_mesh_points_come_back_to_the_crop(tmp_path: Path) -> None:
     (tmp_path / "mesh.onnx").write_bytes(
         onnx.helper.make_model(made, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]).SerializeToString()
     )
-    points = np.load(write_mesh_landmarks(make(2).crops, MeshPoints(tmp_path / "mesh.onnx"), tmp_path / "landmarks.npy"))
+    points = np.load(
+        write_mesh_landmarks(make(2).crops, MeshPoints(tmp_path / "mesh.onnx"), tmp_path / "landmarks.npy")
+    )
     assert points.shape == (2, 468, 2)
     np.testing.assert_allclose(points[1, :3] * [178, 218], [[9, 45], [169, 205], [89, 85]], atol=1e-3)
 
@@ -240,7 +245,8 @@ def test_real_masks_load(data_dir: Path) -> None:
 
 
 def test_committed_scores_meet_the_plan() -> None:
-    """results/regions/scores.json, which documents quote, holds what the plan asks of masks on held-out CelebAMask-HQ images."""
+    """results/regions/scores.json, which documents quote, holds what the plan asks of masks on held-out CelebAMask-HQ
+    images."""
     import json
 
     scores = json.loads((RESULTS / "scores.json").read_text("utf-8"))
@@ -288,7 +294,9 @@ def test_annotated_faces_teach_every_group_inside_the_crop_only() -> None:
     np.testing.assert_allclose(image.astype(int), faces.crops[1].transpose(1, 2, 0), atol=1)
     wide = annotated_region(np.float64(_points_of(faces)[1]), (218, 178), "paper")
     tight = annotated_region(np.float64(_points_of(faces)[1]), (218, 178), "tight")
-    assert (tight[GROUPS.index("Object")] == wide[GROUPS.index("Object")]).all(), "Object covers all face regions in both"
+    assert (tight[GROUPS.index("Object")] == wide[GROUPS.index("Object")]).all(), (
+        "Object covers all face regions in both"
+    )
     assert tight[GROUPS.index("Mouth")].sum() < wide[GROUPS.index("Mouth")].sum()
     assert (unpack(labels)[GROUPS.index("Nose")] ^ tight[GROUPS.index("Nose")]).mean() < 0.01
 
@@ -296,7 +304,9 @@ def test_annotated_faces_teach_every_group_inside_the_crop_only() -> None:
 def test_a_parsed_face_has_the_annotators_polygons_beside_its_own_hair_and_ears() -> None:
     face = toy_faces(1)[0]
     points = _points_of(make(1))[0]  # of some crop: what is drawn must be what they say, not what the face shows
-    both = annotated_beside(face, ("Hair", "Ear"), lambda crop: points if crop.shape == (3, 218, 178) else 1 / 0, "tight")
+    both = annotated_beside(
+        face, ("Hair", "Ear"), lambda crop: points if crop.shape == (3, 218, 178) else 1 / 0, "tight"
+    )
     drawn = annotated_region(np.float64(points) + MARGIN, CANVAS, "tight")
     inside = face.scored > 0
     for k, group in enumerate(GROUPS):
@@ -313,7 +323,9 @@ def test_a_parsed_face_has_the_annotators_polygons_beside_its_own_hair_and_ears(
 
 def test_a_region_network_is_made_from_plain_images_and_goes_on_when_cut_off(tmp_path: Path) -> None:
     crops = make(6).crops
-    config = RegionConfig("mine", scale="toy", images=True, labels=4, parsing=None, landmarks=None, steps=6, batch=2, threads=1)
+    config = RegionConfig(
+        "mine", scale="toy", images=True, labels=4, parsing=None, landmarks=None, steps=6, batch=2, threads=1
+    )
 
     class Killed(Exception):
         pass

@@ -1,4 +1,5 @@
-"""What a training learns beside its attributes, through the trainer itself: landmarks, identities, adaptive thresholds."""
+"""What a training learns beside its attributes, through the trainer itself: landmarks, identities, adaptive
+thresholds."""
 
 from __future__ import annotations
 

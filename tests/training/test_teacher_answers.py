@@ -107,7 +107,9 @@ def test_preparation_writes_what_the_config_reads_and_targets_move(trained, tmp_
         trainer.network.train()
         started[name] = trainer.step(trainer.train_rows[:8])
         unknown_gradient = trainer.network.head.weight.grad[list(trainer.network.attributes).index("Male")].abs().sum()
-        assert (float(unknown_gradient) > 0) == (name == "filled"), "only a teacher that may fill them teaches unknown labels"
+        assert (float(unknown_gradient) > 0) == (name == "filled"), (
+            "only a teacher that may fill them teaches unknown labels"
+        )
     assert len({round(loss, 6) for loss in started.values()}) == 3
 
 
@@ -129,7 +131,9 @@ def test_a_stream_gives_the_batches_of_the_cache_and_trains_and_resumes(tmp_path
     pq = pytest.importorskip("pyarrow.parquet")
     whole = write_parquet(tmp_path / "whole", make(48), shards=1)
     (tmp_path / "shards").mkdir()
-    pq.write_table(pq.read_table(next(whole.glob("*.parquet"))), tmp_path / "shards" / "train-0.parquet", row_group_size=10)
+    pq.write_table(
+        pq.read_table(next(whole.glob("*.parquet"))), tmp_path / "shards" / "train-0.parquet", row_group_size=10
+    )
     data = {"layout": "parquet", "path": str(tmp_path / "shards"), "holdout": 8}
     cached = toy(tmp_path, data=data | {"cache": str(tmp_path / "cache")})
     streamed = toy(tmp_path, data=data | {"cache": None, "balance": 0.5})
@@ -159,7 +163,10 @@ def test_tensorboard_is_written_where_asked_and_the_table_is_the_same(trained, t
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("holdout_accuracy")] == [4, 8]
-    columns = [[row.split(",")[:4] for row in (run / "log.csv").read_text().splitlines()] for run in (tmp_path / "run", folder / "run")]
+    columns = [
+        [row.split(",")[:4] for row in (run / "log.csv").read_text().splitlines()]
+        for run in (tmp_path / "run", folder / "run")
+    ]
     assert columns[0] == columns[1]
 
 
@@ -184,11 +191,23 @@ def test_weights_are_found_by_name_run_or_file(trained, tmp_path: Path, monkeypa
         find_weights("nobody")
     (tmp_path / "toy.yaml").write_text(json.dumps(dataclasses.replace(config, seed=3).to_dict()))
     done = CliRunner().invoke(
-        app, ["train", "--config", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "run"), "--from", str(folder / "run"), "--quiet"]
+        app,
+        [
+            "train",
+            "--config",
+            str(tmp_path / "toy.yaml"),
+            "--out",
+            str(tmp_path / "run"),
+            "--from",
+            str(folder / "run"),
+            "--quiet",
+        ],
     )
     assert done.exit_code == 0, done.output
     assert "Starts fresh" not in done.output
-    missing = CliRunner().invoke(app, ["train", "--config", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "b"), "--from", "nobody"])
+    missing = CliRunner().invoke(
+        app, ["train", "--config", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "b"), "--from", "nobody"]
+    )
     assert missing.exit_code == 2
 
 

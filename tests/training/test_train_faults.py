@@ -1,4 +1,5 @@
-"""What cannot be trained, or must not be, is said in one line that names the fix; a damaged picture teaches nothing and stops nothing."""
+"""What cannot be trained, or must not be, is said in one line that names the fix; a damaged picture teaches nothing and
+stops nothing."""
 
 from __future__ import annotations
 
@@ -21,23 +22,39 @@ from lineament.training.trainer import Trainer  # noqa: E402
 
 
 def _mgmtn(**options: object) -> dict[str, object]:
-    return {"name": "mgmtn", "backbone": "toy", "input_size": [64, 52], "options": {"region_scale": "toy", "width": 16, "hidden": 16} | options}
+    return {
+        "name": "mgmtn",
+        "backbone": "toy",
+        "input_size": [64, 52],
+        "options": {"region_scale": "toy", "width": 16, "hidden": 16} | options,
+    }
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model": {"backbone": "toy", "input_size": [64, 52], "options": {"dropuot": 0.1}}}, r"model\.options of baseline.*dropuot.*dropout"),
-        ({"model": {"name": "branched", "backbone": "toy", "input_size": [64, 52]}}, r"model\.options of branched.*branches"),
+        (
+            {"model": {"backbone": "toy", "input_size": [64, 52], "options": {"dropuot": 0.1}}},
+            r"model\.options of baseline.*dropuot.*dropout",
+        ),
+        (
+            {"model": {"name": "branched", "backbone": "toy", "input_size": [64, 52]}},
+            r"model\.options of branched.*branches",
+        ),
         ({"model": _mgmtn()}, "needs a trained region network"),
         ({"augment": {"crop": [65, 48]}}, r"augment\.crop \[65, 48\] does not fit"),
         ({"model": {"name": "dmm-cnn", "backbone": "toy", "input_size": [64, 52]}}, r"data\.landmarks names none"),
-        ({"weighting": {"name": "dmm"}, "data": {"layout": "synthetic", "limit": 48, "holdout": 0, "cache": None}}, r"data\.holdout above 0"),
+        (
+            {"weighting": {"name": "dmm"}, "data": {"layout": "synthetic", "limit": 48, "holdout": 0, "cache": None}},
+            r"data\.holdout above 0",
+        ),
         ({"weighting": {"name": "dws", "options": {"temperature": 0.0}}}, "temperature must be above 0"),
         ({"optimiser": {"epochs": 1, "batch": 8, "device": "abacus"}}, r"optimiser\.device 'abacus'"),
     ],
 )
-def test_a_config_that_cannot_train_is_refused_before_it_begins(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+def test_a_config_that_cannot_train_is_refused_before_it_begins(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
     with pytest.raises(ConfigError, match=words):
         Trainer(toy(tmp_path, **changes), tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
@@ -52,10 +69,17 @@ def test_a_config_that_cannot_train_is_refused_before_it_begins(tmp_path: Path, 
         ((48, 5), True, 5, r"must be \(N,5,2\)"),
     ],
 )
-def test_landmarks_must_fit_the_head_and_the_mirror(tmp_path: Path, shape: tuple[int, ...], flip: bool, landmarks: int, words: str | None) -> None:
+def test_landmarks_must_fit_the_head_and_the_mirror(
+    tmp_path: Path, shape: tuple[int, ...], flip: bool, landmarks: int, words: str | None
+) -> None:
     np.save(tmp_path / "points.npy", np.zeros(shape, np.float32))
     data = toy(tmp_path).to_dict()["data"] | {"landmarks": str(tmp_path / "points.npy")}
-    model = {"name": "dmm-cnn", "backbone": "toy", "input_size": [64, 52], "options": {"landmarks": landmarks, "inner": 16, "hidden": 16}}
+    model = {
+        "name": "dmm-cnn",
+        "backbone": "toy",
+        "input_size": [64, 52],
+        "options": {"landmarks": landmarks, "inner": 16, "hidden": 16},
+    }
     config = toy(tmp_path, data=data, model=model, augment={"crop": None, "flip": flip})
     if words is None:
         Trainer(config, tmp_path / "run").run()
@@ -86,7 +110,13 @@ def _table(tmp_path: Path, faces: int = 24) -> Path:
 
 
 def _on_table(tmp_path: Path, **data: object):
-    given = {"layout": "table", "path": str(_table(tmp_path)), "attributes": ["Smiling", "Bangs"], "holdout": 0, "cache": str(tmp_path / "cache")}
+    given = {
+        "layout": "table",
+        "path": str(_table(tmp_path)),
+        "attributes": ["Smiling", "Bangs"],
+        "holdout": 0,
+        "cache": str(tmp_path / "cache"),
+    }
     return toy(tmp_path, data=given | data)
 
 
@@ -105,7 +135,9 @@ def test_a_damaged_picture_teaches_nothing_and_stops_nothing(tmp_path: Path, cac
     assert int(batch.crops[0].max()) == 0
     assert int(batch.crops[1].max()) > 0
     assert not batch.known[0].any()
-    assert Trainer(config, tmp_path / "run", resume=True).position == trainer.position, "the list is read again, and the data are the same"
+    assert Trainer(config, tmp_path / "run", resume=True).position == trainer.position, (
+        "the list is read again, and the data are the same"
+    )
 
 
 def test_a_set_without_one_readable_picture_is_an_error(tmp_path: Path) -> None:
@@ -121,7 +153,9 @@ def test_weights_of_other_attributes_give_the_trunk_and_not_their_head(tmp_path:
     path = Trainer(first, tmp_path / "first").run()
     swapped = _on_table(tmp_path, attributes=["Bangs", "Smiling"])
     again = Trainer(swapped, tmp_path / "second", start=str(path))
-    assert again.not_copied == ["head.weight", "head.bias"], "same shape, another order: the rows would answer other questions"
+    assert again.not_copied == ["head.weight", "head.bias"], (
+        "same shape, another order: the rows would answer other questions"
+    )
     expected = {name: tensor for name, tensor in load_tensors(path)[0].items() if name.startswith("backbone.")}
     got = again.network.state_dict()
     assert expected

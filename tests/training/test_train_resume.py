@@ -1,4 +1,5 @@
-"""A training that is stopped, killed or shared goes on as the uninterrupted one: at epoch ends, by Ctrl-C, in many processes; and on any device."""
+"""A training that is stopped, killed or shared goes on as the uninterrupted one: at epoch ends, by Ctrl-C, in many
+processes; and on any device."""
 
 from __future__ import annotations
 
@@ -174,26 +175,44 @@ def test_a_step_works_on_another_device_than_the_images(tmp_path: Path, changes:
         np.save(tmp_path / "array.npy", arrays[str(changes[name])])
         data |= {str(changes[name]): str(tmp_path / "array.npy")}
     sections = {name: section for name, section in changes.items() if name != "array"}
-    trainer = Trainer(toy(tmp_path, data=data, optimiser=optimiser(tmp_path, device="meta"), **sections), tmp_path / "run")
+    trainer = Trainer(
+        toy(tmp_path, data=data, optimiser=optimiser(tmp_path, device="meta"), **sections), tmp_path / "run"
+    )
     loss = trainer.loss_of(trainer.train_rows[:8])
     assert loss.device.type == "meta"
     if any(name == "weighting" and section == {"name": "uncertainty"} for name, section in changes.items()):
         return  # its own parameters stay in the processor's memory, and no gradient comes there from meta
     loss.backward()
-    assert all(parameter.grad is None or parameter.grad.device == parameter.device for parameter in trainer.network.parameters())
+    assert all(
+        parameter.grad is None or parameter.grad.device == parameter.device
+        for parameter in trainer.network.parameters()
+    )
 
 
 def test_two_processes_log_and_weigh_as_one(tmp_path: Path) -> None:
     still = {"crop": None, "flip": False, "brightness": 0.0}
     model = {"backbone": "toy", "input_size": [64, 52], "options": {"dropout": 0.0}}
     changes = {"augment": still, "model": model, "optimiser": optimiser(tmp_path, epochs=3, patience=3, lr=1e-3)}
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     name = "uncertainty"  # it learns by gradient; the log of window losses is what the other strategies learn from
     config = toy(tmp_path, weighting={"name": name}, **changes)
     Trainer(config, tmp_path / f"{name}-one").run()
     file = tmp_path / f"{name}.yaml"
     file.write_text(json.dumps(config.to_dict()))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lineament", "train"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "lineament",
+        "train",
+    ]
     command = [*launcher, "--config", str(file), "--out", str(tmp_path / f"{name}-two"), "--quiet"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -202,5 +221,7 @@ def test_two_processes_log_and_weigh_as_one(tmp_path: Path) -> None:
     assert [row[:2] for row in one] == [row[:2] for row in two]
     one, two = ([[float(cell or "nan") for cell in row[2:]] for row in rows[1:]] for rows in (one, two))
     np.testing.assert_allclose(two, one, rtol=2e-3)
-    held = [[row[5] for row in _rows(tmp_path / f"{name}-{kind}", "log.csv")[1:] if len(row) > 5] for kind in ("one", "two")]
+    held = [
+        [row[5] for row in _rows(tmp_path / f"{name}-{kind}", "log.csv")[1:] if len(row) > 5] for kind in ("one", "two")
+    ]
     assert len(held[0]) == len(held[1])

@@ -1,4 +1,5 @@
-"""The training engine at toy size: killed and resumed it repeats itself; many processes equal one; bad folders are refused."""
+"""The training engine at toy size: killed and resumed it repeats itself; many processes equal one; bad folders are
+refused."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ from lineament.training.trainer import Trainer  # noqa: E402
 
 def test_training_learns_and_its_weights_load(tmp_path: Path) -> None:
     losses: list[float] = []
-    config = toy(tmp_path, optimiser={"epochs": 12, "batch": 8, "precision": "fp32", "warmup_steps": 2, "lr": 1e-2, "ema": 0.5})
+    config = toy(
+        tmp_path, optimiser={"epochs": 12, "batch": 8, "precision": "fp32", "warmup_steps": 2, "lr": 1e-2, "ema": 0.5}
+    )
     path = Trainer(config, tmp_path / "run").run(lambda at: losses.append(at.loss))
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     network, loaded = load_network_file(path)
@@ -38,7 +41,12 @@ def test_training_learns_and_its_weights_load(tmp_path: Path) -> None:
 
 
 def test_fixed_masks_move_with_each_crop_and_stay_for_whole_images(tmp_path: Path) -> None:
-    model = {"name": "mgmtn", "backbone": "toy", "input_size": [64, 52], "options": {"mask": "mean", "width": 16, "hidden": 16}}
+    model = {
+        "name": "mgmtn",
+        "backbone": "toy",
+        "input_size": [64, 52],
+        "options": {"mask": "mean", "width": 16, "hidden": 16},
+    }
     trainer = Trainer(toy(tmp_path, model=model, augment={"crop": [48, 40], "flip": False}), tmp_path / "run")
     network, seen = trainer.network, []
     trainer.parallel_network = lambda x, region=None: seen.append(region) or network(x, region=region)
@@ -54,7 +62,9 @@ def test_fixed_masks_move_with_each_crop_and_stay_for_whole_images(tmp_path: Pat
 
 @pytest.mark.parametrize("weighting", ["uniform", "dws"])
 def test_a_resumed_run_repeats_the_uninterrupted_one(tmp_path: Path, weighting: str) -> None:
-    config = toy(tmp_path, weighting={"name": weighting}, optimiser=toy(tmp_path).to_dict()["optimiser"] | {"epochs": 4})
+    config = toy(
+        tmp_path, weighting={"name": weighting}, optimiser=toy(tmp_path).to_dict()["optimiser"] | {"epochs": 4}
+    )
     whole, torn = finished(config, tmp_path / "whole"), finished(config, tmp_path / "torn", stop_after=13)
     for name, tensor in whole.items():
         assert torch.equal(tensor, torn[name]), name
@@ -71,11 +81,15 @@ def test_the_command_line_takes_another_seed(tmp_path: Path) -> None:
 
     config = toy(tmp_path)
     (tmp_path / "toy.yaml").write_text(json.dumps(config.to_dict()))
-    done = CliRunner().invoke(app, ["train", "--config", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "run"), "--seed", "7", "--quiet"])
+    done = CliRunner().invoke(
+        app, ["train", "--config", str(tmp_path / "toy.yaml"), "--out", str(tmp_path / "run"), "--seed", "7", "--quiet"]
+    )
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 7
     told = load_tensors(tmp_path / "run" / "model.safetensors")[0]
-    asked, others = (load_tensors(Trainer(dataclasses.replace(config, seed=seed), tmp_path / str(seed)).run())[0] for seed in (7, 0))
+    asked, others = (
+        load_tensors(Trainer(dataclasses.replace(config, seed=seed), tmp_path / str(seed)).run())[0] for seed in (7, 0)
+    )
     assert all(torch.equal(told[name], asked[name]) for name in asked)
     assert any(not torch.equal(told[name], others[name]) for name in others)
 
@@ -86,7 +100,18 @@ def test_kill_minus_nine_and_resume_by_command(tmp_path: Path) -> None:
     config = toy(tmp_path, optimiser=toy(tmp_path).to_dict()["optimiser"] | {"epochs": 40, "checkpoint_minutes": 0.0})
     file = tmp_path / "toy.yaml"
     file.write_text(json.dumps(config.to_dict()))  # JSON is YAML
-    command = [sys.executable, "-m", "lineament", "train", "--config", str(file), "--out", str(tmp_path / "run"), "--resume", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "lineament",
+        "train",
+        "--config",
+        str(file),
+        "--out",
+        str(tmp_path / "run"),
+        "--resume",
+        "--quiet",
+    ]
     process = subprocess.Popen(command)
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"
     while not checkpoint.is_file():
@@ -119,7 +144,9 @@ def test_starting_from_other_weights_says_what_did_not_fit(tmp_path: Path) -> No
     assert again.not_copied == []
     expected = load_tensors(path)[0]["head.weight"].float()
     torch.testing.assert_close(again.network.head.weight.detach(), expected)
-    wider = toy(tmp_path, model={"name": "dmm-cnn", "backbone": "toy", "input_size": [64, 52], "options": {"landmarks": 0}})
+    wider = toy(
+        tmp_path, model={"name": "dmm-cnn", "backbone": "toy", "input_size": [64, 52], "options": {"landmarks": 0}}
+    )
     assert Trainer(wider, tmp_path / "third", start=str(path)).not_copied
 
 
@@ -163,7 +190,9 @@ def test_two_processes_give_the_gradients_of_one_with_the_double_batch(tmp_path:
     import json
 
     still = {"crop": None, "flip": False, "brightness": 0.0}
-    config = toy(tmp_path, augment=still, model={"backbone": "toy", "input_size": [64, 52], "options": {"dropout": 0.0}})
+    config = toy(
+        tmp_path, augment=still, model={"backbone": "toy", "input_size": [64, 52], "options": {"dropout": 0.0}}
+    )
     Trainer(config, tmp_path / "warm")  # decode once, so that the two ranks only read
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -177,7 +206,9 @@ def test_two_processes_give_the_gradients_of_one_with_the_double_batch(tmp_path:
         ("two", [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]),
     ):
         (tmp_path / f"{name}.json").write_text(json.dumps(config.to_dict()))
-        done = subprocess.run([*launcher, str(script), str(tmp_path / name)], env=environment, capture_output=True, text=True, timeout=240)
+        done = subprocess.run(
+            [*launcher, str(script), str(tmp_path / name)], env=environment, capture_output=True, text=True, timeout=240
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         grads[name] = torch.load(tmp_path / f"{name}.grads", weights_only=True)
     assert grads["one"].keys() == grads["two"].keys()

@@ -1,4 +1,5 @@
-"""One visual language: one style sheet with both schemes and print; sheets carry what was asked, what is shown and the day."""
+"""One visual language: one style sheet with both schemes and print; sheets carry what was asked, what is shown and the
+day."""
 
 from __future__ import annotations
 
@@ -39,14 +40,23 @@ def test_text_can_be_read_on_every_ground_in_every_scheme(scheme: int) -> None:
 
 def test_pages_of_every_room_use_the_one_style_sheet_and_define_no_colours_of_their_own() -> None:
     root = Path(__file__).parents[2] / "lineament"
-    tokens = [path for path in root.rglob("*") if path.suffix in (".css", ".py", ".html", ".js") and "--paper:" in path.read_text("utf-8")]
+    tokens = [
+        path
+        for path in root.rglob("*")
+        if path.suffix in (".css", ".py", ".html", ".js") and "--paper:" in path.read_text("utf-8")
+    ]
     assert [path.name for path in tokens] == ["base.css"]
     assert colour("surface").startswith("#")
 
 
 def test_a_sheet_says_what_was_asked_when_and_holds_every_tile(tmp_path: Path) -> None:
     Image.new("RGB", (50, 80), "red").save(tmp_path / "a.png")
-    tiles = [Tile(tmp_path / "a.png", "one"), Tile(b"no picture", "two"), Tile(Thumbnail(None, "gone"), "three"), Tile(tmp_path / "no.png", "x\ny")]
+    tiles = [
+        Tile(tmp_path / "a.png", "one"),
+        Tile(b"no picture", "two"),
+        Tile(Thumbnail(None, "gone"), "three"),
+        Tile(tmp_path / "no.png", "x\ny"),
+    ]
 
     def made(title: str = "Search: smiling", day: date = date(2026, 1, 2)) -> Image.Image:
         return contact_sheet(tiles, title=title, facts=["4 faces"], size=(60, 90), columns=3, day=day)

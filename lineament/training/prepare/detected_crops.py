@@ -31,7 +31,8 @@ class Detected:
 
 
 def middle(pixels: UInt8) -> npt.NDArray[np.uint8]:
-    """Return the largest centred part with a crop's proportions, resized: data sets of faces have them in the middle."""
+    """Return the largest centred part with a crop's proportions, resized: data sets of faces have them in the
+    middle."""
     height, width = pixels.shape[:2]
     crop_height, crop_width = geometry.CROP_SIZE
     scale = max(crop_height / height, crop_width / width)

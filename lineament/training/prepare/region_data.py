@@ -1,9 +1,11 @@
-"""Training data of the region network: CelebAMask-HQ images and 68-point photos, all on one canvas around the aligned crop.
+"""Training data of the region network: CelebAMask-HQ images and 68-point photos, all on one canvas around the aligned
+crop.
 
-    image + classes | landmarks -> aligned canvas (image, labels, known) -> random similarity -> sample (3,h,w), region (K,h',w'), known
+    image + classes | landmarks -> aligned canvas (image, labels, known) -> random similarity -> sample (3,h,w), region
+    (K,h',w'), known
 
-Convention: the canvas is the 178x218 crop with `MARGIN` pixels more on every side. Labels are packed: bit j of a pixel is group j of
-`GROUPS`; a pixel outside the photo is unknown for every group that parsing would have named.
+Convention: the canvas is the 178x218 crop with `MARGIN` pixels more on every side. Labels are packed: bit j of a pixel
+is group j of `GROUPS`; a pixel outside the photo is unknown for every group that parsing would have named.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ INNER_GROUPS = ("Mouth", "Ear", "Nose", "Eyes")
 class RegionFace:
     """One labelled face on the canvas. image (H,W,3); labels, known (H,W) with one bit per group.
 
-    `scored`, also one bit per group, is the part of `known` that a score counts: what a person labelled, inside the photo.
+    `scored`, also one bit per group, is the part of `known` that a score counts: what a person labelled, inside the
+    photo.
     """
 
     name: str
@@ -89,7 +92,8 @@ def _nearest(plane: UInt8, canvas_from_image: npt.NDArray[np.float64], fill: int
 def parsed_face(name: str, image: UInt8, classes: UInt8) -> RegionFace:
     """Return a CelebAMask-HQ image on the canvas, aligned by eyes and mouth corners found in its class map.
 
-    Convention: beside what parsing names, two things are known: no facial part lies outside the photo, and no landmark group on the background.
+    Convention: beside what parsing names, two things are known: no facial part lies outside the photo, and no landmark
+    group on the background.
     """
     target = TEMPLATE[[0, 1, 3, 4]] + MARGIN
     matrix = umeyama(keypoints_from_parsing(classes), target)
@@ -116,7 +120,8 @@ def landmark_face(name: str, image: UInt8, landmarks: npt.NDArray[np.float64]) -
 
 
 def load_parsed(folder: Path) -> list[RegionFace]:
-    """Return every CelebAMask-HQ face under `folder` (images/, masks/), by name; images without a visible mouth are left out.
+    """Return every CelebAMask-HQ face under `folder` (images/, masks/), by name; images without a visible mouth are
+    left out.
 
     Raises: DataError if the folder holds none.
     """
@@ -144,9 +149,11 @@ def load_landmarked(folder: Path, split: str) -> list[RegionFace]:
 
 
 def annotated_beside(face: RegionFace, groups: Sequence[str], annotate: Annotator, style: str) -> RegionFace:
-    """Return a parsed face that keeps its own labels of `groups` and has the annotator's polygons for the rest, inside the photo.
+    """Return a parsed face that keeps its own labels of `groups` and has the annotator's polygons for the rest, inside
+    the photo.
 
-    Without them the network meets parsed images with two groups alone, learns to tell them from the others and answers nothing else on them.
+    Without them the network meets parsed images with two groups alone, learns to tell them from the others and answers
+    nothing else on them.
 
     Args: annotate: crop (3,218,178) uint8 -> points (L,2) in its pixels; style: of the polygons (data/regions.py).
     """
@@ -159,15 +166,19 @@ def annotated_beside(face: RegionFace, groups: Sequence[str], annotate: Annotato
 
 
 class AnnotatedFaces(Sequence[RegionFace]):
-    """Training images on the canvas, labelled from the annotator's points when asked for: twenty thousand canvases would not fit into memory.
+    """Training images on the canvas, labelled from the annotator's points when asked for: twenty thousand canvases
+    would not fit into memory.
 
-    crops (N,3,218,178) uint8; points (N,L,2) in pixels of the crop, L as `data/regions.py` takes them; without: groups that the polygons leave
-    unknown. Outside the crop nothing is known.
+    crops (N,3,218,178) uint8; points (N,L,2) in pixels of the crop, L as `data/regions.py` takes them; without: groups
+    that the polygons leave unknown. Outside the crop nothing is known.
 
-    Source: MGMTN, arXiv 2601.01408: a pretrained annotator's key points, polygons, a U-Net that learns them. Its annotator gives 98 points.
+    Source: MGMTN, arXiv 2601.01408: a pretrained annotator's key points, polygons, a U-Net that learns them. Its
+    annotator gives 98 points.
     """
 
-    def __init__(self, crops: UInt8, points: npt.NDArray[np.float32], style: str = "tight", without: Sequence[str] = ()) -> None:
+    def __init__(
+        self, crops: UInt8, points: npt.NDArray[np.float32], style: str = "tight", without: Sequence[str] = ()
+    ) -> None:
         self._crops, self._points, self._style = crops, points, style
         self._known = _bits(~np.isin(GROUPS, without))
 
@@ -185,11 +196,13 @@ class AnnotatedFaces(Sequence[RegionFace]):
         return RegionFace(str(index), image, _pack(region), inside, np.zeros(CANVAS, np.uint8))
 
 
-def annotated_region(points: npt.NDArray[np.float64], size: tuple[int, int], style: str = "tight") -> npt.NDArray[np.bool_]:
+def annotated_region(
+    points: npt.NDArray[np.float64], size: tuple[int, int], style: str = "tight"
+) -> npt.NDArray[np.bool_]:
     """Return the masks (K,h,w) of all eight groups from one face's points (L,2) in pixels.
 
-    `paper`: the reconstruction's wide polygons throughout. `tight`: borders that follow parsing masks where such polygons exist, the wide ones for
-    Ear, Hair and Object; Object covers all face regions, as read.
+    `paper`: the reconstruction's wide polygons throughout. `tight`: borders that follow parsing masks where such
+    polygons exist, the wide ones for Ear, Hair and Object; Object covers all face regions, as read.
     """
     region, known = region_from_landmarks(points, size, style)
     if style == "paper":
@@ -205,7 +218,9 @@ def hold_out(faces: Sequence[RegionFace], count: int, seed: int = 0) -> tuple[li
     return [f for i, f in enumerate(faces) if i not in held], [f for i, f in enumerate(faces) if i in held]
 
 
-def _canvas_from_sample(jitter: Jitter, rng: np.random.Generator, size: tuple[int, int], flip: bool) -> npt.NDArray[np.float64]:
+def _canvas_from_sample(
+    jitter: Jitter, rng: np.random.Generator, size: tuple[int, int], flip: bool
+) -> npt.NDArray[np.float64]:
     """Return the affine map of a sample's pixels (in crop pixels) to the canvas."""
     h, w = size
     scale, angle = np.exp(rng.uniform(*np.log(jitter.scale))), np.deg2rad(rng.uniform(-1, 1) * jitter.rotate)
@@ -216,9 +231,11 @@ def _canvas_from_sample(jitter: Jitter, rng: np.random.Generator, size: tuple[in
 
 
 def sample(face: RegionFace, rng: np.random.Generator, jitter: Jitter, reduce: int = 2) -> tuple[UInt8, UInt8, UInt8]:
-    """Return image (218,178,3), packed labels and packed known at 1/`reduce` of that, seen through one random similarity.
+    """Return image (218,178,3), packed labels and packed known at 1/`reduce` of that, seen through one random
+    similarity.
 
-    Convention: half of the samples are mirrored when there is any jitter; all groups are symmetric, so no group changes place.
+    Convention: half of the samples are mirrored when there is any jitter; all groups are symmetric, so no group changes
+    place.
     """
     h, w = CROP_SIZE
     flip = jitter is not PLAIN and bool(rng.random() < 0.5)
@@ -226,11 +243,15 @@ def sample(face: RegionFace, rng: np.random.Generator, jitter: Jitter, reduce: i
     image = Image.fromarray(face.image)
     if rng.random() < jitter.blur:
         small = rng.uniform(0.4, 1.0)
-        image = image.resize((int(CANVAS[1] * small), int(CANVAS[0] * small)), Image.Resampling.BOX).resize((CANVAS[1], CANVAS[0]))
+        image = image.resize((int(CANVAS[1] * small), int(CANVAS[0] * small)), Image.Resampling.BOX).resize(
+            (CANVAS[1], CANVAS[0])
+        )
     image = image.transform((w, h), Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BILINEAR)
     coarse = matrix @ np.diag([reduce, reduce, 1.0])
     planes = [
-        np.asarray(Image.fromarray(plane).transform((w // reduce, h // reduce), Image.Transform.AFFINE, tuple(coarse.ravel())))
+        np.asarray(
+            Image.fromarray(plane).transform((w // reduce, h // reduce), Image.Transform.AFFINE, tuple(coarse.ravel()))
+        )
         for plane in (face.labels, np.ascontiguousarray(face.known))
     ]
     return _relight(np.asarray(image), rng, jitter.light), planes[0], planes[1]

@@ -1,6 +1,7 @@
 """Train and score the region network of MGMTN's Adaptive Mask Learning, on the CPU in minutes.
 
-    faces (labelled canvases) -> samples -> RegionUNet -> region_terms -> AdamW, cosine -> EMA weights -> IoU per group on held-out faces
+    faces (labelled canvases) -> samples -> RegionUNet -> region_terms -> AdamW, cosine -> EMA weights -> IoU per group
+    on held-out faces
 
 Source: MGMTN, arXiv 2601.01408; data, augmentation and schedule are ours (papers.md leaves them open).
 """
@@ -56,11 +57,12 @@ SCORED_JITTER = Jitter((0.85, 1.15), 0.08, 10.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class RegionConfig(Checked):
-    """A region training. images: learn from the training images themselves, labelled by the annotator's 468 points (MGMTN's pipeline), at most
-    `labels` of them; style: of the polygons drawn from those points (data/regions.py).
+    """A region training. images: learn from the training images themselves, labelled by the annotator's 468 points
+    (MGMTN's pipeline), at most `labels` of them; style: of the polygons drawn from those points (data/regions.py).
 
-    parsing: CelebAMask-HQ folder; landmarks: 68-point folder; either null where it is not used. parsing_groups: with `images`, the only groups that
-    parsing masks teach (hair and ears, where no point lies; an extension of ours), and that the annotator's polygons then do not.
+    parsing: CelebAMask-HQ folder; landmarks: 68-point folder; either null where it is not used. parsing_groups: with
+    `images`, the only groups that parsing masks teach (hair and ears, where no point lies; an extension of ours), and
+    that the annotator's polygons then do not.
     holdout: parsed faces never trained on.
     """
 
@@ -96,13 +98,17 @@ class RegionFaces:
 
     @property
     def pools(self) -> list[Sequence[RegionFace]]:
-        """The sources that a batch takes in turn, the first of three slots to the last: annotated or parsed faces twice as often."""
+        """The sources that a batch takes in turn, the first of three slots to the last: annotated or parsed faces twice
+        as often."""
         main = [pool for pool in (self.annotated, self.parsed) if pool] if self.annotated else [self.parsed]
         return [pool for pool in (main[0], main[-1], self.landmarked or main[0]) if pool]
 
 
-def load_faces(config: RegionConfig, annotated: Sequence[RegionFace] = (), annotate: Annotator | None = None) -> RegionFaces:
-    """Load the faces a config names. Args: annotate: of parsed faces too, where `annotated` are given. Raises: DataError when it names none."""
+def load_faces(
+    config: RegionConfig, annotated: Sequence[RegionFace] = (), annotate: Annotator | None = None
+) -> RegionFaces:
+    """Load the faces a config names. Args: annotate: of parsed faces too, where `annotated` are given. Raises:
+    DataError when it names none."""
     if config.parsing is None and not annotated:
         raise DataError("regions need labels: set `images: true`, or `parsing` to a CelebAMask-HQ folder.")
     parsed, held = ([], []) if config.parsing is None else hold_out(load_parsed(expand(config.parsing)), config.holdout)
@@ -118,8 +124,11 @@ def load_faces(config: RegionConfig, annotated: Sequence[RegionFace] = (), annot
     return RegionFaces(parsed, landmarked, held, load_landmarked(folder, "test"), annotated)
 
 
-def draw_batch(faces: RegionFaces, count: int, seed: tuple[int, int], jitter: Jitter, reduce: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return rgb (B,3,218,178) in -1..1, region and known (B,K,h,w) float: the sources by turns, see `RegionFaces.pools`."""
+def draw_batch(
+    faces: RegionFaces, count: int, seed: tuple[int, int], jitter: Jitter, reduce: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return rgb (B,3,218,178) in -1..1, region and known (B,K,h,w) float: the sources by turns, see
+    `RegionFaces.pools`."""
     rng, pools = np.random.default_rng(seed), faces.pools
     chosen = []
     for slot in range(count):
@@ -145,7 +154,8 @@ def learning_rate(config: RegionConfig, step: int) -> float:
 
 
 def find_region_weights(name: str) -> Path | None:
-    """Return the trained region network called `name` on the models' search path (docs/models.md), None where there is none."""
+    """Return the trained region network called `name` on the models' search path (docs/models.md), None where there is
+    none."""
     for folder in model_folders():
         # A checkout's own region network lies beside its systems.
         for place in (folder.path / name / WEIGHTS_NAME, folder.path.parent / name / WEIGHTS_NAME):
@@ -163,7 +173,8 @@ def make_region_network(
     say: Callable[[str], None] = lambda text: None,
     progress: Progress | None = None,
 ) -> Path:
-    """Train the network that a config describes and write it to `path`, its scores beside it. An interrupted call is gone on with.
+    """Train the network that a config describes and write it to `path`, its scores beside it. An interrupted call is
+    gone on with.
 
     Args: crops (N,3,218,178) uint8: the training images, where the config learns from them (`images: true`).
     Raises: DataError where labels that the config names are not there.
@@ -171,10 +182,14 @@ def make_region_network(
     target = Path(path)
     if config.images and crops is None:
         raise DataError(
-            f"{config.name} learns from the training images: run `lineament prepare` with a training config that names it, or --data DIR."
+            f"{config.name} learns from the training images: run `lineament prepare` with a training config that names "
+            "it, or --data DIR."
         )
     faces = load_faces(config, _annotated(config, crops, target.parent, say, progress) if config.images else ())
-    say(f"Training on {len(faces.annotated)} annotated, {len(faces.parsed)} parsed and {len(faces.landmarked)} landmark faces.")
+    say(
+        f"Training on {len(faces.annotated)} annotated, {len(faces.parsed)} parsed and {len(faces.landmarked)} "
+        "landmark faces."
+    )
     told = None if progress is None else lambda done, loss: progress(done, config.steps)
     train_regions(config, faces, target.parent, told, device=device)
     if target.name != WEIGHTS_NAME:
@@ -182,7 +197,9 @@ def make_region_network(
     return target
 
 
-def _annotated(config: RegionConfig, crops: Any, folder: Path, say: Callable[[str], None], progress: Progress | None) -> AnnotatedFaces:
+def _annotated(
+    config: RegionConfig, crops: Any, folder: Path, say: Callable[[str], None], progress: Progress | None
+) -> AnnotatedFaces:
     """Label up to `labels` images, spread over all of them, by the mesh's points; the points are kept in `folder`."""
     rows = np.unique(np.linspace(0, len(crops) - 1, min(config.labels, len(crops))).astype(np.int64))
     chosen, path = _Rows(crops, rows), folder / "points.npy"
@@ -214,9 +231,11 @@ def train_regions(
     *,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Train a region network; write weights, log and scores into `out`; return the scores. A run cut off goes on from its last checkpoint.
+    """Train a region network; write weights, log and scores into `out`; return the scores. A run cut off goes on from
+    its last checkpoint.
 
-    Args: progress: called with (steps done, loss) after every step; device: any that torch knows, under its own autocast.
+    Args: progress: called with (steps done, loss) after every step; device: any that torch knows, under its own
+    autocast.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -237,7 +256,8 @@ def train_regions(
 
 
 class _Run:
-    """The state of one region training: network, optimiser, averaged weights (EMA, the plain mean's length growing from zero), steps done."""
+    """The state of one region training: network, optimiser, averaged weights (EMA, the plain mean's length growing from
+    zero), steps done."""
 
     def __init__(self, network: RegionUNet, config: RegionConfig, folder: Path) -> None:
         self.network, self.config, self.folder = network, config, folder
@@ -256,7 +276,12 @@ class _Run:
             for step in range(self.done, config.steps):
                 for group in self.optimiser.param_groups:
                     group["lr"] = learning_rate(config, step)
-                terms = _step(network, self.optimiser, config, draw_batch(faces, config.batch, (config.seed, step), Jitter(), network.reduce))
+                terms = _step(
+                    network,
+                    self.optimiser,
+                    config,
+                    draw_batch(faces, config.batch, (config.seed, step), Jitter(), network.reduce),
+                )
                 self._average(step)
                 self.done, self.seconds = step + 1, before + time.perf_counter() - began
                 if step % 20 == 0 or self.done == config.steps:
@@ -273,7 +298,9 @@ class _Run:
     def _average(self, step: int) -> None:
         decay = min(self.config.ema, (step + 1) / (step + 10))
         for name, tensor in self.network.state_dict().items():
-            self.averaged[name] = decay * self.averaged[name] + (1 - decay) * tensor if tensor.is_floating_point() else tensor.clone()
+            self.averaged[name] = (
+                decay * self.averaged[name] + (1 - decay) * tensor if tensor.is_floating_point() else tensor.clone()
+            )
 
     def _save(self) -> None:
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
@@ -281,13 +308,17 @@ class _Run:
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in state.items()}
         header = {"done": self.done, "seconds": self.seconds, "rows": self._rows, "config": asdict(self.config)}
-        plain = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+        plain = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+        }
         save_tensors(self.folder / _CHECKPOINT, plain, header)
 
     def _resume(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
         if header.get("config") != json.loads(json.dumps(asdict(self.config))):
             return  # another recipe's: begun anew
-        self.network.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
+        self.network.load_state_dict(
+            {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
+        )
         for name, tensor in self.averaged.items():
             tensor.copy_(tensors[f"average.{name}"])
         state: dict[int, dict[str, Tensor]] = {}
@@ -303,7 +334,9 @@ class _Run:
             csv.writer(file).writerows([["step", *GROUPS], *self._rows])
 
 
-def _step(network: nn.Module, optimiser: torch.optim.Optimizer, config: RegionConfig, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def _step(
+    network: nn.Module, optimiser: torch.optim.Optimizer, config: RegionConfig, batch: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
     device = next(network.parameters()).device
     rgb, region, known = (part.to(device, non_blocking=True) for part in batch)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
@@ -318,7 +351,11 @@ def _step(network: nn.Module, optimiser: torch.optim.Optimizer, config: RegionCo
 def save_region_network(path: str | os.PathLike[str], network: RegionUNet, config: RegionConfig) -> None:
     """Write a region network as fp16 safetensors with its config and group names."""
     tensors = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
-    save_tensors(path, tensors, {"kind": "region_unet", "scale": config.scale, "groups": list(network.groups), "config": asdict(config)})
+    save_tensors(
+        path,
+        tensors,
+        {"kind": "region_unet", "scale": config.scale, "groups": list(network.groups), "config": asdict(config)},
+    )
 
 
 def load_region_network(path: str | os.PathLike[str]) -> RegionUNet:
@@ -330,7 +367,8 @@ def load_region_network(path: str | os.PathLike[str]) -> RegionUNet:
 
 
 def predict(network: RegionUNet, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return region (N,K,h,w) in 0..1 at full size for RGB images (N,h,w,3) uint8; one image at a time, so no answer depends on its batch."""
+    """Return region (N,K,h,w) in 0..1 at full size for RGB images (N,h,w,3) uint8; one image at a time, so no answer
+    depends on its batch."""
     network.eval()
     out = []
     with torch.no_grad():
@@ -346,9 +384,11 @@ Answer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 def score(network: RegionUNet, faces: RegionFaces) -> dict[str, Any]:
-    """Return IoU per group on held-out parsed faces and on the landmark test photos: of the network and, beside it, of the mean face's masks.
+    """Return IoU per group on held-out parsed faces and on the landmark test photos: of the network and, beside it, of
+    the mean face's masks.
 
-    `jittered`: the same where the face is turned, scaled and shifted within the crop, which masks that are the same for all cannot follow.
+    `jittered`: the same where the face is turned, scaled and shifted within the crop, which masks that are the same for
+    all cannot follow.
     """
     mean = _mean_masks()
     answers: dict[str, Answer] = {"": lambda image: predict(network, image[None])[0], "mean_": lambda image: mean}
@@ -357,7 +397,10 @@ def score(network: RegionUNet, faces: RegionFaces) -> dict[str, Any]:
         for suffix, jitter in (("", PLAIN), ("_jittered", SCORED_JITTER)):
             table[f"{prefix}parsing{suffix}"] = iou_table(answer, faces.held_parsed, jitter)
             table[f"{prefix}landmarks{suffix}"] = iou_table(answer, faces.held_landmarked, jitter)
-    return {**{key: rows for key, rows in table.items() if rows}, "held_out": sorted(face.name for face in faces.held_parsed)}
+    return {
+        **{key: rows for key, rows in table.items() if rows},
+        "held_out": sorted(face.name for face in faces.held_parsed),
+    }
 
 
 def _mean_masks() -> npt.NDArray[np.float32]:
@@ -368,7 +411,8 @@ def _mean_masks() -> npt.NDArray[np.float32]:
 
 
 def iou_table(answer: Answer, faces: Sequence[RegionFace], jitter: Jitter = PLAIN) -> dict[str, Any]:
-    """Return {group: {"iou", "mean_iou", "images"}} at 0.5 on the pixels that people labelled; other groups are left out.
+    """Return {group: {"iou", "mean_iou", "images"}} at 0.5 on the pixels that people labelled; other groups are left
+    out.
 
     Args: answer: image -> masks; jitter: the random similarity (one per face, always the same) it is seen through.
     """

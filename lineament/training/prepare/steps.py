@@ -1,8 +1,11 @@
-"""What a config's run reads and is not there yet, made before its first step: `lineament prepare`, and `lineament train` by itself.
+"""What a config's run reads and is not there yet, made before its first step: `lineament prepare`, and
+`lineament train` by itself.
 
-    config -> needs (trunk weights, start, crops, landmarks, region network, masks, teacher's answers) -> the files it names
+    config -> needs (trunk weights, start, crops, landmarks, region network, masks, teacher's answers) -> the files it
+    names
 
-What cannot be had is one sentence before anything is computed; space is stated before it is filled; what an interruption leaves is gone on with.
+What cannot be had is one sentence before anything is computed; space is stated before it is filled; what an
+interruption leaves is gone on with.
 """
 
 from __future__ import annotations
@@ -30,7 +33,12 @@ from lineament.models.build import network_class, trunk_weights
 from lineament.models.checkpoint import find_weights
 from lineament.training.dataset import Material, cache_kind, load_images, load_rows, per_row_file
 from lineament.training.prepare import caches
-from lineament.training.prepare.region_network import RegionConfig, find_region_weights, load_region_network, make_region_network
+from lineament.training.prepare.region_network import (
+    RegionConfig,
+    find_region_weights,
+    load_region_network,
+    make_region_network,
+)
 from lineament.training.prepare.teacher_answers import load_teachers, write_teacher
 
 ANNOTATED = (5, 468)
@@ -51,7 +59,8 @@ class Teller:
 
 @dataclass
 class Preparation:
-    """One config's preparation. Args: device: where networks run; allow_download: of trunk weights, the only thing that is ever fetched."""
+    """One config's preparation. Args: device: where networks run; allow_download: of trunk weights, the only thing that
+    is ever fetched."""
 
     config: TrainConfig
     device: str = "cpu"
@@ -59,7 +68,8 @@ class Preparation:
     teller: Teller = field(default_factory=Teller)
 
     def run(self) -> list[Path]:
-        """Make what is missing; return the files that were made. Raises: ConfigError, DataError, ModelFileError, each naming the fix."""
+        """Make what is missing; return the files that were made. Raises: ConfigError, DataError, ModelFileError, each
+        naming the fix."""
         check_possible(self.config)
         trunk_weights(self.config.model, allow_download=self.allow_download)
         missing, made = list(self._missing()), list[Path]()
@@ -72,7 +82,9 @@ class Preparation:
             part.make()
             self.teller.say(f"Done in {time.monotonic() - began:.0f} s: {part.path}")
             made.append(part.path)
-            missing = list(self._missing())  # anew: decoding may have found damaged pictures, whose labels then are not known
+            missing = list(
+                self._missing()
+            )  # anew: decoding may have found damaged pictures, whose labels then are not known
             if missing and missing[0].path in made:
                 raise DataError(f"{missing[0].path} was made, and is not there. Is the folder being cleaned meanwhile?")
         return made
@@ -82,10 +94,14 @@ class Preparation:
         rows = len(load_rows(self.config).table)
         listed = ", ".join(f"{part.what} ({size_text(part.size)})" for part in missing)
         need, free = sum(part.size for part in missing), min(free_bytes(part.path.parent) for part in missing)
-        self.teller.say(f"{self.config.name} needs, for {rows:,} images: {listed}. {size_text(need)} in all, {size_text(free)} are free.")
+        self.teller.say(
+            f"{self.config.name} needs, for {rows:,} images: {listed}. {size_text(need)} in all, {size_text(free)} are "
+            "free."
+        )
         if need > free:
             raise DataError(
-                f"{size_text(need)} are needed and {size_text(free)} are free where {missing[0].path.parent} lies. Free space, name another folder "
+                f"{size_text(need)} are needed and {size_text(free)} are free where {missing[0].path.parent} lies. "
+                "Free space, name another folder "
                 "(--set data.cache=DIR), or decode at every step (--set data.cache=null)."
             )
 
@@ -110,7 +126,8 @@ class Preparation:
         if config.loss.teacher is not None and not (path := per_row_file(config.loss.teacher, table)).is_file():
             yield Part("the teachers' answers", path, sizes["the teachers' answers"], partial(self._teacher, path))
 
-    # ---- how each is made ---------------------------------------------------------------------------------------------------------
+    # ---- how each is made
+    # ---------------------------------------------------------------------------------------------------------
 
     def _images(self) -> Material:
         return load_images(self.config, progress=self.teller.of("crops"))
@@ -120,7 +137,11 @@ class Preparation:
         if landmarks_of(self.config) == 468:
             caches.write_mesh_landmarks(material.crops, caches.MeshPoints(), path, tell)
             return
-        listed = release_keypoints(expand(data.path), material.table.files) if data.layout == "official" and data.align == "stored" else None
+        listed = (
+            release_keypoints(expand(data.path), material.table.files)
+            if data.layout == "official" and data.align == "stored"
+            else None
+        )
         if listed is not None and not np.isnan(listed).all():
             self.teller.say("The five points are those that the release lists.")
             caches.write_release_landmarks(listed, path)
@@ -129,7 +150,9 @@ class Preparation:
 
         self.teller.say("The release lists no points here: our detector finds them.")
         # Aligned crops are upright and of one size: what a photo's detector does beyond one pass changes nothing here.
-        caches.write_landmarks(material.crops, RetinaFace(threads=1, second_look=False, rescue=False).detect, path, tell)
+        caches.write_landmarks(
+            material.crops, RetinaFace(threads=1, second_look=False, rescue=False).detect, path, tell
+        )
 
     def _region_network(self, path: Path) -> None:
         there = find_region_weights(regions_name(self.config))
@@ -140,7 +163,14 @@ class Preparation:
             return
         settings = load_settings(RegionConfig, regions_name(self.config))
         crops = self._images().crops if settings.images else None
-        make_region_network(settings, path, crops=crops, device=self.device, say=self.teller.say, progress=self.teller.of("region network"))
+        make_region_network(
+            settings,
+            path,
+            crops=crops,
+            device=self.device,
+            say=self.teller.say,
+            progress=self.teller.of("region network"),
+        )
 
     def _masks(self, path: Path) -> None:
         crops, kind, tell = self._images().crops, self.config.prepare.masks, self.teller.of("masks")
@@ -153,7 +183,8 @@ class Preparation:
             weights = find_region_weights(regions_name(self.config))
         if weights is None:
             raise ConfigError(
-                "Masks need a trained region network: name it in model.options.region_weights, or run `lineament prepare --config regions`."
+                "Masks need a trained region network: name it in model.options.region_weights, or run `lineament "
+                "prepare --config regions`."
             )
         network = load_region_network(weights)
         if kind == "learned":
@@ -167,7 +198,8 @@ class Preparation:
     def _teacher(self, path: Path) -> None:
         wanted = self.config.prepare
         teachers = load_teachers(wanted.teachers)
-        write_teacher(path, teachers, self._images(), views=wanted.views, device=self.device, precision=wanted.precision,
+        write_teacher(path, teachers, self._images(), views=wanted.views, device=self.device,
+        precision=wanted.precision,
                       progress=self.teller.of("teachers"))  # fmt: skip
 
 
@@ -206,22 +238,27 @@ def landmarks_of(config: TrainConfig) -> int:
 
 def regions_name(config: TrainConfig) -> str:
     """Return the config that trains this config's region network."""
-    return config.prepare.regions or ("regions-celeba" if config.model.options.get("region_scale") == "paper" else "regions")
+    return config.prepare.regions or (
+        "regions-celeba" if config.model.options.get("region_scale") == "paper" else "regions"
+    )
 
 
 def check_possible(config: TrainConfig) -> None:
-    """Raises: ConfigError, ModelFileError: what a config asks for and cannot be had, in one sentence with the fix, before anything is computed."""
+    """Raises: ConfigError, ModelFileError: what a config asks for and cannot be had, in one sentence with the fix,
+    before anything is computed."""
     device = torch.device(config.optimiser.device) if config.optimiser.device.split(":")[0] in ("cuda", "cpu") else None
     if device is not None and device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            f"optimiser.device is {config.optimiser.device}, but torch sees no CUDA card here. Use --device cpu, or install torch for CUDA."
+            f"optimiser.device is {config.optimiser.device}, but torch sees no CUDA card here. Use --device cpu, or "
+            "install torch for CUDA."
         )
     if config.model.start is not None:
         _check_start(config.model.start)
     count, options = landmarks_of(config), config.model.options
     if config.data.landmarks is not None and count not in ANNOTATED and "{fingerprint}" in config.data.landmarks:
         raise ConfigError(
-            f"model.options.landmarks is {count}: only {' or '.join(map(str, ANNOTATED))} can be found. Set one of them, or name your own array in "
+            f"model.options.landmarks is {count}: only {' or '.join(map(str, ANNOTATED))} can be found. Set one of "
+            "them, or name your own array in "
             "data.landmarks."
         )
     if config.loss.teacher is not None and "{fingerprint}" in config.loss.teacher and config.prepare.teachers:
@@ -229,7 +266,12 @@ def check_possible(config: TrainConfig) -> None:
             _check_start(name)
     if config.prepare.masks != "learned" and config.data.regions is None:
         raise ConfigError(f"prepare.masks is {config.prepare.masks}, but data.regions names no file for them.")
-    if options.get("mask") == "learned" and config.data.regions is None and options.get("region_weights") is None and config.model.start is None:
+    if (
+        options.get("mask") == "learned"
+        and config.data.regions is None
+        and options.get("region_weights") is None
+        and config.model.start is None
+    ):
         return  # the network itself says what it needs
     if config.optimiser.patience is not None and not config.data.holdout:
         raise ConfigError("optimiser.patience watches the held-out slice of train: set data.holdout above 0.")
@@ -243,7 +285,8 @@ def _check_start(name: str) -> None:
         run = Path(name)
         if run.parts[:1] == ("runs",) and len(run.parts) == 2:
             raise ModelFileError(
-                f"The config starts from the run {name}, which is not there. Train it first (lineament train --config {run.name} --data DIR) or name "
+                f"The config starts from the run {name}, which is not there. Train it first (lineament train --config "
+                f"{run.name} --data DIR) or name "
                 "other weights with --from."
             ) from error
         raise

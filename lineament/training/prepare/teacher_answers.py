@@ -1,9 +1,12 @@
-"""A teacher's answers on training images, computed once: networks and views averaged, one row of probabilities per image.
+"""A teacher's answers on training images, computed once: networks and views averaged, one row of probabilities per
+image.
 
-    crops -> views (plain, mirrored, then jittered ones) -> networks -> probs (V x T, N, A) -> mean (N,A) float16, NaN where no network has the name
+    crops -> views (plain, mirrored, then jittered ones) -> networks -> probs (V x T, N, A) -> mean (N,A) float16, NaN
+    where no network has the name
 
-Convention: view 0 is the image as it is, view 1 its mirror; later ones are cropped at a random place and brightened as training does it, every
-other one mirrored too. Draws depend on (seed, view, block of rows), so a file can be made again bit by bit.
+Convention: view 0 is the image as it is, view 1 its mirror; later ones are cropped at a random place and brightened as
+training does it, every other one mirrored too. Draws depend on (seed, view, block of rows), so a file can be made again
+bit by bit.
 """
 
 from __future__ import annotations
@@ -48,7 +51,9 @@ class Teacher:
 def load_teachers(names: Sequence[str]) -> list[Teacher]:
     """Load networks by shipped name, run folder or file. Raises: ModelFileError; ConfigError for none."""
     if not names:
-        raise ConfigError("A teacher needs at least one trained network: a shipped name, a run folder or a safetensors file.")
+        raise ConfigError(
+            "A teacher needs at least one trained network: a shipped name, a run folder or a safetensors file."
+        )
     files = [find_weights(name) for name in names]
     return [Teacher(load_network_file(file)[0], file) for file in files]
 
@@ -77,7 +82,10 @@ def teacher_probs(
 
     Raises: ConfigError for fewer than one view, or if no network knows any of the attributes.
     """
-    answer, rows = answering(teachers, material, views=views, seed=seed, device=device, precision=precision), len(material.table)
+    answer, rows = (
+        answering(teachers, material, views=views, seed=seed, device=device, precision=precision),
+        len(material.table),
+    )
     return np.concatenate([answer(first, min(first + _AT_ONCE, rows)) for first in range(0, rows, _AT_ONCE)])
 
 
@@ -109,7 +117,9 @@ def answering(
     return answer
 
 
-def _answers(teacher: Teacher, crops: Tensor, view: int, generator: torch.Generator, device: str, precision: str) -> Tensor:
+def _answers(
+    teacher: Teacher, crops: Tensor, view: int, generator: torch.Generator, device: str, precision: str
+) -> Tensor:
     preprocess = teacher.network.preprocess
     x = view_of(preprocess.resize(crops.to(device)).cpu(), view, generator).to(device)
     x = preprocess.normalise(x).contiguous(memory_format=torch.channels_last)
@@ -129,19 +139,24 @@ def write_teacher(
     precision: str = "fp32",
     progress: Progress | None = None,
 ) -> Path:
-    """Write the array that `loss.teacher` reads, and beside it (`.json`) which files said so; the array appears only once it is whole.
+    """Write the array that `loss.teacher` reads, and beside it (`.json`) which files said so; the array appears only
+    once it is whole.
 
-    An interrupted call with the same teachers and views is gone on with. Raises: as `teacher_probs`; DataError where the disk is full.
+    An interrupted call with the same teachers and views is gone on with. Raises: as `teacher_probs`; DataError where
+    the disk is full.
     """
     target, shape = Path(path), material.table.targets.shape
     said = [{"file": str(teacher.file), "sha256": sha256_of(teacher.file)} for teacher in teachers]
     table = material.table
     about = {
-        "data_fingerprint": table.fingerprint(), "attributes": list(table.attributes), "views": views, "seed": seed, "precision": precision,
+        "data_fingerprint": table.fingerprint(), "attributes": list(table.attributes), "views": views, "seed": seed,
+        "precision": precision,
         "teachers": said,
     }  # fmt: skip
     answer = answering(teachers, material, views=views, seed=seed, device=device, precision=precision)
     header = npy_header(shape, np.float16)
-    write_blocks(target, shape, np.float16, answer, header=header, at_once=_AT_ONCE, recipe=json.dumps(about), progress=progress)
+    write_blocks(
+        target, shape, np.float16, answer, header=header, at_once=_AT_ONCE, recipe=json.dumps(about), progress=progress
+    )
     target.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     return target
