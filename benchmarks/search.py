@@ -1,7 +1,7 @@
 """How fast and how good search is: writes docs/benchmarks/search.md and search.json.
 
     python benchmarks/search.py [--faces 1000000] [--records 20000 200000] [--threads 1] [--predictions val.parquet]
-    [--out docs/benchmarks]
+        [--out docs/benchmarks]
 
 Speed needs no weights: synthetic faces whose 40 probabilities are correlated as a factor model makes them. Retrieval
 quality needs a prediction file with targets (`lineament evaluate ... --predictions FILE` on the official validation

@@ -2,7 +2,7 @@
 small-faces.json.
 
     python benchmarks/small_faces.py [--data ../shared/data] [--out docs/benchmarks] [--photos 4000] [--seed 17]
-    [--seconds 36000]
+        [--seconds 36000]
 
 Photos are made from the faces of `wild/` (those with an odd number; `--people even` for the others). A face's size is
 the shorter side of the detector's box of that face enlarged or reduced to 200 pixels, scaled: sizes are known exactly,

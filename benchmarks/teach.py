@@ -2,12 +2,13 @@
 takes.
 
     cached features of a trunk that has seen no attribute + official validation labels -> ten attributes, 10/30/100 a
-    side, five draws, other people FairFace and drawn faces through the shipped network -> attributes outside the forty
+        side, five draws, other people
+    FairFace and drawn faces through the shipped network -> attributes outside the forty
     -> docs/benchmarks/teach.{json,md}
 
     python scripts/cache_features.py ../shared/data/celeba/official --layout official --weights TRUNK.safetensors --rows
-    1800 --out runs/teach/faceres python benchmarks/teach.py --data ../shared/data [--features runs/teach/faceres]
-    [--config]
+        1800 --out runs/teach/faceres
+    python benchmarks/teach.py --data ../shared/data [--features runs/teach/faceres] [--config]
 
 `--config` prints the training config of the main benchmark, a trunk that has never seen the ten attributes; its run's
 ONNX file goes into --model.

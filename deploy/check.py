@@ -2,8 +2,7 @@
 steps in a plain environment.
 
     python deploy/check.py                 # seconds
-    python deploy/check.py --venv DIR      # runs the Dockerfile's install and start commands in DIR, and asks the
-    service
+    python deploy/check.py --venv DIR      # runs the Dockerfile's install and start commands in DIR, asks the service
 
 No Docker daemon is needed, and none is used: `docker build` itself is not tried here. Exit status 1 if anything is
 wrong.

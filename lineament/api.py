@@ -49,12 +49,12 @@ def load(
     """Load a model for analysing photos.
 
     Args: model: a shipped name or an ONNX file. runtime: onnx, openvino, cuda, coreml or auto. precision: None is what
-    the file holds,
-        computed in fp32. threads: photos and faces worked on at once; None is the CPUs this process may use. detector:
-        anything with `.detect(pixels) -> Faces`; None is the bundled RetinaFace (in bf16 beside an OpenVINO network in
-        bf16 or int8). notify: told what `auto` chose. rates: attribute -> share of yes among the people asked about
-        (0..1, both excluded), or a CSV or JSON file of them: moves probabilities from the card's own rates by Bayes'
-        rule (`decision.rates`). with_: files of own attributes (`lineament teach`) to answer beside the model's.
+        the file holds, computed in fp32. threads: photos and faces worked on at once; None is the CPUs this process may
+        use. detector: anything with `.detect(pixels) -> Faces`; None is the bundled RetinaFace (in bf16 beside an
+        OpenVINO network in bf16 or int8). notify: told what `auto` chose. rates: attribute -> share of yes among the
+        people asked about (0..1, both excluded), or a CSV or JSON file of them: moves probabilities from the card's own
+        rates by Bayes' rule (`decision.rates`). with_: files of own attributes (`lineament teach`) to answer beside the
+        model's.
         settings: fields of `pipeline.analyze.Settings` (profile, attributes, abstain, consistent, keep, faces,
         max_pixels, small_faces) for every call.
     Raises: ModelFileError, UsageError, MissingExtraError.
@@ -181,10 +181,9 @@ class Model:
         """Answer the attributes of every face of one photo.
 
         Args: source: path, bytes, binary file object, PIL image, or array (H,W,3) uint8 with `channels` "RGB" or "BGR".
-        source_name: what
-            the record shows as its source. settings: as in `load`, for this call.
+            source_name: what the record shows as its source. settings: as in `load`, for this call.
         Returns: a report; `.faces` is empty and `.status` "no_face" where there is none. `.draw()` and `.crops()` work
-        on it.
+            on it.
         Raises: ImageError subclasses where the photo gives no pixels; UsageError.
         """
         chosen = make_settings(self.settings, settings)

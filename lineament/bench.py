@@ -67,12 +67,10 @@ def bench(
     """Measure one model.
 
     Args: faces: mosaics of so many faces, stage by stage. scenes: photos measured stage by stage and as a stream.
-    runtimes: also the network alone
-        in every runtime and precision installed. cold: also start the command line `cold_arguments` anew on a
-        12-megapixel photo.
+        runtimes: also the network alone in every runtime and precision installed. cold: also start the command line
+        `cold_arguments` anew on a 12-megapixel photo.
     Returns: {"environment", "runs", "stages": {faces: {stage: spread}}, "stream": {faces: rates}, "scenes": {name:
-    row}, "attributes": [row],
-        "cold_start"}; a spread is {median_ms, p10_ms, p90_ms}.
+        row}, "attributes": [row], "cold_start"}; a spread is {median_ms, p10_ms, p90_ms}.
     """
     return {
         "environment": environment(model),
@@ -134,9 +132,8 @@ def measure(model: Model, scene: Scene, runs: int) -> dict[str, Any]:
     only one stage ran.
 
     Returns: what `stages` gives, and "stream", "slowest" (a stage's name), "slowest_alone" (photos/s of all threads at
-    the slowest stage
-        only), "share_of_slowest" (the stream's part of that), "all_stages" (photos/s if the stages' sum were all there
-        is) and its share.
+        the slowest stage only), "share_of_slowest" (the stream's part of that), "all_stages" (photos/s if the stages'
+        sum were all there is) and its share.
     """
     photo = scene_photo(scene)
     row = stages(model, photo, runs)

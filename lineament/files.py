@@ -22,7 +22,7 @@ def replacing(target: str | os.PathLike[str], *, unique: bool = False) -> Iterat
     Killed at any moment, `target` is the old file or the new one. What must outlast a power cut is synced by the block.
 
     Args: unique: the path beside it is hidden and this thread's own, for targets that several processes or threads may
-    write.
+        write.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -116,11 +116,10 @@ def align(pixels: UInt8, keypoints: Real, shrink: int = 1) -> Crops:
     """Cut the faces out of a photo in CelebA's aligned layout.
 
     Args: pixels (H,W,3) uint8 RGB; keypoints (N,5,2) in pixels of the photo, N may be 0; shrink: how many times smaller
-    than the photo
-        `pixels` were decoded, in each direction.
+        than the photo `pixels` were decoded, in each direction.
     Returns: Crops, pixels (N,3,218,178), in the order of `keypoints`.
     Raises: UsageError for other shapes, or points that are not finite, coincide, or put the crop wholly outside the
-    photo.
+        photo.
     Source: CelebA (Liu et al., ICCV 2015) aligned its images by a similarity onto five mean points; TEMPLATE says how
     they were measured.
     """
@@ -143,8 +142,8 @@ def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE
     Lanczos filter: no moiré, and about as sharp as CelebA's images. Outside the photo its edge pixels are repeated, as
     CelebA's images do. Cost follows the part shown, not the photo.
     Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w); decoded: `pixels` are the
-    photo at 1/decoded. Then
-        the same grid is laid over the same part of the photo, so that only the decoder's own shrinking can show.
+        photo at 1/decoded. Then the same grid is laid over the same part of the photo, so that only the decoder's own
+        shrinking can show.
     Returns: (h,w,3) uint8.
     Raises: UsageError for other pixels, or a crop that shows no part of the photo.
     """

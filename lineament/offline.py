@@ -2,7 +2,7 @@
 load.
 
     variable of the environment, or a package that is not found -> asked once, when the library loads -> no device id,
-    no look-up, no connection
+        no look-up, no connection
 
 Convention: a choice that was made is left alone. A variable that is set already keeps its value, whatever that is; a
 consent file of OpenVINO's is obeyed; and nothing is done about a library that the program has loaded before.

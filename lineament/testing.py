@@ -269,7 +269,7 @@ def check_model(make_model: Factory, *, skip: Sequence[str] = ()) -> None:
     """Run the contract suite on a network.
 
     Args: make_model: builds a fresh network each call (the suite seeds torch before); skip: names in `CHECKS` to leave
-    out.
+        out.
     Raises: AssertionError from the first check that fails; UsageError for an unknown name in `skip`.
     """
     unknown = sorted(set(skip) - set(CHECKS))

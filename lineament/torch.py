@@ -145,9 +145,8 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
     "row" () int64}.
 
     Args: path: folder or file; layout: official, parquet, lfwa, table, images or synthetic; split, attributes, images:
-    as in a config's data section;
-        align: `stored` where images are crops, `detect` where faces must be found and aligned; transform: called with
-        each sample.
+        as in a config's data section; align: `stored` where images are crops, `detect` where faces must be found and
+        aligned; transform: called with each sample.
     A picture that gives no pixels is a black crop whose labels are not known. Safe in a DataLoader's worker processes:
     each opens the data itself.
     `table` holds names, targets, identities and splits of all rows.

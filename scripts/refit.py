@@ -4,7 +4,8 @@
       and train images that the network never saw, in three views
       -> predictions (runs/refit/*.parquet, not kept in git: they hold CelebA's labels)
       -> accuracy against face size and blur -> decision layer with held-out evidence -> card inside default.onnx and
-      default.card.json -> int8 file where it costs little, accuracy of every precision in the card
+      default.card.json
+      -> int8 file where it costs little, accuracy of every precision in the card
       -> golden answers for `lineament doctor` -> docs/benchmarks/{decision,face-size}.{json,md}, rules.md and audit.md
       -> docs/benchmarks/refit.json (hashes)
     fast.onnx -> its own views, limits and decision layer -> its card, docs/benchmarks/fast.json
@@ -171,7 +172,7 @@ def fit(
     """Fit a network's decision layer within its limits of size and blur and write it into its card.
 
     Returns: what was fitted; the settings it was fitted with (limits, layers by fold); the document of where, how right
-    and how sure.
+        and how sure.
     """
     found, missing = views.stored, Official(data / "celeba" / "official", "val").table.missing
     limits = {

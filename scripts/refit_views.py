@@ -2,7 +2,7 @@
 size with a cut frame.
 
     images of validation and of the train shards that the shipped network never saw -> three views ->
-    runs/refit/*.parquet -> two splits
+        runs/refit/*.parquet -> two splits
 
 Scored once for a network: a file that names another network is made anew. Nothing of it is kept in git: it holds
 CelebA's labels.

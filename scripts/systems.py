@@ -67,7 +67,7 @@ def epoch_of_gain(losses: Sequence[float], epochs: Sequence[float] | None = None
     reached.
 
     Args: epochs at which the windows ended, by default 1, 2, 3 ... None where the loss never fell, or there are fewer
-    than two windows.
+        than two windows.
     """
     values = np.asarray(losses, np.float64)
     if len(values) < 2 or values[-1] >= values[0]:

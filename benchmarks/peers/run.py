@@ -1,7 +1,7 @@
 """What users would pick instead, on the same photos in the same run. Writes peers.md and peers.json.
 
     python benchmarks/peers/run.py [--deepface-python VENV/bin/python] [--photos 24] [--seconds 10] [--out
-    docs/benchmarks]
+        docs/benchmarks]
 
 Run it on a quiet machine. Photos: the bundled portrait at 500 pixels, one file each. Every row is a process of its own:
 cold is the time from its start to the first photo's answer (files in the system's cache), warm the median of one photo

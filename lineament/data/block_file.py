@@ -69,8 +69,8 @@ def write_blocks(
     as `compute` left them.
 
     Args: compute: (first, end) -> rows first..end of that shape; header: bytes before the rows; recipe: what decides
-    the numbers, so that a part
-        made by another is begun anew; notes: JSON that `compute` adds to, kept with the rows it belongs to.
+        the numbers, so that a part made by another is begun anew; notes: JSON that `compute` adds to, kept with the
+        rows it belongs to.
     Raises: DataError where the disk is full; what was written stays.
     """
     part, state = target.with_name(target.name + ".part"), target.with_name(target.name + ".part.json")

@@ -2,7 +2,7 @@
 by the generator given.
 
     x (N,3,h,w) RGB 0-255 -> a share of the images each: one side repeated outwards -> fewer pixels and back -> 8x8
-    cosine blocks rounded
+        cosine blocks rounded
 
 CelebA's crops are whole, sharp and hand-clicked; users' faces come through a detector, small, compressed, cut by the
 frame.

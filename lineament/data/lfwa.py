@@ -63,7 +63,7 @@ class LFWA:
     train, test or all, cut at row `train_rows` of the list. identity is the folder's name, numbered.
 
     Raises: DataError naming what is missing or malformed; MissingExtraError without SciPy or h5py where the file needs
-    it.
+        it.
     """
 
     def __init__(

@@ -63,8 +63,8 @@ class CropCache:
     pictures under their old names, delete the folder.
 
     Args: decode: encoded image -> crop, `decode_crop` for images that are crops; kind: names any other way of decoding
-    in the file's name;
-        progress: told (crops done, crops in all) while they are decoded. What an interruption leaves is gone on with.
+        in the file's name; progress: told (crops done, crops in all) while they are decoded. What an interruption
+        leaves is gone on with.
     Raises: DataError where no image could be read, and where the disk is full.
     """
 
@@ -177,8 +177,7 @@ def epoch_order(
     """Return the order (N,) in which an epoch sees `rows`. Same seed and epoch, same order.
 
     Args: weight (N,): how often each row comes, mean 1 (systematic resampling: floor or ceiling of it); blocks (N,):
-    the block of each row;
-        blocks come in random order, a few at a time, rows shuffled within those.
+        the block of each row; blocks come in random order, a few at a time, rows shuffled within those.
     """
     rng = np.random.default_rng([seed, epoch])
     if weight is None and blocks is None:

@@ -77,7 +77,7 @@ def face_parts(landmarks: npt.ArrayLike) -> FaceParts:
     """Return the named parts of one face.
 
     Args: landmarks (L,2): 5 detector points, 68 iBUG, 98 WFLW or 468 mesh points. Five points are completed by the mean
-    face.
+        face.
     Raises: UsageError for any other count.
     """
     points = np.asarray(landmarks, np.float64)

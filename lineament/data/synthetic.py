@@ -1,7 +1,7 @@
 """Faces drawn by code with exact attributes, landmarks and regions: the whole journey with no data set.
 
     seed -> people -> attributes -> portraits -> crops (N,3,218,178), targets (N,40), landmarks (N,68,2), regions
-    (N,8,218,178)
+        (N,8,218,178)
 
 What a drawing cannot show (`NOT_DRAWN`: three judgements) is unknown, never guessed. Attributes keep CelebA's logic:
 one hair colour, no beard where there is one, lipstick under heavy make-up.

@@ -2,7 +2,7 @@
 breaks none.
 
     probs (N,A), thresholds (A,) -> independent labels (N,A) -> consistent labels (N,A) + which rule changed which
-    attribute
+        attribute
 
 Every rule forbids two "yes" at once, so the rules form a small graph of conflicting pairs. Its connected components
 (facial hair: 5 attributes; hair: 9) are solved exactly by scoring every allowed combination. NumPy only:
@@ -143,8 +143,7 @@ def decode_consistent(
     ever becomes "no", and only where a rule says so. A row's answer does not depend on the other rows.
 
     Args: probs (N,A) in 0..1, thresholds (A,), attributes: the A names; precedence: log-odds added to an attribute
-    where it is in conflict
-        (`fit_precedence`), since of two answers that are wrong together one is often the one.
+        where it is in conflict (`fit_precedence`), since of two answers that are wrong together one is often the one.
     Returns: labels (N,A) bool, and per row {attribute: name of the rule that changed it}.
     Raises: UsageError if the shapes differ.
 
@@ -197,8 +196,8 @@ def fit_precedence(
     """Return the log-odds to add to each attribute where it is in conflict, learned from conflicts in which exactly one
     answer was right.
 
-    Convention: Bradley-Terry with the difference of log-odds as a covariate, P(a right rather than b) = sigmoid(s (z_a
-    - z_b) + d_a - d_b);
+    Convention: Bradley-Terry with the difference of log-odds as a covariate, P(a right
+    rather than b) = sigmoid(s (z_a - z_b) + d_a - d_b);
     what is returned is d / s. A ridge towards s = 1, d = 0 leaves attributes without conflicts at 0.
     Args: probs, targets, known (N,A); thresholds (A,).
     Source: Bradley & Terry, Biometrika 1952.

@@ -32,7 +32,7 @@ def read_rates(path: str | Path, known: Sequence[str]) -> dict[str, float]:
 
     Args: known: the model's attribute names; case does not matter in the file.
     Raises: UsageError for a file that cannot be read, an unknown or repeated attribute, a share that is no number
-    between 0 and 1.
+        between 0 and 1.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

@@ -1,7 +1,7 @@
 """Eye openness: the lids of each eye from MediaPipe's eye points, and their opening as a part of the eye's width.
 
-    photo, keypoints -> one upright view per eye -> 71 points -> lid opening / eye width -> probability that the eyes
-    are open (H,W,3)  (N,5,2)    (N,2,64,64,3)               (N,2,71,2)   (N,2)                      (N,)
+    photo (H,W,3), keypoints (N,5,2) -> one upright view per eye (N,2,64,64,3) -> 71 points (N,2,71,2)
+    -> lid opening / eye width (N,2) -> probability that the eyes are open (N,)
 
 Source: MediaPipe Iris (Google, Apache-2.0; `scripts/convert_eyes.py`): the points of MediaPipe's 468-point face mesh
 around one eye, read from a close view. The mesh itself, read from the whole face, leaves the upper lid up when an eye

@@ -2,7 +2,7 @@
 for YuNet.
 
     photo -> passes at chosen scales, then tiles -> (boxes, probs, points) -> threshold -> suppression -> a second look
-    per face -> Faces
+        per face -> Faces
 
 Source: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641): anchors, variances; weights and licence in
 `scripts/convert_retinaface.py`.

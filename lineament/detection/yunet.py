@@ -28,7 +28,7 @@ class YuNet:
     Convention: pixels (H,W,3) uint8 RGB, upright; boxes clipped to the photo. One pass at a long side of at most 640,
     or at the file's fixed size where it has one.
     Args: path of the ONNX file; threads for ONNX Runtime; min_prob; min_face least longer side of a box in photo
-    pixels.
+        pixels.
     Raises: ModelFileError if the file is missing, no ONNX model, or not YuNet.
     """
 

@@ -1,7 +1,8 @@
 """Cohort audit: do answers and errors differ between sets of people, by more than chance?
 
     predictions or records + cohort table (joined on `file`) -> cohort per face -> rates with corrected intervals ->
-    worst, next, best -> gaps -> --fail-if
+        worst, next, best
+    -> gaps -> --fail-if
 
 Where labels exist: accuracy, TPR, FPR, calibration. Where they do not: how often yes is said, how sure, how often no
 face is found, and how far the mean probability is from the share of yes: calibration by class rates, which says less

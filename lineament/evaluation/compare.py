@@ -40,7 +40,7 @@ def match(a: Predictions, b: Predictions, *, common: bool = False) -> Pair:
     """Return A and B on the same faces and attributes.
 
     Raises: DataError if they hold different faces (unless `common`, which keeps the shared ones), share no attribute,
-    or disagree on targets.
+        or disagree on targets.
     """
     places = {key: row for row, key in enumerate(b.keys)}
     rows = np.array([places.get(key, -1) for key in a.keys], np.intp)

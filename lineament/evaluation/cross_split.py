@@ -1,14 +1,14 @@
 """Calibration that carries over: of each attribute's correction, the part on which two splits agree.
 
     splits A, B (predictions) -> per attribute (a, b) fitted on each -> the part both agree on -> kept where it helps
-    people left out -> Decision
+        people left out -> Decision
 
 CelebA was labelled in batches, so its class rates drift between its splits, and a layer fitted on one split learns that
 split's annotators.
 What two splits ask for alike is the network's own error; what they ask for differently is theirs. So of the two log
-slopes, and of the two biases at that slope, the smaller is taken where both have one sign, else none: prob = sigmoid(a
-* logit + b). An attribute gets it only where it lowers the log loss of people it was not fitted on in both splits; else
-  the raw sigmoid is shipped.
+slopes, and of the two biases at that slope, the smaller is taken where both have one sign, else none:
+prob = sigmoid(a * logit + b). An attribute gets it only where it lowers the log loss of people it was not fitted on in
+both splits; else the raw sigmoid is shipped.
 
 **Convention**: each split counts the same, whatever its size; views of one image (stored, detected, smaller) are rows
 of their own.
@@ -126,8 +126,7 @@ def fit_sizes(one: Split, other: Split, eyes: tuple[float, float] = (19.0, 38.0)
     does.
 
     Args: eyes: pixels between the eyes at which a face is small and large (`Decision.small_eyes`); a row belongs to the
-    nearer of the two, by
-        the logarithm of its distance.
+        nearer of the two, by the logarithm of its distance.
     """
     middle = float(np.sqrt(eyes[0] * eyes[1]))
     small = [np.asarray(split.rows.eye_distance, np.float64) < middle for split in (one, other)]

@@ -160,8 +160,7 @@ def predict(
     """Run a network on every labelled image.
 
     Args: attributes: the network's names; decision: its card's layer (probs are stored only if it calibrates); find: a
-    detector, whose
-        largest face is taken, or None for stored crops; progress: called after each image.
+        detector, whose largest face is taken, or None for stored crops; progress: called after each image.
     Raises: DataError if no image could be read.
     """
     answers: dict[int, _Answer] = {}

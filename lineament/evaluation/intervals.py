@@ -2,7 +2,7 @@
 drawn.
 
     labels, probabilities -> counts per person -> draws -> [low, high] of accuracy, balanced accuracy, F1, calibration
-    error, coverage
+        error, coverage
 
 Convention: percentile intervals at 95 %, people drawn (images where there is no identity). The calibration error is
 estimate +- 1.96 standard errors, cut at 0, with the bins of the whole file: bins drawn anew would make every draw look

@@ -1,7 +1,7 @@
 """Label noise: the labels most likely wrong, by confident learning on out-of-fold probabilities.
 
     out-of-fold probs (N,A) + given labels -> per-attribute confidence thresholds -> suspicious labels, most suspicious
-    first
+        first
 
 Source: Northcutt et al., "Confident learning", JAIR 2021 (arXiv 1911.00068): a label is off the diagonal where the
 model is at least as sure of the other answer as it is, on average, of the images that carry that answer. What differs:

@@ -2,7 +2,7 @@
 purpose.
 
     whole crops -> shrunk, defocused, moved -> answers of the network -> informedness per step -> least eye distance,
-    least sharpness
+        least sharpness
 
 The rule, one for both measures and for each attribute: an answer is worth giving while at least `SHARE` of what it
 tells on whole crops is left.

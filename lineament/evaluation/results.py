@@ -2,9 +2,11 @@
 checkout, no image among them.
 
     results/runs/<name>-s<seed>/  run.json config.json environment.json log.csv attributes.csv card.json predictions.npz
-    [speed.json] results/labels/<fingerprint>.npz    the labels those predictions are scored on: the data set's, so made
-    again from it and not committed results/systems/<name>/       model.onnx model.card.json (earlier ones
-    model.safetensors too: their model.onnx cannot be trained further)
+                                  [speed.json]
+    results/labels/<fingerprint>.npz    the labels those predictions are scored on: the data set's, so made again
+                                  from it and not committed
+    results/systems/<name>/       model.onnx model.card.json (earlier ones model.safetensors too: their model.onnx
+                                  cannot be trained further)
 
 Predictions are stored as logits in float16: signs, and so every label at 0.5, are those of the run; 40 answers of 5,185
 images take 415 kB.
@@ -101,9 +103,9 @@ def write_record(
     """Copy what must be committed of a finished run; return its folder in `results`.
 
     Args: predictions: of the official validation images, with labels; card: of the exported network; name: by default
-    the config's.
+        the config's.
     Raises: DataError if the run is not finished, the predictions have no labels, or the file would grow beyond
-    `MOST_BYTES`.
+            `MOST_BYTES`.
     """
     source, root = Path(run), Path(results)
     if not (source / "model.safetensors").is_file():

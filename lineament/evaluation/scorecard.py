@@ -179,7 +179,7 @@ def scorecard(
     """Return the scorecard of a prediction file.
 
     Args: missing: images listed without a file; decision: the card's layer, for `fitted` and `selective`; about: more
-    keys, such as model.
+        keys, such as model.
     """
     labels = raw_labels(predictions)
     counts = count(labels, predictions.targets, predictions.known)

@@ -108,7 +108,7 @@ def seed_table(
     """Return the table of systems (name -> the predictions of its trainings), all scored on the same labelled faces.
 
     Raises: UsageError for a baseline that is not among them, or an unknown metric; DataError for files of other faces
-    or without labels.
+        or without labels.
     """
     if baseline not in systems:
         raise UsageError(f"No system is called {baseline!r}: there are {', '.join(systems)}. Is --group-seeds missing?")

@@ -1,7 +1,7 @@
 """ONNX export: a trained network becomes one file that runs without torch, its card inside, parity asserted.
 
     safetensors -> network -> ONNX graph (uint8 crops in; logits, maps and features out) -> fp16 weights, all of them ->
-    card -> parity
+        card -> parity
 
 Weights are stored as fp16 and cast to fp32 when the file is loaded: half the size, fp32 arithmetic. The trained file
 holds fp16 too, so nothing is lost between the two: the ONNX file can be trained further (models/checkpoint.py), and is
@@ -66,7 +66,7 @@ def export(run: str | os.PathLike[str], out: str | os.PathLike[str], *, name: st
     (`X.card.json` beside `X.onnx`).
 
     Raises: ModelFileError if the run holds no trained network or the exported graph answers differently;
-    MissingExtraError without onnx.
+        MissingExtraError without onnx.
     """
     source = Path(run)
     source = source / "model.safetensors" if source.is_dir() else source

@@ -1,7 +1,7 @@
 """Post-training quantisation to 8 bits, calibrated on real faces.
 
     ONNX file -> constants folded -> activation ranges on faces -> biases corrected -> QDQ graph (uint8 activations,
-    int8 weights) -> card
+        int8 weights) -> card
 
 The graph is plain ONNX (QuantizeLinear, DequantizeLinear), so every runtime takes it. The first convolution (with the
 resizing before it) and the last layers stay in fp32: they cost little time and most accuracy.
@@ -35,7 +35,7 @@ def quantise(model: Path, faces: UInt8, out: Path, *, keep: str = "outer") -> Ca
     another `precision`.
 
     Args: faces (N,3,218,178): training images, never those the model is scored on; a few hundred do. keep: one of
-    `KEPT_IN_FP32`.
+        `KEPT_IN_FP32`.
     Raises: MissingExtraError.
     """
     nncf, onnx = _nncf()

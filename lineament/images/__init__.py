@@ -45,27 +45,23 @@ def load_image(
     """Decode one photo to upright RGB pixels.
 
     Convention: the format is told by content, never by name. EXIF orientation is applied, alpha laid over white, an
-    embedded colour profile
-        converted to sRGB; of an animation or a TIFF of many pages the first picture is taken. `note` says what was
-        done, None if nothing.
+        embedded colour profile converted to sRGB; of an animation or a TIFF of many pages the first picture is taken.
+        `note` says what was done, None if nothing.
         A Pillow image that is the result of another call, such as `transpose`, keeps the EXIF tag whether or not it was
         turned: it is taken as it stands, and the note says so, unless its EXIF shows that its sides are still those of
         the camera.
     Args:
         source: a path (str or Path), the file's bytes, a binary file object (read from where it stands), a Pillow
-        image, or a uint8 array
-            (H,W,3), or (H,W) with channels="L".
+            image, or a uint8 array (H,W,3), or (H,W) with channels="L".
         channels: the order of an array's last axis, "RGB", "BGR" or "L"; required for arrays, refused for everything
         else.
         max_pixels: cap on width x height, checked from the header before anything is decoded.
         max_bytes: cap on the file's length.
         max_side: a larger JPEG may be decoded at 1/2, 1/4 or 1/8, never below this many pixels on its longer side;
-        `full_size` of the
-            result is then the upright (width, height) of the whole photo.
+            `full_size` of the result is then the upright (width, height) of the whole photo.
     Returns: DecodedImage; pixels (H,W,3) uint8 RGB, C-contiguous.
     Raises: UsageError for a call that cannot be right; else a subclass of ImageError: EmptyError, NotFoundError,
-    NotAFileError,
-        PermissionDeniedError, TooLargeError, TruncatedError, UnsupportedError, UnreadableError.
+        NotAFileError, PermissionDeniedError, TooLargeError, TruncatedError, UnsupportedError, UnreadableError.
     """
     if isinstance(source, np.ndarray):
         return DecodedImage(_from_array(source, channels, max_pixels))

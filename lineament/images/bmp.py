@@ -18,7 +18,7 @@ def walk(data: bytes) -> Container:
     """Return the BMP as a container with its size.
 
     Raises: TruncatedError (shorter than its header), EmptyError (zero width or height), TooLargeError (a large
-    run-length picture).
+        run-length picture).
     """
     try:
         (header,) = struct.unpack_from("<I", data, 14)

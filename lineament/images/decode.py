@@ -90,8 +90,7 @@ def decode(
     """Return the loaded first picture of a file, its container and the size its header says.
 
     Args: kind: one of `formats.DECODED`; max_pixels: checked before any pixel is decoded; max_side: a JPEG may come at
-    1/2, 1/4 or 1/8 of
-        its size as long as its longer side keeps this many pixels.
+        1/2, 1/4 or 1/8 of its size as long as its longer side keeps this many pixels.
     Raises: ImageError, one of its subclasses; UsageError where the program has told Pillow to accept cut files.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:

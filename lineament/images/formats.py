@@ -66,8 +66,7 @@ def sniff(head: bytes) -> str:
     """Return the format (one of `DECODED`) of a file that begins with `head`.
 
     Raises: EmptyError for no bytes; UnsupportedError for a known format that is not decoded; TruncatedError where
-    nothing but a part of a
-        signature is there; UnreadableError for everything else.
+        nothing but a part of a signature is there; UnreadableError for everything else.
 
     >>> sniff(b"GIF89a...")
     'GIF'

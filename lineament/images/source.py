@@ -79,7 +79,7 @@ def open_regular(path: str | os.PathLike[str], max_bytes: int) -> int:
     """Return a file descriptor of a regular, non-empty file of at most `max_bytes` bytes; the caller closes it.
 
     Raises: NotFoundError, NotAFileError, PermissionDeniedError, EmptyError, TooLargeError; UnreadableError for a
-    failing disk.
+        failing disk.
     """
     name = os.fsdecode(os.fspath(path))
     try:

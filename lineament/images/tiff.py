@@ -43,7 +43,7 @@ def walk(data: bytes, max_pixels: int) -> Container:
     """Return the TIFF as a container: size from its first directory, every strip or tile inside the file.
 
     Raises: TruncatedError, EmptyError, TooLargeError (a tile beyond `max_pixels`), UnsupportedError (camera raw),
-    UnreadableError.
+        UnreadableError.
     """
     if data[8:10] == b"CR":
         raise UnsupportedError("A camera raw file is not decoded. Convert it to JPEG.")

@@ -75,9 +75,8 @@ def items(inputs: Iterable[str | os.PathLike[str]], reading: Reading | None = No
     """Yield the photos that inputs name.
 
     Args: inputs: a file; a folder (every picture in it, at any depth); a pattern with * ? [ ] where no file has that
-    name; @FILE, a list of
-        paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar or zip archive; a
-        Parquet file with pictures; a video, of which frames are taken.
+        name; @FILE, a list of paths, one per line or separated by NUL; "-", the same list on stdin, or a picture; a tar
+        or zip archive; a Parquet file with pictures; a video, of which frames are taken.
     """
     reading = reading or Reading()
     for given in inputs:

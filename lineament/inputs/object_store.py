@@ -1,7 +1,7 @@
 """Photos in object stores (`[parquet]`): S3, Google Cloud Storage, Azure, HDFS, whatever PyArrow opens by address.
 
-    s3://bucket/folder -> addresses of its pictures -> items      s3://bucket/shard.tar -> members -> items
-    "s3://bucket/shard.tar::name"
+    s3://bucket/folder -> addresses of its pictures -> items
+    s3://bucket/shard.tar -> members -> items "s3://bucket/shard.tar::name"
 
 Convention: credentials and regions are the store's own business (its usual environment variables); nothing is asked for
 here. A file is read as a stream, so an archive of any size takes the memory of one photo.

@@ -1,8 +1,8 @@
 """Videos and cameras (`[video]`): sampled frames as photos, and faces followed from frame to frame.
 
-    file -> frames every S seconds -> items "FILE::t=SECONDS"      device -> frames as they come -> items
-    "camera:0::t=SECONDS" reports in order -> tracks (one per face followed) -> smoothed probabilities -> "changed at t"
-    events
+    file -> frames every S seconds -> items "FILE::t=SECONDS"
+    device -> frames as they come -> items "camera:0::t=SECONDS"
+    reports in order -> tracks (one per face followed) -> smoothed probabilities -> "changed at t" events
 
 Convention: a track goes on with the face whose box overlaps its last one most (IoU at least `MIN_IOU`), largest faces
 first; it ends when no frame of the last `MAX_GAP` sampled frames had it. Probabilities are smoothed by an exponential

@@ -219,8 +219,7 @@ def two_level(
     by, so each draw's departure from the plain seed mean is widened by sqrt(S / (S - 1)): sqrt(1.5) for three.
 
     Args: systems: of each, its trainings' labels (N,A) in {0,1}, all on the same rows; targets, known (N,A); identity
-    (N,) or None;
-        metric: a name in `METRICS`; draws: how many; seed: of the draws.
+        (N,) or None; metric: a name in `METRICS`; draws: how many; seed: of the draws.
     Raises: UsageError for an unknown metric, a system without a training or shapes that differ; DataError without data.
     Source: a bootstrap of crossed levels, people and trainings; the widening is the small-sample correction of the
     variance of a mean of S.

@@ -111,8 +111,7 @@ def fit_platt_1d(
     Convention: a tiny ridge pulls (a, b) to (1, 0), which is returned without data; a is kept above 0.05, so the order
     of images stays.
     Args: logits (N,), targets (N,) {0,1}, weights (N,) or None. precision: of the Gaussian priors of a (mean 1) and b
-    (mean 0), 1 / variance,
-        in units of one image's log loss: what shrinks a fit on few images.
+        (mean 0), 1 / variance, in units of one image's log loss: what shrinks a fit on few images.
     Source: Platt 1999; Guo et al., ICML 2017 (temperature).
     """
     z, y = np.asarray(logits, np.float64), np.asarray(targets, np.float64)

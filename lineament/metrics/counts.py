@@ -2,7 +2,7 @@
 from them.
 
     labels, targets, known (N,A) -> Counts (A,) or (Q,A) -> accuracy, balanced accuracy, precision, recall, F1,
-    specificity
+        specificity
 
 A ratio whose denominator is zero is NaN, "no data", never 0: an empty cohort has no accuracy. Merging the counts of
 parts gives the counts of the whole, whatever cohorts or attributes a part lacks, because cohorts are keyed by name and

@@ -55,7 +55,7 @@ def retrieval(
     """Return {"map", "ndcg", "queries"}: means over the queries that have at least one relevant image.
 
     Args: probs (N,A), targets (N,A) {0,1}, queries: attribute -> wanted answer, all of which an image must meet to be
-    relevant.
+        relevant.
     """
     truth = np.asarray(targets).astype(bool)
     names = list(attributes)

@@ -148,7 +148,7 @@ def trunk_file(name: str, weights: str | Path, *, allow_download: bool = False) 
 
     Args: allow_download: fetch them where the cache lacks them; without it nothing here touches the network.
     Raises: ConfigError where they are not in the cache, naming both ways to get them; ModelFileError where the download
-    fails.
+        fails.
     """
     if str(weights) != IMAGENET:
         return Path(weights)
@@ -255,8 +255,7 @@ def create_backbone(
 
     Args:
         name: one of `RECIPES`. weights: a safetensors file of the timm network, `imagenet` for timm's own from the hub
-        cache or None for
-            random weights.
+            cache or None for random weights.
         fold_norms: merge batch norms into convolutions; by default exactly where `weights` are the face-pretrained
         MobileNetV1.
         input_size: (h, w), needed by `swin_tiny` only.

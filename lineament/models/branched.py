@@ -2,7 +2,7 @@
 averaged.
 
     x (N,3,h,w) -> shared stages -> F (N,C,h',w') -> branch m: own stages, own head -> logits_m (N,A) ;  logits = mean
-    over m
+        over m
 
 Networks that were trained apart err apart, and their mean errs less than either; what they cost together is mostly the
 early stages, which are alike in all of them. In training every branch answers for itself (`TorchOutput.branches`), so
@@ -50,8 +50,8 @@ class Branched(nn.Module):
 
     Args:
         branches: one mapping each: `name` of a system (`baseline`, `mgmtn`, ...), its `options`, and `start`, trained
-        weights (shipped name, run
-            folder or file) from which its own part begins; the shared stages begin with the config's `model.start`.
+            weights (shipped name, run folder or file) from which its own part begins; the shared stages begin with the
+            config's `model.start`.
         shared: stages computed once, counted from the input.
 
     Raises: ConfigError for fewer than two branches, for a number of stages that leaves a branch none of its own, and

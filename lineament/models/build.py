@@ -79,7 +79,7 @@ def build_network(config: ModelConfig, attributes: Sequence[str], *, random_trun
     """Build the network a config describes.
 
     Args: random_trunk: skip the trunk's pretrained file (its tensors are about to be overwritten by a checkpoint),
-    folding norms all the same.
+        folding norms all the same.
     """
     weights = None if config.weights is None or random_trunk else trunk_weights(config)
     folded = config.backbone == "mobilenetv1_100" and config.weights not in (None, IMAGENET)

@@ -1,7 +1,7 @@
 """Class activation maps, exact for a head of masked averages: the logit taken apart cell by cell.
 
     gate (N,K,H), weights -> signal at the tokens (N,A,D) -> per stage, at each cell (N,A,h,w) -> one grid, mean over
-    cells + rest = logit
+        cells + rest = logit
 
 Between its ReLUs the head is linear once the spread of each layer norm is held, so a logit is a sum over cells plus a
 rest that no cell owns (biases and shifts). Convention as in class-activation maps: logits per cell, their mean over the

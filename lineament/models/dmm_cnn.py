@@ -161,11 +161,9 @@ class DmmCnn(nn.Module):
 
     Args:
         landmarks: points of the landmark head, 0 for none. It reads means over a grid of `landmark_grid` cells a side
-        of stage `landmark_stage`
-            (one cell is the mean of the whole map, which hardly tells where anything is).
+            of stage `landmark_stage` (one cell is the mean of the whole map, which hardly tells where anything is).
         judging: the branch of judgements is `residual` (`JudgingBranch`) or `deep`. swap: exchange the designs of the
-        two branches; split: else
-            one pyramid branch for all attributes.
+            two branches; split: else one pyramid branch for all attributes.
         stages: how many of the trunk's last three stages the pyramid branch reads (1: the last alone); judging_stages:
         the same of the other.
         inner, hidden: layer sizes (512 and 1024 at paper scale); pool: `max` or `mean` over the pyramid's cells.

@@ -1,8 +1,8 @@
 """MGMTN: Mask-Guided Multi-Task Network (arXiv 2601.01408; Gao et al., 2026), Adaptive Mask Learning and Group-Global
 Feature Fusion.
 
-    x (N,3,h,w) -> region (N,K,h',w') ;  x -> F_3, F_4, F_5 -> region (x) F_i -> v (N,K,3D) ; GAP(F_5) -> g (N,D) -> [v
-    ; g] -> logits (N,A)
+    x (N,3,h,w) -> region (N,K,h',w') ;  x -> F_3, F_4, F_5 -> region (x) F_i -> v (N,K,3D) ; GAP(F_5) -> g (N,D)
+        -> [v ; g] -> logits (N,A)
 
 | paper symbol | our name |
 |---|---|
@@ -51,8 +51,8 @@ class MGMTN(nn.Module):
         soft: soft masks, or binarised at 0.5. use: `both`, `group` only or `global` only. last_stage_only: F_5 alone.
         plain_pooling: GAP of the masked features (its scale follows the region's area) in place of the masked average.
         mask_resize: how masks reach a stage's grid, by `area` or sampled (`bilinear`: weights trained before). floor:
-        cells of the whole map
-            mixed into a region's average (`region_pooling.py`); 0 gives an absent part a zero feature.
+            cells of the whole map mixed into a region's average (`region_pooling.py`); 0 gives an absent part a zero
+            feature.
         open_object: the group Object sees the whole map, a variation of ours: necklaces and neckties lie outside every
         face region.
         region_scale: `cpu` or `paper` U-Net; region_weights: its trained file; region_trainable: train it with the
@@ -192,7 +192,7 @@ class MGMTN(nn.Module):
         without masks.
 
         Args: x (N,3,h,w) normalised; region (N,8,...) masks of the same frame, taken in place of the region network's
-        or the mean face's.
+            or the mean face's.
         """
         if self.region_net is None and self.mean_mask is None:
             return None

@@ -2,8 +2,9 @@
 graph of attributes.
 
     x -> F_4, F_5 -> region nodes (N,K,D) and a global node (N,1,D), which ask each other -> attribute nodes (N,A,D) ask
-    them -> attribute nodes ask each other over a learned graph, gated -> logits (N,A) = linear of GAP(F_5) + what each
-    node says
+        them
+    -> attribute nodes ask each other over a learned graph, gated -> logits (N,A) = linear of GAP(F_5) + what each node
+            says
 
 | paper's term | our name |
 |---|---|
@@ -37,7 +38,7 @@ class MGRR(nn.Module):
     """Region and global nodes, and attributes that ask them and each other.
 
     Args: size, heads: of nodes and attention. floor: see `region_pooling.py`. use_graph: attributes ask each other (the
-    control without).
+        control without).
 
     Source: arXiv 2204.01349, see the file header.
     Raises: ConfigError for a group that has no region.

@@ -55,10 +55,9 @@ def pooling_shares(masks: Tensor, *, plain: bool = False, floor: float = 0.0) ->
     """Return each cell's weight in the average over its region (N,K,h,w), float32.
 
     Args: masks (N,K,h,w); plain: divide by the map's area (GAP of the masked features) in place of the region's own, so
-    the scale follows the area;
-        floor: l cells' worth of the whole map mixed in, (m + l / hw) / (sum m + l), so that a part that is not there
-        falls back to the whole in place of the tails of a sigmoid. Without it (0) an empty region's average is zero.
-        `plain` has no use for it.
+        the scale follows the area; floor: l cells' worth of the whole map mixed in, (m + l / hw) / (sum m + l), so that
+        a part that is not there falls back to the whole in place of the tails of a sigmoid. Without it (0) an empty
+        region's average is zero. `plain` has no use for it.
     """
     masks, cells = masks.float(), masks.shape[2] * masks.shape[3]
     if plain:

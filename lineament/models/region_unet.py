@@ -52,7 +52,7 @@ class RegionUNet(nn.Module):
     separable last one.
 
     Args: groups: names of the K heads; widths: channels per level; reduce: the input is averaged down by this factor
-    first.
+        first.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 branch per location.
 
     x -> trunk -> F_4, F_5 -> tokens T (N,M,D) -> encoder -> Q_l asks T -> u (N,L,D) -> [u_l ; GAP(F_5)] -> branch l ->
-    logits (N,A)
+        logits (N,A)
                                                                     u -> identity features (N,1+L,E), in training
 
 | paper's term | our name |

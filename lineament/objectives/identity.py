@@ -2,7 +2,7 @@
 others'.
 
     embedding (B,E,D), person (B,) -> -log softmax over the batch's people of cos(e, centre) / T -> terms (B,) ;  then
-    centres move
+        centres move
 
 Read in the public code (papers.md 4): identity is a constraint on the whole face's features and on each branch's, by
 contrast within the batch.
@@ -25,7 +25,7 @@ class IdentityCentres(nn.Module):
     holds them.
 
     Args: people: P; embeddings: E; size: D; momentum: how much of a centre stays when its person is seen again;
-    temperature: T.
+        temperature: T.
     """
 
     centres: Tensor

@@ -2,7 +2,7 @@
 
     step:  weights() (A,) -> reduce(terms, known, weights) -> loss ;  update(losses (A,)) after every step
     window: end_window(train losses (A,), held-out losses (A,) or None); a window is an epoch or a part of one
-    (`weighting.windows`)
+        (`weighting.windows`)
 
 Convention: weights (A,) are scaled to mean 1, then clamped to [`LEAST`, `MOST`] (so that clamped ones may have another
 mean); a strategy that has seen too little answers all ones. A loss that is NaN is one of an attribute without any label

@@ -31,7 +31,7 @@ class OutputPlaces:
     asked for.
 
     Raises: UsageError, at once, for a place that cannot be written: a folder, no right, an address without its parts, a
-    store that refuses.
+        store that refuses.
     """
 
     def __init__(self, asked: Mapping[str, str | None]) -> None:

@@ -45,7 +45,7 @@ def measure(pixels: UInt8, faces: Faces, crops: Crops) -> tuple[Quality, ...]:
 
     Args: pixels (H,W,3) uint8 of the upright photo; its N faces; their N crops.
     Returns: N Quality: eye_distance in pixels of the photo, sharpness 0..1, yaw, pitch, roll in degrees (see
-    `head_angles`).
+        `head_angles`).
     """
     distances = eye_distances(faces.keypoints)
     angles = head_angles(faces.keypoints)

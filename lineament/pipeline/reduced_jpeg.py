@@ -45,7 +45,7 @@ def find_in_reduced(read: Read, glance: Find, find: Find, source: str) -> tuple[
     No face, a small one, a hint of one that sent the search to the smaller decode's own scale, or a crowd: the photo is
     decoded and searched in full, as if it had never been looked at smaller.
     Args: glance: finds large faces in a picture of few pixels, cheaply; what it says only decides whether `find` is
-    worth trying.
+        worth trying.
     """
     image = read(max_side=SIDE)
     if image.full_size is not None:

@@ -111,7 +111,7 @@ def overlays_of(
     """Return for each attribute where the network looks on the crops it says yes to.
 
     Args: network: one that gives maps; of: what they are of (the card's `maps.of`): attributes, or groups, whose map
-    then serves each member.
+        then serves each member.
     """
     outputs = [(one.pixels[0], network(one)) for one in crops]
     found = {}

@@ -68,7 +68,7 @@ def write_pdf(html: str, path: Path, *, paper: str = "a4", timeout: float = 180)
     """Print a page to a PDF file, whole or not at all.
 
     Raises: UsageError without a browser or for an unknown paper; LineamentError where the browser fails or takes longer
-    than `timeout` seconds.
+        than `timeout` seconds.
     """
     text, browser = for_paper(html, paper), find_browser()
     path.parent.mkdir(parents=True, exist_ok=True)

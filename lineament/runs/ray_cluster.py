@@ -1,7 +1,7 @@
 """Ray cluster (`[scale]`): the same run, its photos answered by Ray Data on every machine of a cluster.
 
     inputs -> listing, here -> rows -> tasks: open archives -> rows -> actors: photo -> record -> rows -> the run's
-    sinks, here
+        sinks, here
 
 Convention: nothing is scheduled here. Ray Data passes rows on, holds them back where an actor is slow, starts an actor
 anew when its process or machine is lost, and hands each row out once. A row is plain bytes and text; a record crosses

@@ -98,8 +98,7 @@ def run(
     """Answer every item in this process and write its record to every sink, in order.
 
     Args: settings: what must not change under --resume, `model` and `profile` among it. stop: set it to end early, with
-    everything begun
-        written. seen: told of each report after it is written.
+        everything begun written. seen: told of each report after it is written.
     Raises: ResumeError; OSError where an output cannot be written (what was written before stays whole).
     """
     return record(

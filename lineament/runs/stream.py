@@ -48,8 +48,7 @@ def stream(
     """Yield (item, answer) in the order of `items`, working on several at once.
 
     Args: work: item -> answer (a report), called from `workers` threads, or in the workers of `pool`, which is shut
-    down at the end. stop: once
-        set, nothing more is begun; what was begun is still yielded.
+        down at the end. stop: once set, nothing more is begun; what was begun is still yielded.
     """
     if workers == 1 and pool is None:
         for item in items:
@@ -86,8 +85,7 @@ def report_of(
     """Return the report of one item, whatever happens to it: an error of the photo is a report with its code.
 
     Args: decode: reads the photo elsewhere (a process with a time limit); None reads it here. after: called with the
-    report while it still
-        holds its pixels (to draw it, to save crops).
+        report while it still holds its pixels (to draw it, to save crops).
     """
     try:
         report = replace(_answered(item, tools, settings, decode), keys=item.keys)

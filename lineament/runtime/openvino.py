@@ -144,7 +144,7 @@ class OpenVinoSession:
     Convention: safe to call from many threads, and after a fork (compiled anew in the child). One photo is one request:
     nothing is batched.
     Args: fixed: sizes (h, w) that come again and again; small: the longest side up to which other sizes share a
-    compilation.
+        compilation.
     """
 
     def __init__(

@@ -137,12 +137,11 @@ def load_network(
     """Load a model by name or path.
 
     Args: runtime: one of `RUNTIMES`; "auto" takes the fastest one installed here, by a measured probe whose result is
-    cached and told to
-        `notify`. precision: None is what the file holds, computed in fp32; "bf16" needs OpenVINO; "int8" needs a file
-        of its own.
+        cached and told to `notify`. precision: None is what the file holds, computed in fp32; "bf16" needs OpenVINO;
+        "int8" needs a file of its own.
         threads: faces computed at once; None is `runtime.threads.default_threads()`.
     Raises: ModelFileError (no such model, damaged, no card), UsageError (unknown or unavailable runtime or precision),
-    MissingExtraError.
+        MissingExtraError.
     """
     if runtime not in RUNTIMES:
         raise UsageError(f"Unknown runtime {runtime!r}. Use one of: {', '.join(RUNTIMES)}.")

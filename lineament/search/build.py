@@ -103,14 +103,13 @@ def build_index(
     Convention: photos that are gone are forgotten, except under folders that could not be read now. Several folders may
     share an index.
     Args: model: loaded with profile "all". rebuild: start over when the index was made with another model. verify:
-    compare bytes, not
-        only size and time. retry_failed: try photos again that gave no answer. prune: allow forgetting every photo of a
-        folder.
+        compare bytes, not only size and time. retry_failed: try photos again that gave no answer. prune: allow
+        forgetting every photo of a folder.
         batch: photos per transaction. progress: called with (photos done, photos to do). read_eyes: None is the bundled
         `EyeLids`.
         answers: who answers photos, in place of this process (`InThreads`).
     Raises: UsageError naming the fix for another model, a folder inside an indexed one, a folder now empty, or an index
-    in use.
+        in use.
     """
     root = Path(folder).resolve()
     if not root.is_dir():

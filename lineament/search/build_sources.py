@@ -1,7 +1,7 @@
 """Build an index from what is no folder: records that `analyze` wrote, or the photos of an archive or a table.
 
     records.jsonl|json|parquet -> reports -> rows          archive, table -> items -> (same bytes as before | new) ->
-    reports + looks -> rows
+        reports + looks -> rows
 
 Convention: the rows of one file are brought up to date as a whole: what the file no longer holds leaves the index, and
 its bytes. Records tell nothing of pixels, so photos from them have no difference hash and no eyelids: they are in no
@@ -54,9 +54,9 @@ def build_from_records(
     """Index the records of a file that `analyze` wrote (JSONL, JSON, Parquet); nothing is answered again.
 
     Args: model, card: the model that the records name. The index holds the attributes that the records show: all 40
-    with --profile all.
+        with --profile all.
     Raises: UsageError for records of another model, with moved rates, or with fewer attributes than the index;
-    DataError for a file of others.
+            DataError for a file of others.
     """
     path = Path(records)
     found = iter(_reports(path))

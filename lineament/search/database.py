@@ -1,12 +1,12 @@
 """The index file: one DuckDB database with five tables, opened so that it can touch nothing else.
 
     meta(key, value)                      schema version, model id, card, attribute names
-    roots(root_id, path)                  the indexed folders, absolute; or `from:` and the file that sources came out
-    of (`search/paths.py`)
+    roots(root_id, path)                  the indexed folders, absolute; or `from:` and the file that sources came
+                                          out of (`search/paths.py`)
     files(file_id, root_id, path, ...)    one row per photo: size, mtime, hash, status
     faces(file_id, face, ..., prob_NAME)  one row per face: box, keypoints, quality, one FLOAT column per attribute
-    keys(file_id, id, columns, record)    what came with a photo from a table or a record: its id, its columns (JSON),
-    the record's hash
+    keys(file_id, id, columns, record)    what came with a photo from a table or a record: its id, its columns
+                                          (JSON), the record's hash
 
 Convention: `path` columns hold the bytes the file system uses, so undecodable names survive; `file` is the same for
 human eyes. Boxes and keypoints are in pixels of the upright image. No thumbnail, no crop and no identity embedding is
@@ -70,7 +70,7 @@ def connect(path: Path, *, read_only: bool, threads: int | None = None) -> DuckD
     """Open an index file.
 
     Raises: MissingExtraError without DuckDB; UsageError where there is no such file (read_only) or another process
-    holds it;
+        holds it;
     DataError for a file that is no DuckDB database.
     """
     try:

@@ -45,8 +45,7 @@ def forget(db: str | Path, names: Iterable[str | os.PathLike[str]], *, threads: 
     """Take photos, or every photo below a folder, out of an index, and out of the bytes of its file.
 
     Args: names: files or folders, relative to the working folder or absolute, which need not exist any more; or the
-    source of a record, as
-        `index --from` took it in (`s3://bucket/a.jpg`, `shard.tar::a.jpg`).
+        source of a record, as `index --from` took it in (`s3://bucket/a.jpg`, `shard.tar::a.jpg`).
     Raises: UsageError where there is no index or another process has it open; DataError for a file that is no index.
     """
     path = Path(db)

@@ -139,7 +139,7 @@ class Index:
         """Return the faces that match a query, best first: `limit` of them after the first `offset`.
 
         Args: loose: bare names only rank, comparisons still filter. thresholds: name -> t, over those of the index's
-        card.
+            card.
         Raises: QueryError pointing at the word; UsageError for an unknown profile.
         """
         return self.rank(query, profile=profile, limit=limit, offset=offset, loose=loose, thresholds=thresholds).whole()
@@ -187,9 +187,8 @@ class Index:
         """Return what `like` returns, to be read in parts while this index is open.
 
         Args: report: of the photo, by the index's model with profile "all". face: which of its faces, 0 the largest.
-        exclude_sha256:
-            leave out files with these bytes (the photo itself). Raises: UsageError for another model or a photo without
-            that face.
+            exclude_sha256: leave out files with these bytes (the photo itself). Raises: UsageError for another model or
+            a photo without that face.
         """
         shown = in_profile(profile, self.meta.attributes)
         wanted = parse_change(change, attributes=self.meta.attributes, profile=profile)

@@ -65,7 +65,7 @@ def where_sql(node: Node | None, thresholds: Mapping[str, float], *, loose: bool
     """Return the filter as a Boolean SQL expression.
 
     Args: thresholds: name -> t, 0.5 where absent. loose: bare names only rank. negate: the opposite filter (used for
-    `not`).
+        `not`).
     """
     if node is None or (loose and isinstance(node, Name)):
         return Sql("TRUE")

@@ -43,16 +43,14 @@ def create_app(
     """Make the application.
 
     Args: source: loads the model in each worker process; it is sent there, so it must be picklable
-    (`photo_answer.ModelSource`); None is the
-        shipped default. workers: processes; None is the CPUs this process may use. api_key: what a client must show;
-        None asks for none.
+        (`photo_answer.ModelSource`); None is the shipped default. workers: processes; None is the CPUs this process may
+        use. api_key: what a client must show; None asks for none.
         hosts: names in the Host header that are served; any where empty. db: an index to search, open while the
         application lives.
         answer: what a worker does with a photo. log: told of every request. open_metrics: /metrics needs no key.
         small_faces: never, auto or always, where a request does not say.
     Raises: UsageError for an empty key; DataError for a file that is no index. A model that cannot be loaded raises its
-    own error when the
-        application starts.
+        own error when the application starts.
     """
     if api_key is not None and not api_key.strip():
         raise UsageError("The API key is empty. Put a key into the file or LINEAMENT_API_KEY, or leave it out.")

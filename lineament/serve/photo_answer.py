@@ -178,9 +178,8 @@ def maps_of(report: Report, crops: Crops, output: ModelOutput, card: Mapping[str
     """Return, per face, the maps of what the report shows: None where the network gives none.
 
     Returns: {"kind", "size": [h, w], "crop_size": [H, W], "crop_from_image": 2x3, "values": {NAME: h x w}}; a map
-    covers the whole crop,
-        `crop_from_image` takes photo points to crop points. NAME is an attribute the profile shows, a group of
-        attributes, a branch of the network, or "face".
+        covers the whole crop, `crop_from_image` takes photo points to crop points. NAME is an attribute the profile
+        shows, a group of attributes, a branch of the network, or "face".
     """
     about = card.get("maps")
     if output.maps is None or not about or not about["of"]:

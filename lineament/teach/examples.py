@@ -158,7 +158,7 @@ def collect(
     """Read every listed photo and return the examples.
 
     Args: find: a detector, whose largest face is taken; None where the photos are crops in CelebA's layout. seen: told
-    of each photo.
+        of each photo.
     Raises: UsageError where the same photo is on both sides.
     """
     counts = {side: sum(one.label == label for one in listed) for label, side in SIDES.items()}

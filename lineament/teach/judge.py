@@ -1,7 +1,7 @@
 """Whether to believe an own attribute: everything measured on photos that took no part in the fit.
 
     rows -> folds of groups -> strength chosen inside -> logits out of fold -> calibration out of fold -> scores with
-    intervals
+        intervals
 
 Photos that show the same moment, or the same person where that is known, are one group, and a group is never on both
 sides of a fold.

@@ -69,9 +69,8 @@ def teach(
     """Fit an own attribute on collected examples, judge it on left-out ones, and return both.
 
     Args: rate: the share of yes among the photos that will be asked about; the two sides weigh the same in the fit,
-    whatever their sizes.
-        others: opens the model under other runtimes and precisions, to see whether labels agree there; None looks at
-        none.
+        whatever their sizes. others: opens the model under other runtimes and precisions, to see whether labels agree
+        there; None looks at none.
     Raises: UsageError for a name in use, too few usable photos, a side that is one person, a rate out of range.
     """
     name = check_name(name, network.card.attributes)

@@ -50,7 +50,7 @@ def descend(
     on its device.
 
     Args: losses: those of a batch's parts, each computed when it is asked for; clip_norm: clip the gradient's norm
-    where above 0; scaler: for fp16.
+        where above 0; scaler: for fp16.
     Convention: nothing here waits for the device, but a scaler, which looks whether a gradient overflowed.
     """
     for group in optimiser.param_groups:

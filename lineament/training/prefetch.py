@@ -25,7 +25,7 @@ def ahead(
     """Yield (rows, their batch) for each of `order`. One thread reads, in order, since shards are read in sequence.
 
     Args: read: rows -> batch; depth: batches ready or being read beside the one at hand, 0 for none; pin: into
-    page-locked memory.
+        page-locked memory.
     """
 
     def fetch(rows: Rows) -> Batch:

@@ -175,7 +175,7 @@ class Trainer:
 
         Args: batch: this process's share of `rows` as `Material.batch` gives it, where it was read ahead.
         Raises: DivergedError if the loss is not finite: before the weights move where every loss is read, else at the
-        next reading.
+            next reading.
         """
         settings = self.config.optimiser
         losses, values = self._losses(rows, batch), list[float]()

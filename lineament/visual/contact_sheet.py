@@ -81,8 +81,7 @@ def contact_sheet(
     """Return the sheet: title, facts and date on top, then the tiles row by row. No tile gives a sheet that says so.
 
     Args: title: what was asked (a query, a comparison); facts: lines under it, such as the index and the model; size:
-    of a tile's picture,
-        (width, height) pixels; day: the date to write, today where None.
+        of a tile's picture, (width, height) pixels; day: the date to write, today where None.
     """
     columns = max(3, min(columns, len(tiles) or 1))
     head_font, font = ImageFont.load_default(_TITLE), ImageFont.load_default(_TEXT)

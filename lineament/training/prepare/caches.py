@@ -65,7 +65,7 @@ def write_landmarks(
     """Write five points per crop, (N,5,2) in 0..1; NaN where no face is found.
 
     Args: detect: (H,W,3) uint8 RGB -> Faces, e.g. `RetinaFace().detect`; of several faces the one nearest the crop's
-    middle is taken.
+        middle is taken.
     """
 
     def points(block: CropPixels) -> npt.NDArray[np.float32]:
@@ -139,7 +139,7 @@ def write_keypoint_regions(
     network predicts them.
 
     Args: annotate: crop (3,H,W) -> landmarks (L,2) in its pixels, L as `data/regions.py` takes them. Polygons are those
-    of the `paper` style.
+        of the `paper` style.
     """
 
     def masks(block: CropPixels) -> npt.NDArray[np.uint8]:

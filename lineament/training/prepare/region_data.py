@@ -2,7 +2,7 @@
 crop.
 
     image + classes | landmarks -> aligned canvas (image, labels, known) -> random similarity -> sample (3,h,w), region
-    (K,h',w'), known
+        (K,h',w'), known
 
 Convention: the canvas is the 178x218 crop with `MARGIN` pixels more on every side. Labels are packed: bit j of a pixel
 is group j of `GROUPS`; a pixel outside the photo is unknown for every group that parsing would have named.

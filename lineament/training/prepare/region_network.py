@@ -1,7 +1,7 @@
 """Train and score the region network of MGMTN's Adaptive Mask Learning, on the CPU in minutes.
 
     faces (labelled canvases) -> samples -> RegionUNet -> region_terms -> AdamW, cosine -> EMA weights -> IoU per group
-    on held-out faces
+        on held-out faces
 
 Source: MGMTN, arXiv 2601.01408; data, augmentation and schedule are ours (papers.md leaves them open).
 """
@@ -235,7 +235,7 @@ def train_regions(
     its last checkpoint.
 
     Args: progress: called with (steps done, loss) after every step; device: any that torch knows, under its own
-    autocast.
+        autocast.
     """
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)

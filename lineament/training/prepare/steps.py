@@ -2,7 +2,7 @@
 `lineament train` by itself.
 
     config -> needs (trunk weights, start, crops, landmarks, region network, masks, teacher's answers) -> the files it
-    names
+        names
 
 What cannot be had is one sentence before anything is computed; space is stated before it is filled; what an
 interruption leaves is gone on with.

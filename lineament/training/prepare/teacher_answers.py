@@ -2,7 +2,7 @@
 image.
 
     crops -> views (plain, mirrored, then jittered ones) -> networks -> probs (V x T, N, A) -> mean (N,A) float16, NaN
-    where no network has the name
+        where no network has the name
 
 Convention: view 0 is the image as it is, view 1 its mirror; later ones are cropped at a random place and brightened as
 training does it, every other one mirrored too. Draws depend on (seed, view, block of rows), so a file can be made again
