@@ -126,7 +126,7 @@ class Worker:
 
 
 def _work(pipe: Connection, load: Load, answer: AnswerFunction) -> None:
-    """AnswerFunction photos until the pipe closes: what a worker process runs.
+    """Answer photos until the pipe closes: what a worker process runs.
 
     Ctrl-C and a service manager's SIGTERM reach the whole group; only the server decides when its workers end, after
     what it accepted is answered.

@@ -130,7 +130,7 @@ def test_the_served_page(server: Server, browser: Any, photos: dict[str, Path], 
     assert {row.inner_text() for row in page.query_selector_all(".row.cannot_tell .label")} <= {
         "too small",
         "too blurred",
-        "too close to call",
+        "not sure enough",
     }
     page.set_viewport_size({"width": 390, "height": 800})
     assert violations(page, axe) == []

@@ -13,7 +13,7 @@ const PARTS = { "Ear": "Ears", "Lower Face": "Beard and jaw", "Object": "Whole f
 export const partOf = (group) => PARTS[group] ?? group;
 
 /** Why nothing is told: the record's `because`, in words. */
-export const BECAUSE = { small: "too small", blurred: "too blurred", near: "too close to call" };
+export const BECAUSE = { small: "too small", blurred: "too blurred", near: "not sure enough" };
 
 export const LABELS = { yes: "yes", no: "no", cannot_tell: "cannot tell" };
 
