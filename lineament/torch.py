@@ -209,7 +209,6 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
 
 
 # ---- metrics on tensors
-# ----------------------------------------------------------------------------------------------------------------
 
 
 def _counts(logits: Tensor, targets: Tensor, known: Tensor | None) -> Counts:

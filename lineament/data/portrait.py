@@ -149,7 +149,6 @@ class Portrait:
         return noisy, self._region(layers)
 
     # ---- back to front
-    # ------------------------------------------------------------------------------------------------------------
 
     def _back(self) -> None:
         has, cx, canvas = self.has, self.centre[0], self.canvas

@@ -167,7 +167,6 @@ class Trainer:
         self.network.to(memory_format=torch.channels_last)
 
     # ---- the sentence
-    # -------------------------------------------------------------------------------------------------------------
 
     def step(self, rows: Rows, batch: Batch | None = None) -> float:
         """Do one optimisation step on the images `rows`; return its loss, NaN where it was not read
@@ -273,7 +272,6 @@ class Trainer:
             raise KeyboardInterrupt
 
     # ---- parts of a step
-    # ----------------------------------------------------------------------------------------------------------
 
     def order(self, epoch: int) -> Rows:
         """Return the order in which an epoch sees the training rows."""
@@ -321,7 +319,6 @@ class Trainer:
         return loss + self.side(output, batch, frame)  # type: ignore[no-any-return]
 
     # ---- looking
-    # ------------------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def predict(self, rows: Rows) -> Tensor:
@@ -381,7 +378,6 @@ class Trainer:
         self.journal.log(epoch + 1, self.position, lr=self.learning_rate(), seconds=self.seconds, **numbers)
 
     # ---- keeping
-    # ------------------------------------------------------------------------------------------------------------------
 
     def save_checkpoint(self) -> None:
         """Write everything a resumed run needs, atomically; only the leading process writes."""

@@ -145,6 +145,30 @@ def test_masks_and_their_network_are_made_or_found(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "net" / "region_unet.safetensors").read_bytes() == weights.read_bytes()
 
 
+def test_a_network_trained_anew_takes_the_masks_of_the_old_one_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = tmp_path / "net" / "region_unet.safetensors"
+    options = {"region_scale": "toy", "width": 16, "hidden": 16, "region_weights": str(network)}
+    config = toy(tmp_path, model=toy_model("mgmtn", **options))
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, regions=str(tmp_path / "masks-{fingerprint}.npy"))
+    )
+
+    def trained(settings: object, path: Path, **others: object) -> Path:
+        network.parent.mkdir(exist_ok=True)
+        save_tensors(network, region_unet(GROUPS, "toy").state_dict(), {"groups": list(GROUPS), "scale": "toy"})
+        return path
+
+    monkeypatch.setattr("lineament.training.prepare.steps.find_region_weights", lambda name: None)
+    monkeypatch.setattr("lineament.training.prepare.steps.make_region_network", trained)
+    assert len(Preparation(config).run()) == 3, "crops, network, masks"
+    before = next(tmp_path.glob("masks-*.npy")).read_bytes()
+    network.unlink()
+    assert len(Preparation(config).run()) == 2, "network, masks"
+    assert next(tmp_path.glob("masks-*.npy")).read_bytes() != before
+
+
 def test_damaged_pictures_change_no_names_of_files(tmp_path: Path) -> None:
     where = write_table(tmp_path / "faces" / "labels.csv", make(24))
     next(iter(sorted((tmp_path / "faces" / "images").iterdir()))).write_bytes(b"no picture")
@@ -219,7 +243,6 @@ def test_what_cannot_be_had_is_one_sentence(
 
 
 # ---- trunks
-# ----------------------------------------------------------------------------------------------------------------------
 
 
 def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str = "resnet18") -> Path:

@@ -190,6 +190,20 @@ def test_caches_hold_masks_and_points(tmp_path: Path) -> None:
     np.testing.assert_allclose(points[1:], np.broadcast_to([95 / 178, 95 / 218], (2, 5, 2)), rtol=1e-6)
 
 
+def test_masks_begun_by_one_network_are_not_gone_on_with_by_another(tmp_path: Path) -> None:
+    crops = make(40).crops
+    first, second = (region_unet(GROUPS, "toy").eval() for _ in range(2))
+
+    def cut_off(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_regions(crops, first, tmp_path / "regions.npy", cut_off)
+    assert (tmp_path / "regions.npy.part").stat().st_size > 32 * 8 * 55 * 45
+    after = write_regions(crops, second, tmp_path / "regions.npy").read_bytes()
+    assert after == write_regions(crops, second, tmp_path / "fresh.npy").read_bytes()
+
+
 def test_masks_are_drawn_from_each_face_s_own_points(tmp_path: Path) -> None:
     crops, moved = make(2).crops, np.array([0.0, 12.0])
     shapes = iter([MEAN_FACE_68, MEAN_FACE_68 + moved])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,13 @@ def write_regions(
     device: str = "cpu",
 ) -> Path:
     """Write the soft masks of all crops, shape (N,8,55,45) uint8; return the path. The file appears only once it is
-    whole.
+    whole; a part that another network left is begun anew.
 
     Args: device: where the network runs, in bfloat16 under that device's autocast.
     """
+    weights = sha256()
+    for name, tensor in network.state_dict().items():
+        weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
 
     def masks(block: CropPixels) -> npt.NDArray[np.uint8]:
         rgb = torch.tensor(block).to(device).float() / 127.5 - 1.0
@@ -53,7 +57,7 @@ def write_regions(
         return np.asarray(_small(torch.sigmoid(logits.float())).cpu().numpy())
 
     network.eval().to(torch.device(device)).to(memory_format=torch.channels_last)
-    return _write(crops, path, (len(GROUPS), *REGION_HW), np.uint8, masks, progress)
+    return _write(crops, path, (len(GROUPS), *REGION_HW), np.uint8, masks, progress, weights.hexdigest())
 
 
 def write_landmarks(

@@ -127,7 +127,6 @@ class Preparation:
             yield Part("the teachers' answers", path, sizes["the teachers' answers"], partial(self._teacher, path))
 
     # ---- how each is made
-    # ---------------------------------------------------------------------------------------------------------
 
     def _images(self) -> Material:
         return load_images(self.config, progress=self.teller.of("crops"))
@@ -171,6 +170,9 @@ class Preparation:
             say=self.teller.say,
             progress=self.teller.of("region network"),
         )
+        if self.config.data.regions is not None and self.config.prepare.masks != "keypoints":
+            # Masks that are there already are those of a network that is gone.
+            per_row_file(self.config.data.regions, load_rows(self.config).table).unlink(missing_ok=True)
 
     def _masks(self, path: Path) -> None:
         crops, kind, tell = self._images().crops, self.config.prepare.masks, self.teller.of("masks")
