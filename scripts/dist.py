@@ -20,6 +20,7 @@ import lineament
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMS = ("baseline", "mgmtn", "far-amtn", "dmm-cnn", "transfa", "mgrr")
 FILES = ("model.onnx", "model.card.json", "model.safetensors")
+REGION_NETWORKS = ("regions", "regions-annotated")
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
 
 
@@ -45,10 +46,12 @@ def staged_systems(target: Path, results: Path) -> list[str]:
             for file in found:
                 shutil.copyfile(file, place / file.name)
             names.append(name)
-    regions = target / "lineament_systems" / "models" / "regions"
-    if (results / "regions" / "region_unet.safetensors").is_file():
-        regions.mkdir(parents=True)
-        shutil.copyfile(results / "regions" / "region_unet.safetensors", regions / "region_unet.safetensors")
+    for name in REGION_NETWORKS:
+        weights = results / name / "region_unet.safetensors"
+        if weights.is_file():
+            place = target / "lineament_systems" / "models" / name
+            place.mkdir(parents=True)
+            shutil.copyfile(weights, place / weights.name)
     if f'version = "{lineament.__version__}"' not in (target / "pyproject.toml").read_text("utf-8"):
         sys.exit(
             f"packaging/lineament-systems/pyproject.toml must have the version of lineament, {lineament.__version__}."

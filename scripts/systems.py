@@ -47,7 +47,8 @@ SHARE = 0.95
 NEVER = {
     "DMM-CNN, 72 landmarks": "the paper's annotator is not public; 5 points of our detector stand in",
 }
-MASK_TARGETS = {"parsing": {"Mouth": 0.80, "Nose": 0.80, "Hair": 0.80, "Object": 0.90, "Eyes": 0.70}}
+MASK_NETWORKS = ("regions-annotated", "regions")
+MASK_TRUTH = ("parsing", "parsing_jittered", "landmarks", "landmarks_jittered")
 """The least intersection over union that was asked for; the other groups have no target."""
 
 
@@ -222,7 +223,7 @@ def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
         },
         "starts": starts,
         "weights": weights_of(results / "systems"),
-        "masks": mask_scores(results / "regions" / "scores.json"),
+        "masks": mask_scores(results),
         "configs": {
             name: path.relative_to(configs.parent.parent).as_posix()
             for name, path in {**systems, **ablations, **again}.items()
@@ -289,15 +290,18 @@ def weights_of(systems: Path) -> dict[str, str]:
     }
 
 
-def mask_scores(path: Path) -> dict[str, Any] | None:
-    """Return the region network's overlaps with held-out truth, targets beside them; None where it was not scored."""
-    if not path.is_file():
-        return None
-    scores = json.loads(path.read_text("utf-8"))
-    return {
-        kind: {group: row | {"target": MASK_TARGETS.get(kind, {}).get(group)} for group, row in scores[kind].items()}
-        for kind in ("parsing", "landmarks")
-    }
+def mask_scores(results: Path) -> list[dict[str, Any]]:
+    """Return, per kind of truth and group, the IoU of each scored region network and of the mean masks."""
+    files = {name: results / name / "scores.json" for name in MASK_NETWORKS}
+    scored = {name: json.loads(path.read_text("utf-8")) for name, path in files.items() if path.is_file()}
+    rows = []
+    for kind in MASK_TRUTH:
+        groups = {group: row for scores in scored.values() for group, row in scores.get(kind, {}).items()}
+        for group, row in groups.items():
+            networks = {name: scores[kind][group]["iou"] for name, scores in scored.items() if kind in scores}
+            means = [scores[f"mean_{kind}"][group]["iou"] for scores in scored.values() if f"mean_{kind}" in scores]
+            rows.append({"truth": kind, "group": group, "images": row["images"], "iou": networks} | {"mean": means[:1]})
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> int:

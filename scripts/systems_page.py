@@ -239,14 +239,19 @@ def convergence_table(document: Mapping[str, Any]) -> str:
 
 
 def mask_table(document: Mapping[str, Any]) -> str:
-    if document["masks"] is None:
-        return "The region network was not scored yet.\n"
+    """Return one row per kind of truth and group: the region networks, and the mean masks that they must beat."""
+    if not document["masks"]:
+        return "No region network was scored yet.\n"
+    names = list(dict.fromkeys(name for row in document["masks"] for name in row["iou"]))
+    truths = {"parsing": "CelebAMask-HQ labels", "landmarks": "polygons of 68 points"}
     rows = []
-    for kind, truth in (("parsing", "CelebAMask-HQ labels"), ("landmarks", "polygons of 68 points")):
-        for group, row in document["masks"][kind].items():
-            target = "-" if row["target"] is None else f"{row['target']:.2f}"
-            rows.append([group, truth, str(row["images"]), f"{row['iou']:.3f}", f"{row['mean_iou']:.3f}", target])
-    return table(("group", "truth", "images", "IoU", "mean IoU per image", "target"), rows)
+    for row in document["masks"]:
+        kind, _, moved = row["truth"].partition("_")
+        found = [f"{row['iou'][name]:.3f}" if name in row["iou"] else "-" for name in names]
+        mean = f"{row['mean'][0]:.3f}" if row["mean"] else "-"
+        face = "turned, scaled, shifted" if moved else "as aligned"
+        rows.append([row["group"], truths[kind], face, str(row["images"]), *found, mean])
+    return table(("group", "truth", "face", "images", *(f"`{name}`" for name in names), "mean masks"), rows)
 
 
 def adaptive_table(document: Mapping[str, Any]) -> str:
