@@ -3,14 +3,12 @@ replaced.
 
     photos -> pipe -> process: model -> pipe -> answers, in order
 
-A process, not a thread: a decoder that crashes takes no other request with it, and work that hangs can be ended.
-Nothing is shared but the pipe.
+Nothing is shared but the pipe (`runs.child_process`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ from typing import Any, TypeVar
 
 from lineament.api import Model
 from lineament.errors import LineamentError
+from lineament.runs.child_process import ChildLostError, ChildProcess
 from lineament.serve.photo_answer import Answered, PhotoRequest
 
 Load = Callable[[], Model]
@@ -48,8 +47,7 @@ class Worker:
 
     def __init__(self, load: Load, answer: AnswerFunction) -> None:
         self._load, self._answer = load, answer
-        self._process: Any = None
-        self._pipe: Connection
+        self._child: ChildProcess | None = None
         self._thread: ThreadPoolExecutor
 
     async def start(self) -> Hello:
@@ -57,16 +55,10 @@ class Worker:
 
         Raises: LineamentError with the model's own message; WorkerLostError where the process ends or takes too long.
         """
-        context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads of the server hold
-        self._pipe, theirs = context.Pipe()
         self._thread = ThreadPoolExecutor(1, "worker pipe")
-        self._process = context.Process(
-            target=_work, args=(theirs, self._load, self._answer), name="lineament worker", daemon=True
-        )
-        await asyncio.to_thread(self._process.start)
-        theirs.close()
+        self._child = await asyncio.to_thread(ChildProcess, _work, (self._load, self._answer), name="lineament worker")
         try:
-            hello = await self._wait(self._pipe.recv, START_SECONDS)
+            hello = await self._received(START_SECONDS)
         except TimeoutError as error:
             self.kill()
             raise WorkerLostError(f"The worker did not load its model within {START_SECONDS:g} s.") from error
@@ -81,45 +73,51 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        return None if self._child is None else self._child.pid
 
     def alive(self) -> bool:
-        return self._process is not None and self._process.is_alive()
+        return self._child is not None and self._child.alive()
 
     async def send(self, photos: Sequence[PhotoRequest], seconds: float) -> None:
         """Hand over photos. Raises: WorkerLostError; TimeoutError where the process does not take them within
         `seconds`."""
-        await self._wait(lambda: self._pipe.send(photos), seconds)
+        child = self._child
+        assert child is not None
+        await self._wait(lambda: child.send(photos), seconds)
 
     async def receive(self, seconds: float) -> Answered:
         """Return the answer to the next photo handed over. Raises: WorkerLostError; TimeoutError after `seconds`."""
-        answer = await self._wait(self._pipe.recv, seconds)
+        answer = await self._received(seconds)
         if not isinstance(answer, Answered):
             raise WorkerLostError(str(answer))
         return answer
 
     def kill(self) -> None:
         """End the process at once; a pipe operation under way in the thread ends with it."""
-        if self._process is not None:
-            self._process.kill()
+        if self._child is not None:
+            self._child.kill()
             self._thread.shutdown(wait=False)
 
     async def close(self) -> None:
         """End the process and wait for it."""
         self.kill()
-        if self._process is not None:
-            await asyncio.to_thread(self._process.join, 5)
-            self._pipe.close()
-            self._process = None
+        if self._child is not None:
+            await asyncio.to_thread(self._child.close)
+            self._child = None
+
+    async def _received(self, seconds: float) -> Any:
+        child = self._child
+        assert child is not None
+        return await self._wait(lambda: child.receive(seconds), seconds)
 
     async def _wait(self, operation: Callable[[], T], seconds: float) -> T:
         """Return what a pipe operation gives. Raises: WorkerLostError; TimeoutError after `seconds`, the operation
         going on in its thread."""
         try:
             return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._thread, operation), seconds)
-        except asyncio.TimeoutError as error:
+        except (asyncio.TimeoutError, TimeoutError) as error:
             raise TimeoutError(f"No answer within {seconds:g} s.") from error
-        except (EOFError, OSError) as error:
+        except ChildLostError as error:
             raise WorkerLostError(
                 "The worker ended while it worked on this photo. Its replacement is starting; try again."
             ) from error

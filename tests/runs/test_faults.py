@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from analyze_kit import photo, save
+from decoder_kit import DEAD, waits_for_a_dead_folder
 from toy_model import write_toy_model
 from typer.testing import CliRunner
 
@@ -167,15 +168,9 @@ def test_a_folder_that_does_not_answer_times_out_and_is_tried_again(
     pipe that nobody writes."""
     wanted = whole()
     os.mkfifo("dead")
-    hang = "import os; real = os.open\n"
-    hang += "def open_(name, *a, **k):\n"
-    hang += (
-        f"    return real({str(house / 'dead')!r}, os.O_RDONLY) if str(name).endswith(('007.png', '023.png')) else "
-        "real(name, *a, **k)\n"
-    )
-    hang += "os.open = open_; from lineament.runs.decoder_process import serve_requests; serve_requests()"
+    monkeypatch.setenv(DEAD, str(house / "dead"))
     with monkeypatch.context() as patched:
-        patched.setattr("lineament.runs.decoder_process._PROGRAM", hang)
+        patched.setattr("lineament.runs.decoder_process.serve_requests", waits_for_a_dead_folder)
         finished = analyze("--jsonl", "out.jsonl", "--timeout", "4")
     assert finished.exit_code == 3
     records = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]

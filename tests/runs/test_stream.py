@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from analyze_kit import MarkedFaces, fill, photo, save, toy
+from decoder_kit import crashes, hangs, never_starts
 from stream_kit import KINDS, go, sink_of
 from toy_model import write_toy_model
 
 from lineament.api import Model
-from lineament.errors import TimedOutError, UsageError
+from lineament.errors import LineamentError, TimedOutError, UsageError
 from lineament.inputs.expand import items
 from lineament.inputs.item import Item
 from lineament.runs.decoder_process import TimedDecoder
@@ -257,16 +258,9 @@ def test_faults_around_one_photo_are_its_record(error: BaseException, code: str,
     assert report.faces == ()
 
 
-def test_a_decoder_that_hangs_is_replaced(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_hangs_is_replaced(model: Model, tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{n}.png", photo(1, seed=n)) for n in range(3)]
-    slow = "import time, lineament.images as i; real = i.load_image\n"
-    slow += (
-        "def load(source, **k):\n    time.sleep(60 if str(source).endswith('1.png') else 0)\n    return real(source, "
-        "**k)\n"
-    )
-    slow += "i.load_image = load; from lineament.runs.decoder_process import serve_requests; serve_requests()"
-    monkeypatch.setattr("lineament.runs.decoder_process._PROGRAM", slow)
-    decoder = TimedDecoder(1.5, 64_000_000)
+    decoder = TimedDecoder(1.5, 64_000_000, hangs)
     try:
         reports = list(model.stream(paths, workers=1, decode=decoder))
     finally:
@@ -275,20 +269,21 @@ def test_a_decoder_that_hangs_is_replaced(model: Model, tmp_path: Path, monkeypa
     assert reports[2].to_dict() == next(iter(model.stream(paths[2:]))).to_dict()
 
 
-def test_a_decoder_that_crashes_is_replaced(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_crashes_is_replaced(model: Model, tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{n}.png", photo(1, seed=n)) for n in range(3)]
-    crash = "import os, lineament.images as i; real = i.load_image\n"
-    crash += (
-        "def load(source, **k):\n    if str(source).endswith('1.png'): os._exit(139)\n    return real(source, **k)\n"
-    )
-    crash += "i.load_image = load; from lineament.runs.decoder_process import serve_requests; serve_requests()"
-    monkeypatch.setattr("lineament.runs.decoder_process._PROGRAM", crash)
-    decoder = TimedDecoder(30, 64_000_000)
+    decoder = TimedDecoder(30, 64_000_000, crashes)
     try:
         reports = list(model.stream(paths, workers=1, decode=decoder))
     finally:
         decoder.close()
     assert [report.status for report in reports] == ["ok", "unreadable", "ok"]
+
+
+def test_a_decoder_that_does_not_start_is_a_sentence(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", photo(1))
+    decoder = TimedDecoder(30, 64_000_000, never_starts)
+    with pytest.raises(LineamentError, match="did not start"):
+        decoder(Item(str(path), path))
 
 
 def test_the_time_limit_changes_no_record(model: Model, folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -115,7 +117,7 @@ def test_a_replacement_that_starts_too_slowly_is_tried_again(tmp_path: Path, mon
         await pool.start()
         try:
             monkeypatch.setattr(workers, "START_SECONDS", 0.05)
-            worker._process.kill()
+            os.kill(worker.pid or 0, signal.SIGKILL)
             waiting = asyncio.create_task(pool.answer([PhotoRequest(toy_photo(1), "a", Settings(), 6)]))
             for _ in range(3000):  # a minute
                 if metrics.replaced._value.get() >= 2:  # the second try begins: the first was given up
