@@ -293,6 +293,23 @@ def test_kill_notices_what_is_lost_repeated_or_different(tmp_path: Path, script:
     assert script("kill").compare(tmp_path, 3) == {"lost": 1, "repeated": 1, "identical": False}
 
 
+def test_the_loader_counts_every_image(tmp_path: Path, script: Any, toy: str) -> None:
+    pytest.importorskip("torch")
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        f"name: small\nmodel: {{backbone: toy, input_size: [64, 52]}}\n"
+        f"data: {{layout: synthetic, limit: 48, cache: {tmp_path / 'cache'}}}\noptimiser: {{batch: 8}}\n"
+    )
+    script("loader").main(
+        ["--config", str(config), "--batches", "6", "--runs", "2", "--model", toy, "--out", str(tmp_path)]
+    )
+    document, text = read(tmp_path, "loader")
+    assert (document["images"], document["masks"]) == (48, False)
+    for row in document["ahead"].values():
+        assert all(0 < row[key]["min"] <= row[key]["median"] <= row[key]["max"] for key in ("a_core", "clock"))
+    assert "6 batches of 8" in text
+
+
 def test_peers_are_held_against_the_runtime_they_ship_with(peers: Any) -> None:
     rows = [
         {"peer": "lineament", "runtime": "onnx", "photos_per_s": 50.0},
