@@ -22,6 +22,8 @@ from lineament.models.legacy import FORMAT, as_it_was  # noqa: E402
 from lineament.schema import CELEBA_40  # noqa: E402
 
 SYSTEMS = Path(__file__).resolve().parents[2] / "results" / "systems"
+REPAIRED = ("mgmtn",)
+"""Trained with masks resized by area: the honest table's."""
 GOLDEN = json.loads((Path(__file__).parent / "golden_systems.json").read_text())
 MASKED = ModelConfig("mgmtn", backbone="toy", input_size=(64, 52), options={"mask": "mean", "width": 16, "hidden": 32})
 
@@ -50,7 +52,8 @@ def test_old_weights_answer_as_they_did(name: str) -> None:
     ]
     for one in options:
         if one.name == "mgmtn":
-            assert one.options["mask_resize"] == "bilinear", "its card must say what it does"
+            said = "area" if name in REPAIRED else "bilinear"
+            assert one.options.get("mask_resize", "area") == said, "its card must say what it does"
 
 
 def test_a_file_without_a_format_means_what_it_meant(tmp_path: Path) -> None:
