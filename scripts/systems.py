@@ -265,6 +265,7 @@ def _table_row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[s
         "seeds": [one.seed for one in runs],
         "mean_accuracy": row.mean,
         "spread": None if np.isnan(row.spread) else row.spread,
+        "mean_ap": float(np.mean([scorecard(one.predictions)["mean_ap"] for one in runs])),
         **against,
         "verdict": ("better" if row.low > 0 else "worse" if row.high < 0 else "inside the noise") if judged else None,
         "parameters": runs[0].card.get("parameters"),

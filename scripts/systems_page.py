@@ -64,6 +64,7 @@ def honest_table(document: Mapping[str, Any]) -> str:
         "spread",
         "to the baseline",
         "verdict",
+        "mAP",
         "parameters",
         "MACs",
         "training images/s",
@@ -83,6 +84,7 @@ def honest_table(document: Mapping[str, Any]) -> str:
                 spread,
                 moved,
                 verdict,
+                percent(row["mean_ap"]),
                 *cost,
             )
         )

@@ -15,7 +15,8 @@ Networks as repaired (masks shrunk by area, fusion over normalised tokens with a
 to 5), at equal trunk, images, steps, augmentation (the face turned, scaled and shifted) and start: the face-pretrained
 trunk with every head fresh, three epochs of the train images at hand but those of reserved people
 (`lineament/configs/cpu/table/`). Differences are system minus baseline in points of accuracy, with a 95 % interval from
-people and trainings drawn together; "better" is said only where it excludes zero over several trainings.
+people and trainings drawn together; "better" is said only where it excludes zero over several trainings. mAP, mean
+average precision, does not depend on where yes begins.
 The weights that load by name are those of seed 0, fixed before any was trained. All are trained and collected by
 
 ```sh

@@ -219,6 +219,7 @@ def test_the_honest_table_stands_alone_and_gives_no_verdict_on_one_training(worl
     plain, row = document["table"]["rows"]
     wanted = 100 * (document["systems"][1]["mean_accuracy"] - document["systems"][0]["mean_accuracy"])
     assert row["difference"] == pytest.approx(wanted, abs=1e-3)
+    assert row["mean_ap"] == pytest.approx(document["systems"][1]["mean_ap"])
     assert (plain["name"], plain["difference"], row["seeds"], row["verdict"]) == ("table-baseline", None, [0], None)
     assert "| far-amtn | 0 |" in systems.pages(document)["systems.md"]
     assert "none: one training" in systems.pages(document)["systems.md"]
