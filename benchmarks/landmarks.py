@@ -1,7 +1,7 @@
 """Five points on faces with 68-point truth: DMM-CNN's landmark head, the detector, dlib: writes
 docs/benchmarks/landmarks.md and landmarks.json.
 
-    python benchmarks/landmarks.py [--weights results/systems/dmm-cnn/model.safetensors] [--data ../shared/data]
+    python benchmarks/landmarks.py [--weights results/systems/dmm-cnn/model.onnx] [--data ../shared/data]
         [--limit N]
 
 Needs the extra `[train]` (the head is not part of the exported file). dlib is optional:
@@ -29,7 +29,9 @@ from lineament.types import Faces
 
 Points = np.ndarray[Any, np.dtype[np.float64]]
 Finder = Callable[[Photo, np.ndarray, Faces], Points | None]
-SYSTEM = ROOT / "results" / "systems" / "dmm-cnn" / "model.safetensors"
+SYSTEM = ROOT / "results" / "systems" / "dmm-cnn" / "model.onnx"
+MESH_FIVE = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380), (1,), (61,), (291,))
+"""The mesh's points where iBUG has the six of each eye, the nose's tip and the mouth's corners."""
 NEAR = 0.5
 """A face is the labelled one where its five points lie, in the mean, within this part of the eye distance."""
 
@@ -57,8 +59,8 @@ def head(weights: Path) -> Finder:
 
     network: Any
     network, config = load_network_file(weights)
-    if getattr(network, "landmarks", 0) != 5:
-        raise SystemExit(f"{weights} has no landmark head of five points; train configs/cpu/dmm_cnn.yaml.")
+    if getattr(network, "landmarks", 0) not in (5, 468):
+        raise SystemExit(f"{weights} has no landmark head of 5 or 468 points; train configs/cpu/dmm_cnn.yaml.")
     size = np.array([CROP_SIZE[1], CROP_SIZE[0]], np.float64)
     full = config.model.input_size
     h, w = (min(sides) for sides in zip(config.augment.crop or full, full, strict=True))
@@ -70,10 +72,15 @@ def head(weights: Path) -> Finder:
         with torch.no_grad():
             frame = network.preprocess.resize(torch.from_numpy(crops.pixels))[..., top : top + h, left : left + w]
             seen = network(network.preprocess.normalise(frame)).landmarks[0].double().numpy()
-        in_crop = (seen * np.array([w, h]) + np.array([left, top])) * scale
+        in_crop = (five_of_mesh(seen) * np.array([w, h]) + np.array([left, top])) * scale
         return np.asarray(transform_points(invert(crops.crop_from_image[0]), in_crop), np.float64)
 
     return find
+
+
+def five_of_mesh(points: Points) -> Points:
+    """Return five points of the face mesh's 468, as they are taken from iBUG's 68; five stay as they are."""
+    return points if len(points) == 5 else np.array([points[list(places)].mean(0) for places in MESH_FIVE])
 
 
 def template(_: Photo, pixels: np.ndarray, face: Faces) -> Points:
@@ -162,10 +169,10 @@ PAGE = """# Landmarks
 `{command}` made this page and `landmarks.json`. Weights of the head: `{weights}`. {versions}
 
 The test photos of `landmarks68/` (Helen test and AFW), truth reduced from 68 to five points: eyes as the mean of their six contour points,
-nose tip, mouth corners. *Error*: mean distance of the five points over the true distance of the eyes. The head was taught the detector's
-five points on CelebA's aligned images, never these photos nor their labels, and sees the middle of the crop at the size it was trained at;
-what the detector calls a nose or an eye is not quite what iBUG's 68 points say, so part of every error but dlib's is
-definition. Crops are aligned by the detector's points, so that the same five places in every crop, the template, are a guess already; a head is
+nose tip, mouth corners. *Error*: mean distance of the five points over the true distance of the eyes. The head was taught the face mesh's
+468 points on CelebA's aligned images, moved as its training moves them, never these photos nor their labels, and sees the middle of the crop
+at the size it was trained at. What the mesh or the detector calls a nose or an eye is not quite what iBUG's 68 points say, so part of every
+error but dlib's is definition. Crops are aligned by the detector's points, so that the same five places in every crop, the template, are a guess already; a head is
 worth what it gains on that. Its loss counts for little beside the attributes' (`objectives/landmarks.py`); counting alike, it costs them
 accuracy. dlib's points were learned on iBUG 300-W, whose training part holds photos of the same collections, in the definition they are
 scored in.

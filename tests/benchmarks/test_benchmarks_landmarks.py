@@ -76,3 +76,17 @@ def test_a_network_without_the_head_is_refused_with_the_fix(tmp_path: Path, scri
     save_network(tmp_path / "plain.safetensors", build_network(config.model, ("Smiling",)), config)
     with pytest.raises(SystemExit, match=r"configs/cpu/dmm_cnn\.yaml"):
         script.head(tmp_path / "plain.safetensors")
+
+
+def test_the_mesh_s_points_are_where_the_five_are(script: Any, astronaut: np.ndarray) -> None:
+    """The mesh read from an aligned crop, reduced to five points, lies near the layout that crops are aligned to."""
+    from lineament.geometry import align
+    from lineament.training.prepare.caches import MeshPoints
+
+    faces = RetinaFace(threads=1).detect(astronaut)
+    mesh = MeshPoints()(align(astronaut, faces.keypoints[:1]).pixels[0])
+    five = script.five_of_mesh(np.asarray(mesh, np.float64))
+    away = np.linalg.norm(five - TEMPLATE, axis=1)
+    assert away.max() < 12
+    assert five[0, 0] < five[1, 0]
+    np.testing.assert_array_equal(script.five_of_mesh(five), five)
