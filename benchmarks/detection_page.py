@@ -23,8 +23,7 @@ def compared(part: dict[str, Any]) -> str:
     rows = [
         (
             name, row["faces"], percent(row["recall_centre"]), percent(row["recall_iou50"]),
-            row["finds_on_no_labelled_face"],
-            percent(row["nme_median"]), percent(row["nme_p95"]),
+            row["finds_on_no_labelled_face"], percent(row["nme_median"]), percent(row["nme_p95"]),
             f"{row['ms_median']:.0f}" if "ms_median" in row else "-",
         )
         for name, row in part["detectors"].items()

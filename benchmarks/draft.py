@@ -140,9 +140,8 @@ def moved(found: Sequence[tuple[FaceReport, FaceReport]], shift: float) -> dict[
     change = np.array(probs or [[0.0]])
     return {
         "faces": len(found), "median": float(np.median(change)), "p99": float(np.percentile(change, 99)),
-        "max": float(change.max()),
-        "labels_changed": int(sum(labels)), "labels": len(labels), "points_max": float(max(points, default=0.0)),
-        "sharpness_max": float(max(sharp, default=0.0)),
+        "max": float(change.max()), "labels_changed": int(sum(labels)), "labels": len(labels),
+        "points_max": float(max(points, default=0.0)), "sharpness_max": float(max(sharp, default=0.0)),
     }  # fmt: skip
 
 

@@ -65,8 +65,8 @@ def measure(source: Source, model: Model, ways: Sequence[Way] = least_quality.WA
     stars = [[one.eye_distance.get("*"), one.sharpness.get("*")] for one in of_fold]
     return {
         "images": len(source.table), "data": source.table.fingerprint(), **_sizes(sample, source),
-        "rule": least_quality.RULE,
-        "min_eye_distance": dict(fitted.eye_distance), "min_sharpness": dict(fitted.sharpness),
+        "rule": least_quality.RULE, "min_eye_distance": dict(fitted.eye_distance),
+        "min_sharpness": dict(fitted.sharpness),
         "held_out": {"folds": FOLDS, "medians_of_folds": stars, **least_quality.evidence(sample, withheld)},
         "limits_of_fold": [[dict(one.eye_distance), dict(one.sharpness)] for one in of_fold],
     }  # fmt: skip

@@ -75,9 +75,8 @@ def fuzz(name: str, cases: int, seed: int, first: int = 0) -> dict[str, Any]:
             slowest = max(slowest, (time.perf_counter() - began, number))
     return {
         "reader": name, "cases": cases, "seed": seed, "findings": outcomes["finding"],
-        "outcomes": dict(sorted(outcomes.items())), "found": found,
-        "seconds": round(time.perf_counter() - started, 1), "slowest_ms": round(1000 * slowest[0]),
-        "slowest_case": slowest[1],
+        "outcomes": dict(sorted(outcomes.items())), "found": found, "seconds": round(time.perf_counter() - started, 1),
+        "slowest_ms": round(1000 * slowest[0]), "slowest_case": slowest[1],
         "check": zlib.crc32(json.dumps(sorted(outcomes.items())).encode()),
     }  # fmt: skip
 

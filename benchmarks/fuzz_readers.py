@@ -94,15 +94,12 @@ def pictures() -> list[bytes]:
     exif[0x0112] = 6
     ways: list[tuple[Image.Image, dict[str, Any]]] = [
         (colour, {"format": "JPEG", "exif": exif}), (colour, {"format": "JPEG", "progressive": True}),
-        (colour.convert("CMYK"), {"format": "JPEG"}),
-        (colour, {"format": "PNG"}), (colour.convert("P"), {"format": "PNG", "transparency": 0}),
-        (deep, {"format": "PNG"}),
-        (colour, {"format": "GIF"}),
-        (colour, {"format": "WEBP"}), (colour, {"format": "WEBP", "lossless": True}), (colour, {"format": "TIFF"}),
-        (deep, {"format": "TIFF"}),
+        (colour.convert("CMYK"), {"format": "JPEG"}), (colour, {"format": "PNG"}),
+        (colour.convert("P"), {"format": "PNG", "transparency": 0}), (deep, {"format": "PNG"}),
+        (colour, {"format": "GIF"}), (colour, {"format": "WEBP"}), (colour, {"format": "WEBP", "lossless": True}),
+        (colour, {"format": "TIFF"}), (deep, {"format": "TIFF"}),
         (colour, {"format": "TIFF", "compression": "tiff_lzw"}), (colour, {"format": "TIFF", "compression": "jpeg"}),
-        (colour, {"format": "BMP"}),
-        (colour.convert("P"), {"format": "BMP"}),
+        (colour, {"format": "BMP"}), (colour.convert("P"), {"format": "BMP"}),
     ]  # fmt: skip
     if features.check("avif"):
         ways.append((colour, {"format": "AVIF"}))
@@ -197,8 +194,7 @@ def lists(folder: Path) -> Reader:
 PNG = next(data for data in pictures() if data.startswith(b"\x89PNG"))
 LISTS = {
     "list_attr_celeba.txt": b"2\nSmiling Male\n000001.jpg  1 -1\n000002.jpg -1 -1\n",
-    "list_eval_partition.txt": b"000001.jpg 0\n000002.jpg 1\n",
-    "identity_CelebA.txt": b"000001.jpg 7\n000002.jpg 8\n",
+    "list_eval_partition.txt": b"000001.jpg 0\n000002.jpg 1\n", "identity_CelebA.txt": b"000001.jpg 7\n000002.jpg 8\n",
     "list_attr_celeba.csv": b"image_id,Smiling,Male\n000001.jpg,1,-1\n000002.jpg,-1,-1\n",
     "list_eval_partition.csv": b"image_id,partition\n000001.jpg,0\n000002.jpg,1\n",
 }  # fmt: skip
@@ -364,10 +360,8 @@ class Schemas:
 
         plain = [
             pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(3), pa.string(), pa.large_string(),
-            pa.string_view(), pa.int8(), pa.int64(),
-            pa.uint64(),
-            pa.float32(), pa.float64(), pa.bool_(), pa.null(), pa.timestamp("ns"), pa.date32(), pa.decimal128(10, 2),
-            pa.dictionary(pa.int32(), pa.string()),
+            pa.string_view(), pa.int8(), pa.int64(), pa.uint64(), pa.float32(), pa.float64(), pa.bool_(), pa.null(),
+            pa.timestamp("ns"), pa.date32(), pa.decimal128(10, 2), pa.dictionary(pa.int32(), pa.string()),
             pa.dictionary(pa.int8(), pa.binary()), pa.float16(), pa.duration("s"), pa.time64("us"),
         ]  # fmt: skip
         if depth > 2 or rng.random() < 0.6:
@@ -445,9 +439,8 @@ class Queries:
 
     WORDS = (
         "Smiling", "not", "and", "or", "(", ")", "^", "2", "1e9", "0.5", ">", ">=", "<", "sort by", "asc", "desc", ",",
-        "male", "Smilling", "quality",
-        "5_o_Clock_Shadow", "-", "é", "\0", "𝟙", "'", '"', "Wears glasses", "%", "\u202e", "without", "with", "but",
-        "١", "1" * 400,
+        "male", "Smilling", "quality", "5_o_Clock_Shadow", "-", "é", "\0", "𝟙", "'", '"', "Wears glasses", "%",
+        "\u202e", "without", "with", "but", "١", "1" * 400,
     )  # fmt: skip
 
     def make(self, rng: random.Random) -> str:
@@ -536,7 +529,6 @@ class Bodies:
 
 READERS: dict[str, Callable[[Path], Reader]] = {
     "boxes": boxes, "http": lambda folder: Bodies(), "images": images, "labels-lfwa": lfwa, "labels-official": Official,
-    "labels-table": label_tables,
-    "lists": lists, "parquet": Schemas, "predictions": predictions, "queries": lambda folder: Queries(), "tar": tar,
-    "zip": zips,
+    "labels-table": label_tables, "lists": lists, "parquet": Schemas, "predictions": predictions,
+    "queries": lambda folder: Queries(), "tar": tar, "zip": zips,
 }  # fmt: skip

@@ -32,8 +32,8 @@ from lineament.types import PROB_DECIMALS, Crops, FaceReport, Faces, Float64, Re
 ORIENTATION = 0x0112
 UNDONE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
 }  # fmt: skip
 """How a picture must be stored for its EXIF orientation to bring it upright: the opposite of what the tag says to
 do."""
@@ -318,8 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows["points of another detector"] = jitter(model, photos, errors, thresholds)
     document = {
         "command": sheet.command("invariance", arguments), "environment": sheet.environment(model),
-        "photos": len(photos),
-        "tolerances": tolerances(rows), "variants": rows, "company": company(model, photos),
+        "photos": len(photos), "tolerances": tolerances(rows), "variants": rows, "company": company(model, photos),
     }  # fmt: skip
     sheet.write(given.out, "invariance", document, page(document))
     return int(document["company"]["differed"] > 0)

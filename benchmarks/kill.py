@@ -132,8 +132,7 @@ def compare(place: Path, photos: int) -> dict[str, Any]:
     ]
     return {
         "lost": sum(len(wanted - set(count)) for count in counts),
-        "repeated": sum(number - 1 for count in counts for number in count.values()),
-        "identical": all(same),
+        "repeated": sum(number - 1 for count in counts for number in count.values()), "identical": all(same),
     }  # fmt: skip
 
 

@@ -240,9 +240,8 @@ def retrieval(path: Path, rng: np.random.Generator) -> dict[str, Any]:
     table = {way: {"map": float(mean[0]), "ndcg_at_50": float(mean[1])} for way, mean in means.items()}
     return {
         "images": len(rows), "left_out": len(given) - len(rows), "model": rows.meta.get("model"),
-        "data": rows.fingerprint(),
-        "calibrated": rows.probs is not None, "queries": len(queries), "ranking_beats_filter_on": better, "ways": table,
-        "examples": queries[:3] + queries[-3:],
+        "data": rows.fingerprint(), "calibrated": rows.probs is not None, "queries": len(queries),
+        "ranking_beats_filter_on": better, "ways": table, "examples": queries[:3] + queries[-3:],
     }  # fmt: skip
 
 

@@ -89,8 +89,8 @@ async def row(
     p50, p95, p99 = np.percentile(seen.milliseconds or [float("nan")], [50, 95, 99]).tolist()
     return {
         "clients": clients, "answered": len(seen.milliseconds), "per_second": len(seen.milliseconds) / took, "p50": p50,
-        "p95": p95, "p99": p99,
-        "refused": seen.refused, "wrong": seen.wrong, "failed": len(seen.failed), "failures": sorted(set(seen.failed)),
+        "p95": p95, "p99": p99, "refused": seen.refused, "wrong": seen.wrong, "failed": len(seen.failed),
+        "failures": sorted(set(seen.failed)),
         "memory": None if memory[0] is None else [memory[0], memory[-1], max(memory)],
     }  # fmt: skip
 

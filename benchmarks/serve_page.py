@@ -59,8 +59,7 @@ def main() -> None:
         browser.close()
     result = {
         "megapixels": 1448 * 1448 / 1e6, "bytes": len(stream.getvalue()), "runs": chosen.runs, "browser": name,
-        "times_ms": times,
-        "median_ms": statistics.median(times), "slowest_ms": max(times),
+        "times_ms": times, "median_ms": statistics.median(times), "slowest_ms": max(times),
     }  # fmt: skip
     print(result)
     record("page", result, chosen.out)

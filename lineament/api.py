@@ -163,15 +163,12 @@ class Model:
         decision = json.dumps(self.card.decision.to_dict(), sort_keys=True).encode()
         return {
             "schema_version": SCHEMA_VERSION, "model": self.id, "runtime": self.network.runtime,
-            "precision": self.network.precision,
-            "thresholds": sha256(decision).hexdigest()[:16],
+            "precision": self.network.precision, "thresholds": sha256(decision).hexdigest()[:16],
             "detector": getattr(self.detector, "id", type(self.detector).__name__),
-            "rates": self.card.decision.rates_id,
-            "profile": settings.profile, "attributes": list(settings.visible(self.card.attributes)),
-            "abstain": settings.abstain,
+            "rates": self.card.decision.rates_id, "profile": settings.profile,
+            "attributes": list(settings.visible(self.card.attributes)), "abstain": settings.abstain,
             "consistent": settings.consistent, "keep": settings.keep, "faces": settings.faces,
-            "max_pixels": settings.max_pixels,
-            "small_faces": settings.small_faces,
+            "max_pixels": settings.max_pixels, "small_faces": settings.small_faces,
             "draft": [reduced_jpeg.SIDE, reduced_jpeg.ENOUGH, reduced_jpeg.GLANCE],
         }  # fmt: skip
 

@@ -97,8 +97,7 @@ def environment(model: Model) -> dict[str, Any]:
     network = model.network
     return {
         "processor": processor_name(), "cpus": available_cpus(), "system": platform.platform(), "versions": versions,
-        "model": model.id,
-        "runtime": network.runtime, "precision": network.precision, "threads": model.threads,
+        "model": model.id, "runtime": network.runtime, "precision": network.precision, "threads": model.threads,
     }  # fmt: skip
 
 

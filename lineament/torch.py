@@ -36,8 +36,8 @@ from lineament.training.dataset import crop_decoder, open_training_source
 
 __all__ = [
     "AttributeNetwork", "AttributeOutput", "FaceDataset", "Weighting", "accuracy", "average_precision",
-    "balanced_accuracy", "create_loss",
-    "create_weighting", "f1", "load", "masked_terms", "per_attribute", "positive_rates", "reduce", "roc_auc",
+    "balanced_accuracy", "create_loss", "create_weighting", "f1", "load", "masked_terms", "per_attribute",
+    "positive_rates", "reduce", "roc_auc",
 ]  # fmt: skip
 
 

@@ -173,8 +173,7 @@ class Quality:
     def to_dict(self) -> dict[str, float]:
         return {
             "eye_distance": fixed(self.eye_distance, 1), "sharpness": fixed(self.sharpness, 2),
-            "yaw": fixed(self.yaw, 1),
-            "pitch": fixed(self.pitch, 1), "roll": fixed(self.roll, 1),
+            "yaw": fixed(self.yaw, 1), "pitch": fixed(self.pitch, 1), "roll": fixed(self.roll, 1),
         }  # fmt: skip
 
 

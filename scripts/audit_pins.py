@@ -17,8 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UNREACHABLE = (
     "ConnectionError", "Max retries", "Name or service not known", "Temporary failure in name resolution",
-    "ServiceError", "timed out", "404 Client",
-    "403 Client",
+    "ServiceError", "timed out", "404 Client", "403 Client",
 )  # fmt: skip
 
 

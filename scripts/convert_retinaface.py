@@ -173,8 +173,8 @@ def export(net: RetinaFaceNet, target: Path) -> None:
     h, w = torch.export.Dim("h", min=1, max=512), torch.export.Dim("w", min=1, max=512)
     program = torch.onnx.export(
         net, (torch.zeros(1, 96, 160, 3, dtype=torch.uint8),), input_names=["image"],
-        output_names=["boxes", "logits", "points"],
-        dynamic_shapes=({1: 32 * h, 2: 32 * w},), dynamo=True, opset_version=18, external_data=False, verbose=False,
+        output_names=["boxes", "logits", "points"], dynamic_shapes=({1: 32 * h, 2: 32 * w},), dynamo=True,
+        opset_version=18, external_data=False, verbose=False,
     )  # fmt: skip
     model = program.model_proto
     contract = {

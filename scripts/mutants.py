@@ -59,17 +59,14 @@ _COUNTS, _CALIBRATION = "tests/metrics/test_counts.py", "tests/metrics/test_cali
 _SINKS = Tests(
     (
         f"{_STREAM}::test_every_input", f"{_STREAM}::test_no_inputs", f"{_STREAM}::test_tables",
-        f"{_STREAM}::test_two_runs",
-        f"{_STREAM}::test_undecodable", "tests/runs/test_drop_missing.py::test_gone",
-        "tests/runs/test_drop_missing.py::test_a_resumed",
-        f"{_RESUME}::test_stop", f"{_RESUME}::test_resume", f"{_RESUME}::test_a_full_disk",
-        f"{_RESUME}::test_an_input_given_twice",
-        f"{_RESUME}::test_several", f"{_RESUME}::test_changed", f"{_RESUME}::test_shards", f"{_RESUME}::test_damaged",
+        f"{_STREAM}::test_two_runs", f"{_STREAM}::test_undecodable", "tests/runs/test_drop_missing.py::test_gone",
+        "tests/runs/test_drop_missing.py::test_a_resumed", f"{_RESUME}::test_stop", f"{_RESUME}::test_resume",
+        f"{_RESUME}::test_a_full_disk", f"{_RESUME}::test_an_input_given_twice", f"{_RESUME}::test_several",
+        f"{_RESUME}::test_changed", f"{_RESUME}::test_shards", f"{_RESUME}::test_damaged",
     ),
     (
         f"{_RESUME}::test_an_output_torn", "tests/runs/test_drop_missing.py",
-        "tests/runs/test_faults.py::test_an_output_that_cannot",
-        "tests/inputs/test_tables.py",
+        "tests/runs/test_faults.py::test_an_output_that_cannot", "tests/inputs/test_tables.py",
     ),
 )  # fmt: skip
 
@@ -149,8 +146,7 @@ COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
 }  # fmt: skip
 ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
-    ast.Pow: ast.Mult,
-    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitAnd,
+    ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitAnd,
 }  # fmt: skip
 RANGES = ("range", "arange", "islice")
 

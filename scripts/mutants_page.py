@@ -81,9 +81,7 @@ def _rooms(document: dict[str, Any]) -> list[str]:
         *lines, "",
         "Rooms: decision is `lineament/decision`, detection `lineament/detection`, resume `runs/resume`, `runs/run`, `outputs/sinks` and",
         "`outputs/parquet_sink`, batching `serve/batching`, `serve/workers`, `runs/stream` and `runs/processes`, metrics `lineament/metrics`.",
-        "",
-        "How it was run, and what that leaves open:",
-        "",
+        "", "How it was run, and what that leaves open:", "",
         "- `ROOMS` in the script maps each module to its tests. The test likeliest to fail ran first, to save time; `mutants.json` names the one",
         "  that failed, and how many were there to try.",
         "- \"Killed before\" is a lower bound: what the near tests left alive did not meet every other test of the suite. In batching the tests",
@@ -93,8 +91,7 @@ def _rooms(document: dict[str, Any]) -> list[str]:
         "  then was no sound result.",
         "- Every module was also put in place unchanged in the same way: the tests that had failed, and the new ones, passed.",
         "- `time` in `mutants.json` is a test that did not end: `serve/batching.py:88` waited for ever, and was ended by hand after two minutes",
-        "  without any work.",
-        "",
+        "  without any work.", "",
     ]  # fmt: skip
 
 
@@ -104,9 +101,8 @@ def _survivors(document: dict[str, Any]) -> list[str]:
         if _killed(one, "tests_before"):
             continue
         lines += [
-            f"- **{one['number']}**, `{one['path']}:{one['line']}`: `{_short(one['before'])}` became `{_short(one['after'])}` in", "",
-            "  ```python", f"  {one['text']}", "  ```", "",
-            f"  {_verdict(one)}", "",
+            f"- **{one['number']}**, `{one['path']}:{one['line']}`: `{_short(one['before'])}` became `{_short(one['after'])}` in",
+            "", "  ```python", f"  {one['text']}", "  ```", "", f"  {_verdict(one)}", "",
         ]  # fmt: skip
     return lines
 

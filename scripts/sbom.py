@@ -90,8 +90,7 @@ def weights() -> Iterator[dict[str, Any]]:
         digest = sha256(path.read_bytes()).hexdigest()
         yield {
             "type": "machine-learning-model", "bom-ref": f"weights:{path.name}", "name": path.name,
-            "version": digest[:8],
-            "hashes": [{"alg": "SHA-256", "content": digest}],
+            "version": digest[:8], "hashes": [{"alg": "SHA-256", "content": digest}],
         }  # fmt: skip
 
 

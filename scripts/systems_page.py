@@ -321,13 +321,12 @@ def pages(document: Mapping[str, Any]) -> dict[str, str]:
     return {
         "systems.md": page.format(
             repaired=repaired, scored=scored, fresh=systems_table(document, fresh=True),
-            continued=systems_table(document, fresh=False),
-            plainly=_plainly(document), weights=_weights(document["weights"]), lacking="\n".join(lacking),
+            continued=systems_table(document, fresh=False), plainly=_plainly(document),
+            weights=_weights(document["weights"]), lacking="\n".join(lacking),
         ),
         "ablations.md": ABLATIONS.format(
             repaired=f"\n{repaired}" if repaired else "", ablations=ablation_table(document),
-            words=ablation_words(document),
-            adaptive=adaptive_table(document), masks=mask_table(document),
+            words=ablation_words(document), adaptive=adaptive_table(document), masks=mask_table(document),
             lacking="\n".join(["\n## Not run\n", *untried, ""]) if untried else "",
         ),
         "convergence.md": CONVERGENCE.format(convergence=convergence_table(document) + picture),

@@ -261,10 +261,9 @@ for _kind, _data in {
     "svg": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
     "jpeg_2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(40),
     "jpeg_xl": b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(40), "icon": b"\x00\x00\x01\x00\x01\x00" + bytes(40),
-    "ppm": b"P6\n2 2\n255\n" + bytes(12),
-    "openexr": b"\x76\x2f\x31\x01" + bytes(40), "canon_raw": b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(40),
+    "ppm": b"P6\n2 2\n255\n" + bytes(12), "openexr": b"\x76\x2f\x31\x01" + bytes(40),
+    "canon_raw": b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(40),
     "video_mp4": b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42" + bytes(40),
-    "video_webm": b"\x1a\x45\xdf\xa3" + bytes(40),
-    "heic_header": b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic",
+    "video_webm": b"\x1a\x45\xdf\xa3" + bytes(40), "heic_header": b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic",
 }.items():  # fmt: skip
     bad("unsupported", _kind, "jpg", lambda data=_data: data)

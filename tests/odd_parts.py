@@ -80,8 +80,7 @@ def grey_tiff(width: int, height: int, following: int = 0, **changed: tuple[int,
     200."""
     tags = {
         256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 200),
-        277: (3, 1, 1),
-        278: (4, 1, height), 279: (4, 1, width * height),
+        277: (3, 1, 1), 278: (4, 1, height), 279: (4, 1, width * height),
     }  # fmt: skip
     tags.update({int(name[1:]): value for name, value in changed.items()})
     tags = {tag: value for tag, value in tags.items() if value[1]}

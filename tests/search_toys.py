@@ -20,8 +20,8 @@ from lineament.types import Answer, FaceReport, Quality, Report
 def toy_card(attributes: tuple[str, ...] = CELEBA_40, thresholds: dict[str, float] | None = None) -> Card:
     document = {
         "card_version": CARD_VERSION, "name": "toy", "architecture": "none", "attributes": list(attributes),
-        "input": dict(INPUT_CONTRACT),
-        "decision": {"thresholds": thresholds or {}}, "data": "none", "licence": "none", "intended_use": "tests",
+        "input": dict(INPUT_CONTRACT), "decision": {"thresholds": thresholds or {}}, "data": "none", "licence": "none",
+        "intended_use": "tests",
     }  # fmt: skip
     return Card.from_json(json.dumps(document), origin="toy")
 

@@ -21,7 +21,6 @@ def simulated(
     raw = sigmoid(distortion * logits)
     return Predictions(
         tuple(f"{i:06d}.jpg" for i in range(rows)), tuple(attributes), raw, sigmoid(logits) if calibrated else None,
-        targets,
-        np.ones(targets.shape, bool), np.ones(rows, bool), identity=rng.integers(0, people, rows),
+        targets, np.ones(targets.shape, bool), np.ones(rows, bool), identity=rng.integers(0, people, rows),
         split=np.array(["val"] * rows),
     )  # fmt: skip

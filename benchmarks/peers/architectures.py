@@ -39,8 +39,8 @@ def emotion() -> nn.Module:
     """Return a small plain network on 48x48 grey, seven outputs, of the size of deepface's."""
     convolutions = nn.Sequential(
         nn.Conv2d(1, 64, 5), nn.ReLU(), nn.MaxPool2d(5, 2), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3),
-        nn.ReLU(), nn.AvgPool2d(3, 2),
-        nn.Conv2d(64, 128, 3), nn.ReLU(), nn.Conv2d(128, 128, 3), nn.ReLU(), nn.AvgPool2d(3, 2),
+        nn.ReLU(), nn.AvgPool2d(3, 2), nn.Conv2d(64, 128, 3), nn.ReLU(), nn.Conv2d(128, 128, 3), nn.ReLU(),
+        nn.AvgPool2d(3, 2),
     )  # fmt: skip
     return nn.Sequential(
         convolutions,
@@ -137,9 +137,8 @@ def gender_age() -> nn.Module:
 
 BUILDERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "vit": (vit, (1, 3, 224, 224)), "vgg": (lambda: vgg_face(101), (1, 3, 224, 224)),
-    "emotion": (emotion, (1, 1, 48, 48)),
-    "scrfd": (lambda: Scrfd().eval(), (1, 3, 640, 640)), "genderage": (gender_age, (1, 3, 96, 96)),
-    "retinaface": (retinaface, (1, 512, 512, 3)),
+    "emotion": (emotion, (1, 1, 48, 48)), "scrfd": (lambda: Scrfd().eval(), (1, 3, 640, 640)),
+    "genderage": (gender_age, (1, 3, 96, 96)), "retinaface": (retinaface, (1, 512, 512, 3)),
 }  # fmt: skip
 """Name -> (what builds it, the input it takes). For photos of 500 pixels; facer's detector takes a photo at its own
 size."""

@@ -81,8 +81,8 @@ def measure(
     rates = np.array(found["rates"])
     return {
         "cold_s": round(cold, 2), "warm_ms": round(float(warm), 2), "p10_ms": round(float(low), 2),
-        "p90_ms": round(float(high), 2),
-        "measured": len(found["ms"]), "photos_per_s": round(float(np.median(rates)), 2), "packages": found["packages"],
+        "p90_ms": round(float(high), 2), "measured": len(found["ms"]),
+        "photos_per_s": round(float(np.median(rates)), 2), "packages": found["packages"],
     }  # fmt: skip
 
 

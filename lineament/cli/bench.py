@@ -93,8 +93,7 @@ def _scenes(scenes: dict[str, Any]) -> Any:
         table.add_row(
             name, str(row["faces_found"]), f"{row['whole']['median_ms']:.1f}", rate,
             f"{stream['faces_per_s']:.1f}", f"{row['slowest']} {row[row['slowest']]['median_ms']:.1f} ms",
-            f"{100 * row['share_of_slowest']:.0f} %",
-            f"{100 * row['share_of_all_stages']:.0f} %",
+            f"{100 * row['share_of_slowest']:.0f} %", f"{100 * row['share_of_all_stages']:.0f} %",
         )  # fmt: skip
     return table
 

@@ -105,8 +105,7 @@ def command(
             else:
                 summary = build_index(
                     str(folder), db, loaded, verify=verify, retry_failed=retry_failed, prune=prune, rebuild=rebuild,
-                    threads=threads, progress=seen,
-                    answers=answers,
+                    threads=threads, progress=seen, answers=answers,
                 )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("Interrupted. What was answered is kept; the same command goes on from there.", err=True)

@@ -91,10 +91,9 @@ def _row(entry: Any) -> dict[str, Any]:
     measured = (card.document.get("metrics") or {}).get("official_val", {})
     return {
         "name": entry.name, "id": model_id(card), "precision": entry.precision, "bytes": entry.path.stat().st_size,
-        "file": str(entry.path),
-        "origin": entry.origin,
-        "sha256": card.file_sha256, "architecture": card.document["architecture"], "licence": card.document["licence"],
+        "file": str(entry.path), "origin": entry.origin, "sha256": card.file_sha256,
+        "architecture": card.document["architecture"], "licence": card.document["licence"],
         "attributes": len(card.attributes), "mean_accuracy": measured.get("mean_accuracy"),
-        "views": card.document.get("views") or {},
-        "speed": card.document.get("speed") or {}, "intended_use": card.document["intended_use"],
+        "views": card.document.get("views") or {}, "speed": card.document.get("speed") or {},
+        "intended_use": card.document["intended_use"],
     }  # fmt: skip

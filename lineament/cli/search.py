@@ -176,8 +176,7 @@ def _shown(count: int, offset: int) -> str:
 
 def _write_bursts(
     groups: Sequence[Sequence[RankedShot]], total: int, index: Index, json_file: Path | None, html: Path | None,
-    sheet: Path | None, quiet: bool,
-    offset: int,
+    sheet: Path | None, quiet: bool, offset: int,
 ) -> None:  # fmt: skip
     from lineament.search.gallery import bursts_page
     from lineament.search.hit_table import json_bytes

@@ -95,10 +95,8 @@ def command(
     hosts = (*(allowed_host or ()), *(LOOPBACK_NAMES if local else ())) if local or allowed_host else ()
     app = create_app(
         ModelSource(model, runtime, precision, limits.faces, rates, tuple(with_ or ())), limits=limits, workers=threads,
-        api_key=key, hosts=hosts,
-        batching=Batching(batch_size, batch_wait_ms / 1000), db=db,
-        log=None if log_format is None else request_log(log_format), open_metrics=open_metrics,
-        small_faces=small_faces,
+        api_key=key, hosts=hosts, batching=Batching(batch_size, batch_wait_ms / 1000), db=db,
+        log=None if log_format is None else request_log(log_format), open_metrics=open_metrics, small_faces=small_faces,
     )  # fmt: skip
     run(app, host, port, limits, Operation(quiet, trusted_proxy, log_format, metrics_port, reload_model))
 

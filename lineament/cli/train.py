@@ -116,9 +116,8 @@ def _bar() -> Iterator[Any]:
 
     with Progress(
         TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-        TextColumn("{task.fields[speed]:.0f} images/s"), TimeRemainingColumn(), console=Console(stderr=True),
-        transient=True,
+        TextColumn("loss {task.fields[loss]:.4f}"), TextColumn("{task.fields[speed]:.0f} images/s"),
+        TimeRemainingColumn(), console=Console(stderr=True), transient=True,
     ) as bar:  # fmt: skip
         task = bar.add_task("train", total=None, epoch=1, loss=0.0, speed=0.0)
 

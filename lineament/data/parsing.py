@@ -17,8 +17,7 @@ from lineament.types import Bool
 
 CLASSES: tuple[str, ...] = (
     "background", "skin", "nose", "eyeglasses", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth",
-    "u_lip",
-    "l_lip", "hair", "hat", "earring", "necklace", "neck", "cloth",
+    "u_lip", "l_lip", "hair", "hat", "earring", "necklace", "neck", "cloth",
 )  # fmt: skip
 FACE = ("skin", "nose", "eyeglasses", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear", "mouth", "u_lip", "l_lip")
 _MEMBERS = {

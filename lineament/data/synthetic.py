@@ -25,14 +25,12 @@ NOT_DRAWN: tuple[str, ...] = ("Attractive", "Male", "Young")
 _COLUMN = {name: i for i, name in enumerate(CELEBA_40)}
 _OF_PERSON = (
     "Bald", "Big_Lips", "Big_Nose", "Bushy_Eyebrows", "Arched_Eyebrows", "Chubby", "Double_Chin", "High_Cheekbones",
-    "Narrow_Eyes",
-    "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline",
+    "Narrow_Eyes", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline",
 )  # fmt: skip
 _OF_IMAGE = (
     "5_o_Clock_Shadow", "Bags_Under_Eyes", "Bangs", "Blurry", "Eyeglasses", "Goatee", "Heavy_Makeup",
-    "Mouth_Slightly_Open", "Mustache",
-    "Rosy_Cheeks", "Sideburns", "Smiling", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
-    "Wearing_Necktie",
+    "Mouth_Slightly_Open", "Mustache", "Rosy_Cheeks", "Sideburns", "Smiling", "Wearing_Earrings", "Wearing_Hat",
+    "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie",
 )  # fmt: skip
 _RARE = {
     "Bald": 0.1,

@@ -14,8 +14,7 @@ import re
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
 _RUNS = {"utf-16-le": rb"(?:[\t\n\r -~]\x00){4}", "utf-16-be": rb"(?:\x00[\t\n\r -~]){4}"}
 """Four characters of ASCII in a row, as every file name's ending or number has; lists separated by NUL have no such

@@ -87,8 +87,8 @@ class Predictions:
         at = [self.attributes.index(name) for name in attributes]
         return replace(
             self, attributes=tuple(attributes), raw=self.raw[:, at],
-            probs=None if self.probs is None else self.probs[:, at],
-            targets=self.targets[:, at], known=self.known[:, at], said=None if self.said is None else self.said[:, at],
+            probs=None if self.probs is None else self.probs[:, at], targets=self.targets[:, at],
+            known=self.known[:, at], said=None if self.said is None else self.said[:, at],
         )  # fmt: skip
 
     def found(self) -> Predictions:

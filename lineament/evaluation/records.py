@@ -128,9 +128,8 @@ def _build(records: Iterator[tuple[dict[str, Any], list[Row]]], origin: str) -> 
         )
     return Predictions(
         tuple(source for source, _, _, _ in rows), order, probs, None, np.zeros(probs.shape, np.int8),
-        np.zeros(probs.shape, bool), detected,
-        face=np.array([face for _, face, _, _ in rows], np.int64),
+        np.zeros(probs.shape, bool), detected, face=np.array([face for _, face, _, _ in rows], np.int64),
         eye_distance=np.array([quality.get("eye_distance", np.nan) for *_, quality in rows], np.float64),
-        sharpness=np.array([quality.get("sharpness", np.nan) for *_, quality in rows], np.float64),
-        said=said, meta={"model": models.pop(), "kind": "records", "failed": failed},
+        sharpness=np.array([quality.get("sharpness", np.nan) for *_, quality in rows], np.float64), said=said,
+        meta={"model": models.pop(), "kind": "records", "failed": failed},
     )  # fmt: skip

@@ -130,8 +130,7 @@ def write_record(
         )
     about = {
         "name": name or config["name"], "seed": config["seed"], "labels": _write_labels(root, predictions),
-        "images": len(predictions),
-        "data": predictions.meta.get("data"), "protocol": predictions.meta.get("protocol"),
+        "images": len(predictions), "data": predictions.meta.get("data"), "protocol": predictions.meta.get("protocol"),
     }  # fmt: skip
     (target / "card.json").write_text(_json(card), "utf-8")
     if speed is not None:
@@ -230,6 +229,5 @@ def _read_predictions(folder: Path, about: Mapping[str, Any]) -> Predictions:
         files, attributes = tuple(truth["files"].tolist()), tuple(truth["attributes"].tolist())
     return Predictions(
         files, attributes, raw, None, unpacked["targets"].astype(np.int8), unpacked["known"].astype(bool), detected,
-        identity=identity,
-        meta={"model": folder.name},
+        identity=identity, meta={"model": folder.name},
     )  # fmt: skip

@@ -60,8 +60,7 @@ def _attributes(predictions: Predictions, counts: Counts) -> dict[str, dict[str,
     columns = {
         "accuracy": counts.accuracy, "majority": counts.majority, "tpr": counts.recall, "tnr": counts.specificity,
         "balanced_accuracy": counts.balanced_accuracy, "precision": counts.precision, "f1": counts.f1, "ap": ap,
-        "auc": auc,
-        "answer_rate": counts.answer_rate,
+        "auc": auc, "answer_rate": counts.answer_rate,
     }  # fmt: skip
     whole = {"images": counts.total, "positives": counts.positives, "negatives": counts.negatives}
     return {

@@ -38,8 +38,7 @@ _NOT_PICTURES: tuple[tuple[bytes, str], ...] = (
 
 _BRANDS = {
     b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"heim": "HEIF", b"heis": "HEIF",
-    b"hevc": "HEIF", b"hevx": "HEIF",
-    b"mif1": "HEIF", b"msf1": "HEIF", b"crx ": "camera raw",
+    b"hevc": "HEIF", b"hevx": "HEIF", b"mif1": "HEIF", b"msf1": "HEIF", b"crx ": "camera raw",
 }  # fmt: skip
 
 HEAD_TEXT = 1024

@@ -34,8 +34,7 @@ _FLAGS = (
 )
 _BY_ERRNO: dict[int | None, type[ImageError]] = {
     errno.ENOENT: NotFoundError, errno.ENOTDIR: NotFoundError, errno.ELOOP: NotFoundError,
-    errno.ENAMETOOLONG: NotFoundError,
-    errno.EACCES: PermissionDeniedError, errno.EPERM: PermissionDeniedError,
+    errno.ENAMETOOLONG: NotFoundError, errno.EACCES: PermissionDeniedError, errno.EPERM: PermissionDeniedError,
     errno.EISDIR: NotAFileError, errno.ENXIO: NotAFileError, errno.ENODEV: NotAFileError,
 }  # fmt: skip
 _KINDS = (

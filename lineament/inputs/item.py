@@ -15,8 +15,7 @@ from lineament.errors import ImageError, NotFoundError, PermissionDeniedError, U
 SUFFIXES = frozenset(
     {
         ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib", ".heic", ".heif",
-        ".avif", ".ppm",
-        ".pgm", ".pbm", ".pnm", ".jp2", ".mpo",
+        ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".mpo",
     }
 )  # fmt: skip
 """What a folder's file must end in to be taken for a picture; a file named by itself may end in anything."""

@@ -155,8 +155,7 @@ class Track:
         }
         return {
             "track": self.number, "start": fixed(self.start, 3), "end": fixed(self.end, 3), "frames": self.frames,
-            "attributes": attributes,
-            "events": self.events,
+            "attributes": attributes, "events": self.events,
         }  # fmt: skip
 
 

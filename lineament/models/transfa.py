@@ -37,15 +37,13 @@ LOCATIONS: Mapping[str, tuple[str, ...]] = {
     "whole": ("Attractive", "Blurry", "Chubby", "Heavy_Makeup", "Male", "Oval_Face", "Pale_Skin", "Smiling", "Young"),
     "hair": (
         "Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Straight_Hair",
-        "Wavy_Hair",
-        "Wearing_Hat",
+        "Wavy_Hair", "Wearing_Hat",
     ),
     "eyes": ("Arched_Eyebrows", "Bushy_Eyebrows", "Bags_Under_Eyes", "Eyeglasses", "Narrow_Eyes"),
     "nose": ("Big_Nose", "Pointy_Nose"),
     "lower": (
         "5_o_Clock_Shadow", "Big_Lips", "Mouth_Slightly_Open", "Mustache", "Wearing_Lipstick", "Double_Chin", "Goatee",
-        "No_Beard",
-        "Sideburns",
+        "No_Beard", "Sideburns",
     ),
     "cheeks": ("High_Cheekbones", "Rosy_Cheeks", "Wearing_Earrings"),
     "neck": ("Wearing_Necklace", "Wearing_Necktie"),

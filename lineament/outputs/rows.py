@@ -50,8 +50,7 @@ def rows(report: Report, keys: Mapping[str, str] | None = None) -> list[dict[str
     error = record["error"] or {"code": None, "message": None}
     photo = {
         "source": record["source"], "status": record["status"], "error_code": error["code"],
-        "error_message": error["message"],
-        **record["image"], "model": record["model"], "profile": record["profile"],
+        "error_message": error["message"], **record["image"], "model": record["model"], "profile": record["profile"],
     }  # fmt: skip
     for name, own in (keys or {}).items():
         photo[name] = record.get("id") if name == "id" else record.get("columns", {}).get(own)

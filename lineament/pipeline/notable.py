@@ -17,18 +17,13 @@ from lineament.types import FaceReport
 LEAST_BITS = 0.5
 TYPICAL_RATES: Mapping[str, float] = {
     "5_o_Clock_Shadow": 0.11, "Arched_Eyebrows": 0.26, "Attractive": 0.50, "Bags_Under_Eyes": 0.20, "Bald": 0.02,
-    "Bangs": 0.15,
-    "Big_Lips": 0.23, "Big_Nose": 0.24, "Black_Hair": 0.24, "Blond_Hair": 0.15, "Blurry": 0.05, "Brown_Hair": 0.20,
-    "Bushy_Eyebrows": 0.14,
-    "Chubby": 0.06, "Double_Chin": 0.05, "Eyeglasses": 0.07, "Goatee": 0.06, "Gray_Hair": 0.05, "Heavy_Makeup": 0.38,
-    "High_Cheekbones": 0.45,
-    "Male": 0.43, "Mouth_Slightly_Open": 0.49, "Mustache": 0.04, "Narrow_Eyes": 0.11, "No_Beard": 0.83,
-    "Oval_Face": 0.29, "Pale_Skin": 0.04,
-    "Pointy_Nose": 0.27, "Receding_Hairline": 0.08, "Rosy_Cheeks": 0.06, "Sideburns": 0.05, "Smiling": 0.48,
-    "Straight_Hair": 0.21,
+    "Bangs": 0.15, "Big_Lips": 0.23, "Big_Nose": 0.24, "Black_Hair": 0.24, "Blond_Hair": 0.15, "Blurry": 0.05,
+    "Brown_Hair": 0.20, "Bushy_Eyebrows": 0.14, "Chubby": 0.06, "Double_Chin": 0.05, "Eyeglasses": 0.07, "Goatee": 0.06,
+    "Gray_Hair": 0.05, "Heavy_Makeup": 0.38, "High_Cheekbones": 0.45, "Male": 0.43, "Mouth_Slightly_Open": 0.49,
+    "Mustache": 0.04, "Narrow_Eyes": 0.11, "No_Beard": 0.83, "Oval_Face": 0.29, "Pale_Skin": 0.04, "Pointy_Nose": 0.27,
+    "Receding_Hairline": 0.08, "Rosy_Cheeks": 0.06, "Sideburns": 0.05, "Smiling": 0.48, "Straight_Hair": 0.21,
     "Wavy_Hair": 0.31, "Wearing_Earrings": 0.19, "Wearing_Hat": 0.05, "Wearing_Lipstick": 0.46,
-    "Wearing_Necklace": 0.12,
-    "Wearing_Necktie": 0.08, "Young": 0.77,
+    "Wearing_Necklace": 0.12, "Wearing_Necktie": 0.08, "Young": 0.77,
 }  # fmt: skip
 """The share of yes in 56,330 images of CelebA's official train split: the fixed table for models whose card states no
 rates."""

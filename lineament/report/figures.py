@@ -33,11 +33,9 @@ def _pyplot() -> Any:
     matplotlib.use("svg")
     matplotlib.rcParams.update({
         "svg.fonttype": "none", "svg.hashsalt": "lineament", "font.size": 9, "font.family": "sans-serif",
-        "text.color": INK, "axes.edgecolor": INK,
-        "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True, "grid.color": _GRID, "axes.axisbelow": True, "axes.titlesize": 8, "axes.titlepad": 3,
-        "legend.frameon": False,
+        "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": _GRID,
+        "axes.axisbelow": True, "axes.titlesize": 8, "axes.titlepad": 3, "legend.frameon": False,
     })  # fmt: skip
     import matplotlib.pyplot as plt
 

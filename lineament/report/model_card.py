@@ -137,8 +137,7 @@ def _training(card: Mapping[str, Any]) -> list[Block]:
 
 _MEASURES = {
     "mean_accuracy": "Accuracy, raw sigmoid at 0.5", "majority_accuracy": "Always the more common answer",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1", "mean_ap": "Mean average precision",
+    "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "mean_ap": "Mean average precision",
     "mean_accuracy_high_agreement": "Accuracy where annotators agree",
     "mean_accuracy_low_agreement": "Accuracy where annotators disagree",
 }  # fmt: skip

@@ -31,8 +31,7 @@ BROWSERS = (
 )
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check", "--disable-extensions",
+    "--disable-sync", "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check", "--disable-extensions",
     "--no-pdf-header-footer",
 )  # fmt: skip
 BROWSER_VARIABLE = "LINEAMENT_BROWSER"

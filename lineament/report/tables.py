@@ -143,8 +143,8 @@ def decision_table(document: Mapping[str, Any]) -> Table:
     table.add_section()
     table.add_row(
         "mean", percent(mean["ece_raw"]), percent(mean["ece"]), percent(mean["ece_floor"]), "", "",
-        percent(thresholds["accuracy_fixed"]),
-        percent(thresholds["accuracy_fitted"]), percent(chosen["coverage"]), percent(chosen["accuracy"]), style="bold",
+        percent(thresholds["accuracy_fixed"]), percent(thresholds["accuracy_fitted"]), percent(chosen["coverage"]),
+        percent(chosen["accuracy"]), style="bold",
     )  # fmt: skip
     table.caption = f"{AGREEMENT} floor: what perfectly calibrated predictions of this size would show."
     return table

@@ -78,8 +78,8 @@ class Cluster:
             compute=ray.data.TaskPoolStrategy(size=size))
             .map_batches(
                 _Actor, fn_constructor_args=(self.make_work, self.cpus, stand, losses, MOST_TRIES), batch_size=16,
-                batch_format="pyarrow",
-                num_cpus=self.cpus, compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
+                batch_format="pyarrow", num_cpus=self.cpus,
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
             )
         )  # fmt: skip
         try:

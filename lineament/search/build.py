@@ -93,10 +93,8 @@ class _Known:
 
 def build_index(
     folder: str | Path, db: str | Path, model: IndexModel, *, rebuild: bool = False, verify: bool = False,
-    retry_failed: bool = False,
-    prune: bool = False, batch: int = BATCH, threads: int | None = None, progress: Progress | None = None,
-    read_eyes: ReadEyes | None = None,
-    answers: Answers | None = None,
+    retry_failed: bool = False, prune: bool = False, batch: int = BATCH, threads: int | None = None,
+    progress: Progress | None = None, read_eyes: ReadEyes | None = None, answers: Answers | None = None,
 ) -> IndexSummary:  # fmt: skip
     """Index the photos of a folder, or bring its index up to date.
 
@@ -276,8 +274,8 @@ class _Run:
         new = sum(photo.relative not in self.known for photo in todo)
         return IndexSummary(
             added=new, changed=len(todo) - new, known=self.copied, unchanged=len(listing.photos) - len(todo),
-            removed=removed,
-            failed=failed, faces=faces, unreadable_folders=tuple(readable(folder) for folder in listing.unreadable),
+            removed=removed, failed=failed, faces=faces,
+            unreadable_folders=tuple(readable(folder) for folder in listing.unreadable),
         )  # fmt: skip
 
 

@@ -41,8 +41,7 @@ _QUALITY = ("eye_distance", "sharpness", "yaw", "pitch", "roll")
 _KEYPOINTS = tuple((f"{point}_x", f"{point}_y") for point in KEYPOINT_NAMES)
 _KNOWN = frozenset({
     "source", "status", "error_code", "error_message", "width", "height", "note", "model", "profile", "rates", "id",
-    "face", "x1", "y1", "x2", "y2",
-    "detection_prob", *_QUALITY, *chain.from_iterable(_KEYPOINTS),
+    "face", "x1", "y1", "x2", "y2", "detection_prob", *_QUALITY, *chain.from_iterable(_KEYPOINTS),
 })  # fmt: skip
 _OF_ANSWERS = ("prob_", "label_", "changed_by_", "because_")
 
@@ -81,8 +80,7 @@ def build_from_records(
 
 def build_from_items(
     name: str, items: Iterable[Item], db: str | Path, model: IndexModel, *, answers: Answers | None = None,
-    rebuild: bool = False,
-    threads: int | None = None, progress: Progress | None = None,
+    rebuild: bool = False, threads: int | None = None, progress: Progress | None = None,
 ) -> IndexSummary:  # fmt: skip
     """Index the photos of an archive or a table; those whose bytes the index has under the same source keep their
     answers.

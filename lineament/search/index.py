@@ -160,8 +160,7 @@ class Index:
 
     def like(
         self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT,
-        offset: int = 0,
-        thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
+        offset: int = 0, thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
     ) -> SearchResult:  # fmt: skip
         """Return the faces whose attribute profile is nearest a photo's, as changed by
         `but with mustache and without eyeglasses`.
@@ -181,8 +180,7 @@ class Index:
 
     def rank_like(
         self, report: Report, change: str = "", *, face: int = 0, profile: str = "default", limit: int = LIMIT,
-        offset: int = 0,
-        thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
+        offset: int = 0, thresholds: Mapping[str, float] | None = None, exclude_sha256: str | None = None,
     ) -> Ranked:  # fmt: skip
         """Return what `like` returns, to be read in parts while this index is open.
 

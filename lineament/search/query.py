@@ -74,10 +74,8 @@ NAME: /[0-9]*[^\W\d][\w-]*|"(?:[^"]|"")*"|'(?:[^']|'')*'/i
 
 _WORDS = {
     "_AND": "and", "_OR": "or", "_NOT": "not", "_SORT": "sort by", "_BY": "by", "_BUT": "but",
-    "DIRECTION": "asc or desc",
-    "POLARITY": "with or without", "OP": "> >= < <=", "_OPEN": "(", "_CLOSE": ")", "_HAT": "^weight",
-    "_COMMA": "a comma",
-    "NUMBER": "a number", "NAME": "an attribute", "$END": "the end",
+    "DIRECTION": "asc or desc", "POLARITY": "with or without", "OP": "> >= < <=", "_OPEN": "(", "_CLOSE": ")",
+    "_HAT": "^weight", "_COMMA": "a comma", "NUMBER": "a number", "NAME": "an attribute", "$END": "the end",
 }  # fmt: skip
 
 
@@ -250,10 +248,9 @@ def _fold(tree: Any, builder: _Builder) -> Any:
 
 _INSTEAD = {
     "=": "Use >= or <= (a probability is never exactly a number).", "&": "Use the word `and`.",
-    "|": "Use the word `or`.",
-    "!": "Use the word `not`.", "-": "Use the word `not`.", "*": "A weight is written `smiling^2`.",
-    "%": "Write 0.8, not 80%.",
-    '"': "The quoted name has no end.", "'": "The quoted name has no end.",
+    "|": "Use the word `or`.", "!": "Use the word `not`.", "-": "Use the word `not`.",
+    "*": "A weight is written `smiling^2`.", "%": "Write 0.8, not 80%.", '"': "The quoted name has no end.",
+    "'": "The quoted name has no end.",
 }  # fmt: skip
 
 

@@ -88,8 +88,7 @@ class Writer:
 
     def report(
         self, photo: PhotoFile, sha256: str | None, report: Report, *, look: PhotoFindings, replaces: int | None,
-        keys: Keys | None = None,
-        local: bool = True,
+        keys: Keys | None = None, local: bool = True,
     ) -> None:  # fmt: skip
         """Add a photo's answers. local: it is a file here, which may say when it was taken.
 

@@ -77,8 +77,7 @@ class RefusedError(LineamentError):
 
 _STATUS_OF_PHOTO = {
     "empty": 400, "too_large": 413, "unsupported": 415, "not_a_picture": 415, "unreadable": 422, "truncated": 422,
-    "too_many_faces": 422,
-    "timed_out": 503, "worker_lost": 503,
+    "too_many_faces": 422, "timed_out": 503, "worker_lost": 503,
 }  # fmt: skip
 _LIMIT_OF_PHOTO = {"too_large": "pixels", "too_many_faces": "faces", "timed_out": "photo_seconds"}
 

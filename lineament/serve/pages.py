@@ -16,8 +16,7 @@ from lineament.visual.stylesheet import base_css
 
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".webmanifest": "application/manifest+json", ".png": "image/png", ".jpg": "image/jpeg",
+    ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json", ".png": "image/png", ".jpg": "image/jpeg",
 }  # fmt: skip
 
 

@@ -124,8 +124,8 @@ def run(app: FastAPI, host: str, port: int, limits: Limits, operation: Operation
     protocol = type("Protocol", (ImpatientProtocol,), {"limits": limits})
     config = uvicorn.Config(
         app, log_level="error" if how.quiet else "info", access_log=False, http=protocol, ws="none", lifespan="off",
-        server_header=False,
-        timeout_keep_alive=5, timeout_graceful_shutdown=int(limits.body_seconds + limits.request_seconds) + 5,
+        server_header=False, timeout_keep_alive=5,
+        timeout_graceful_shutdown=int(limits.body_seconds + limits.request_seconds) + 5,
         proxy_headers=how.trusted_proxy is not None, forwarded_allow_ips=how.trusted_proxy,
         backlog=min(2048, limits.connections),
     )  # fmt: skip

@@ -18,9 +18,8 @@ from lineament.types import Float64, Int64
 
 KINDS = {
     "size": "how large the faces and photos are", "blur": "how sharp the faces are",
-    "brightness": "how bright or contrasty the crops are",
-    "colour_cast": "the colour of the light", "compression": "how the files are compressed",
-    "folder": "the folders they come from",
+    "brightness": "how bright or contrasty the crops are", "colour_cast": "the colour of the light",
+    "compression": "how the files are compressed", "folder": "the folders they come from",
 }  # fmt: skip
 TELLING = 0.7
 """A trait is warned of from this AUC on, and only where its interval lies above chance."""

@@ -206,8 +206,8 @@ def _example(one: Listed, network: Network, find: Find | None, views: bool) -> E
     crop = crops.pixels[0]
     return Example(
         one, features_of(network, crop, views),
-        traits_of(crop, image.pixels, float(eye_distances(faces.keypoints)[0]), encoded),
-        fingerprint(crop), sha256(encoded).hexdigest(), crop, count,
+        traits_of(crop, image.pixels, float(eye_distances(faces.keypoints)[0]), encoded), fingerprint(crop),
+        sha256(encoded).hexdigest(), crop, count,
     )  # fmt: skip
 
 

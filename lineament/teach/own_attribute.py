@@ -72,10 +72,8 @@ class OwnAttribute:
         encoded = base64.b64encode(np.asarray(self.weights, "<f4").tobytes()).decode("ascii")
         return {
             "kind": KIND, "version": VERSION, "name": self.name, "base": dict(self.base), "weights": encoded,
-            "bias": self.bias,
-            "calibration": {"a": self.calibration[0], "b": self.calibration[1]}, "rate": self.rate,
-            "cannot_tell": list(self.band),
-            "card": dict(self.card),
+            "bias": self.bias, "calibration": {"a": self.calibration[0], "b": self.calibration[1]}, "rate": self.rate,
+            "cannot_tell": list(self.band), "card": dict(self.card),
         }  # fmt: skip
 
     def save(self, path: Path) -> None:
@@ -125,8 +123,7 @@ def _parsed(document: Any) -> OwnAttribute:
         raise ValueError("a number in it is not finite or out of range")
     return OwnAttribute(
         check_spelling(str(document["name"])), {key: str(document["base"][key]) for key in ("name", "sha256")}, weights,
-        numbers[0],
-        (numbers[1], numbers[2]), numbers[3], (low, high), dict(document["card"]),
+        numbers[0], (numbers[1], numbers[2]), numbers[3], (low, high), dict(document["card"]),
     )  # fmt: skip
 
 

@@ -93,8 +93,7 @@ def teach(
     found_scores["auc"]["shuffled_labels_reach"] = judge.chance(rows, place, seed=seed)
     report: dict[str, Any] = {
         "name": name, "base": base_of(network.card), "counts": counts_of(found, sure, groups), "rate": rate,
-        "penalty": PENALTIES[place],
-        "learnable": judge.learnable(found_scores), "scores": found_scores,
+        "penalty": PENALTIES[place], "learnable": judge.learnable(found_scores), "scores": found_scores,
         "learning_curve": judge.learning_curve(rows, place, found_scores["accuracy"]["value"], seed=seed),
         "warnings": confounds.warnings_of(sure, targets, groups, seed=seed),
         "contradictory": contradictions(sure, targets, groups),
@@ -201,9 +200,8 @@ def counts_of(found: Collected, sure: Sequence[Example], groups: Int64) -> dict[
     sides = Counter(SIDES[one.listed.label] for one in found.examples)
     return {
         "given": dict(found.listed), "used": {side: sides[side] for side in SIDES.values()},
-        "without_face": len(found.without_face),
-        "unreadable": len(found.unreadable), "different": len(np.unique(groups)),
-        "several_faces": sum(one.faces > 1 for one in found.examples),
+        "without_face": len(found.without_face), "unreadable": len(found.unreadable),
+        "different": len(np.unique(groups)), "several_faces": sum(one.faces > 1 for one in found.examples),
         "people_known": all(one.listed.person is not None for one in sure),
     }  # fmt: skip
 

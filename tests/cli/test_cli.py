@@ -89,14 +89,11 @@ def test_version_and_schema() -> None:
 def test_wrong_usage_is_status_2_and_one_line(analyze: Any) -> None:
     wrong = [
         ("in", "--keep", "0"), ("in", "--keep", "some"), ("in", "--profile", "mine"),
-        ("in", "--attributes", "Smilling"), ("in", "--attributes", ","),
-        ("in", "--shard", "5/4"), ("in", "--max-failed", "many"), ("in", "--runtime", "tpu"),
-        ("in", "--precision", "fp8"),
-        ("in", "--faces", "guess"),
-        ("in", "--resume"), ("in", "--resume", "--jsonl", "-"), ("in", "--jsonl", "-", "--csv", "-"),
-        ("in", "--parquet", "-"), ("@gone.txt",),
-        ("in", "--boxes", "gone.csv"), ("in", "--timeout", "0"), ("in", "--engine", "slurm"),
-        ("in", "--jsonl", "in/000.png/out.jsonl"),
+        ("in", "--attributes", "Smilling"), ("in", "--attributes", ","), ("in", "--shard", "5/4"),
+        ("in", "--max-failed", "many"), ("in", "--runtime", "tpu"), ("in", "--precision", "fp8"),
+        ("in", "--faces", "guess"), ("in", "--resume"), ("in", "--resume", "--jsonl", "-"),
+        ("in", "--jsonl", "-", "--csv", "-"), ("in", "--parquet", "-"), ("@gone.txt",), ("in", "--boxes", "gone.csv"),
+        ("in", "--timeout", "0"), ("in", "--engine", "slurm"), ("in", "--jsonl", "in/000.png/out.jsonl"),
         ("in", "--attributes", "Young"), ("in", "--draw", "in/000.png/d"), ("in", "--crops", "in/000.png"),
     ]  # fmt: skip
     for arguments in wrong:

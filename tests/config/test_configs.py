@@ -59,9 +59,8 @@ def shrunk(config: TrainConfig, files: Files) -> TrainConfig:
     crop = None if config.augment.crop is None else (58, 48)
     data = dataclasses.replace(
         config.data, layout="synthetic", align="stored", split="all", exclude=None, people="all", limit=FACES,
-        holdout=4,
-        cache=str(files.start.parent / "cache"),
-        regions=config.data.regions and str(files.regions), landmarks=config.data.landmarks and str(files.landmarks),
+        holdout=4, cache=str(files.start.parent / "cache"), regions=config.data.regions and str(files.regions),
+        landmarks=config.data.landmarks and str(files.landmarks),
     )  # fmt: skip
     start = config.model.start and str(files.start)
     return dataclasses.replace(

@@ -152,9 +152,8 @@ def test_several_pictures_in_a_row(tmp_path: Path) -> None:
     [
         ({"bytes": "aGVsbG8=", "path": None}, "base64"), ({"bytes": None, "path": None}, "holds no picture"),
         ({"bytes": None, "path": "gone.png"}, "relative to the table's folder"),
-        ({"bytes": None, "path": "https://a.b/c.jpg"}, "Nothing is fetched"),
-        ("x" * 100_000, "no file in"), ([[[1, 2, 3]], [[4, 5, 6]]], "list, not an encoded picture"),
-        ({"bytes": None, "path": "a\0b"}, "no file in"),
+        ({"bytes": None, "path": "https://a.b/c.jpg"}, "Nothing is fetched"), ("x" * 100_000, "no file in"),
+        ([[[1, 2, 3]], [[4, 5, 6]]], "list, not an encoded picture"), ({"bytes": None, "path": "a\0b"}, "no file in"),
     ],
 )  # fmt: skip
 def test_a_row_without_a_picture_is_one_record_that_says_why(tmp_path: Path, cell: Any, words: str) -> None:

@@ -124,8 +124,8 @@ def test_tables_as_spreadsheets_write_them(tmp_path: Path, encoding: str, betwee
         ("file,Smiling,identity\na.png,1,inf\n", "whole number"),
         ("file,Smiling,identity\na.png,1,0.5\n", "whole number"),
         ("file,Smiling,identity\na.png,1,1e300\n", "whole number"), ("file,Smiling\na.png,nan\n", "holds"),
-        ("", "is empty"),
-        ("file,file\na,b\n", "stand twice"), ("file,Smiling\na.png\n", "1 cells where the header has 2"),
+        ("", "is empty"), ("file,file\na,b\n", "stand twice"),
+        ("file,Smiling\na.png\n", "1 cells where the header has 2"),
     ],
 )  # fmt: skip
 def test_tables_that_are_none_are_one_sentence(tmp_path: Path, text: str, words: str) -> None:

@@ -179,10 +179,8 @@ def drawn_classes() -> np.ndarray:
     classes = np.zeros((64, 64), np.uint8)
     for name, top, bottom, left, right in (
         ("hair", 2, 20, 8, 56), ("skin", 14, 60, 14, 50), ("l_eye", 26, 30, 36, 44), ("r_eye", 26, 30, 20, 28),
-        ("l_brow", 21, 23, 35, 45),
-        ("r_brow", 21, 23, 19, 29), ("nose", 30, 40, 29, 36), ("u_lip", 46, 48, 26, 40), ("l_lip", 50, 52, 26, 40),
-        ("mouth", 48, 50, 27, 39),
-        ("l_ear", 26, 36, 50, 54), ("earring", 36, 40, 51, 53),
+        ("l_brow", 21, 23, 35, 45), ("r_brow", 21, 23, 19, 29), ("nose", 30, 40, 29, 36), ("u_lip", 46, 48, 26, 40),
+        ("l_lip", 50, 52, 26, 40), ("mouth", 48, 50, 27, 39), ("l_ear", 26, 36, 50, 54), ("earring", 36, 40, 51, 53),
     ):  # fmt: skip
         classes[top:bottom, left:right] = parsing.CLASSES.index(name)
     return classes

@@ -32,8 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     targets[:, CONSTANT] = 0
     files = {
         "good": found, "no labels": replace(found, known=np.zeros_like(found.known)),
-        "constant": replace(found, targets=targets),
-        "one image": found.take(np.arange(1)),
+        "constant": replace(found, targets=targets), "one image": found.take(np.arange(1)),
         "other images": replace(found, files=tuple(f"x{name}" for name in found.files)),
         "some images": found.take(np.arange(60)),
     }  # fmt: skip

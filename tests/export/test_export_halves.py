@@ -22,8 +22,7 @@ def product(weights: np.ndarray) -> onnx.ModelProto:
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], "product",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, SIDE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, SIDE])],
-        [numpy_helper.from_array(weights, "w")],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, SIDE])], [numpy_helper.from_array(weights, "w")],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 

@@ -31,9 +31,8 @@ def write_conv_net(path: Path) -> Path:
     constants = {
         "scale": np.float32(1 / 255), "axes": np.array([2, 3], np.int64),
         "stem": rng.normal(0, 0.3, (8, 3, 3, 3)), "deep": rng.normal(0, 0.5, (8, 1, 3, 3)),
-        "point": rng.normal(0, 0.4, (16, 8, 1, 1)),
-        "more": rng.normal(0, 0.3, (16, 16, 1, 1)), "line": rng.normal(0, 1.5, (16, len(ATTRIBUTES))),
-        "bias": rng.normal(0, 0.5, len(ATTRIBUTES)),
+        "point": rng.normal(0, 0.4, (16, 8, 1, 1)), "more": rng.normal(0, 0.3, (16, 16, 1, 1)),
+        "line": rng.normal(0, 1.5, (16, len(ATTRIBUTES))), "bias": rng.normal(0, 0.5, len(ATTRIBUTES)),
     }  # fmt: skip
     nodes = [
         helper.make_node("Cast", ["crops"], ["float"], "cast", to=TensorProto.FLOAT),

@@ -49,9 +49,8 @@ def test_an_answer_does_not_share_memory_with_the_callers_array(photo: Any) -> N
         (np.zeros((4, 4, 3), np.uint8), None, "BGR"), (np.zeros((4, 4, 3), np.uint8), "rgb", "BGR"),
         (np.zeros((4, 4, 3), np.float32), "RGB", "uint8"), (np.zeros((4, 4, 3), np.uint16), "RGB", "uint8"),
         (np.zeros((4, 4, 4), np.uint8), "RGB", "alpha"), (np.zeros((3, 4, 4), np.uint8), "RGB", "H,W,3"),
-        (np.zeros((4, 4), np.uint8), "RGB", "H,W,3"),
-        (np.zeros((4, 4, 3), np.uint8), "L", "H,W"), (np.zeros(4, np.uint8), "L", "H,W"),
-        (np.zeros((2, 4, 4, 3), np.uint8), "RGB", "H,W,3"),
+        (np.zeros((4, 4), np.uint8), "RGB", "H,W,3"), (np.zeros((4, 4, 3), np.uint8), "L", "H,W"),
+        (np.zeros(4, np.uint8), "L", "H,W"), (np.zeros((2, 4, 4, 3), np.uint8), "RGB", "H,W,3"),
     ],
 )  # fmt: skip
 def test_arrays_that_cannot_be_right(array: Any, channels: Any, said: str) -> None:

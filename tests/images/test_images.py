@@ -67,8 +67,8 @@ def test_path_bytes_and_file_object_agree(kind: str, tmp_path: Path) -> None:
 
 UPRIGHT = {
     1: lambda s: s, 2: lambda s: s[:, ::-1], 3: lambda s: s[::-1, ::-1], 4: lambda s: s[::-1],
-    5: lambda s: s.swapaxes(0, 1),
-    6: lambda s: np.rot90(s, -1), 7: lambda s: s[::-1, ::-1].swapaxes(0, 1), 8: lambda s: np.rot90(s),
+    5: lambda s: s.swapaxes(0, 1), 6: lambda s: np.rot90(s, -1), 7: lambda s: s[::-1, ::-1].swapaxes(0, 1),
+    8: lambda s: np.rot90(s),
 }  # fmt: skip
 
 
@@ -263,8 +263,7 @@ def test_foreign_profile_is_converted_and_srgb_left_alone(photo: Any) -> None:
     [
         ("gif_animated", "first frame of an animation"), ("png_animated", "first frame of an animation"),
         ("webp_of_50000_frames", "first frame of an animation"), ("tiff_of_two_pages", "first page of several"),
-        ("gif", None), ("webp", None),
-        ("tiff", None), ("png", None), ("jpeg", None),
+        ("gif", None), ("webp", None), ("tiff", None), ("png", None), ("jpeg", None),
     ],
 )  # fmt: skip
 def test_the_first_of_several_is_taken_and_said(kind: str, note: str | None) -> None:

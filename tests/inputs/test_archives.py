@@ -47,8 +47,7 @@ LINKS = [
     ("suffix", "mode"),
     [
         (".tar", "w"), (".tar.gz", "w:gz"), (".tgz", "w:gz"), (".tar.bz2", "w:bz2"), (".tbz2", "w:bz2"),
-        (".tar.xz", "w:xz"), (".txz", "w:xz"),
-        (".TAR.XZ", "w:xz"), (".tar", "w:xz"),
+        (".tar.xz", "w:xz"), (".txz", "w:xz"), (".TAR.XZ", "w:xz"), (".tar", "w:xz"),
     ],
 )  # fmt: skip
 def test_links_are_photos_in_every_compression(tmp_path: Path, suffix: str, mode: str) -> None:
@@ -61,9 +60,8 @@ def test_links_are_photos_in_every_compression(tmp_path: Path, suffix: str, mode
 def test_links_that_lead_nowhere_are_records(tmp_path: Path) -> None:
     members = [
         ("a.jpg", None, tarfile.SYMTYPE, "b.jpg"), ("b.jpg", None, tarfile.SYMTYPE, "a.jpg"),
-        ("c.jpg", None, tarfile.SYMTYPE, "/etc/passwd"),
-        ("d.jpg", None, tarfile.LNKTYPE, "gone.jpg"), ("e.jpg", b"one", tarfile.REGTYPE, ""),
-        ("folder", None, tarfile.SYMTYPE, "gone"),
+        ("c.jpg", None, tarfile.SYMTYPE, "/etc/passwd"), ("d.jpg", None, tarfile.LNKTYPE, "gone.jpg"),
+        ("e.jpg", b"one", tarfile.REGTYPE, ""), ("folder", None, tarfile.SYMTYPE, "gone"),
     ]  # fmt: skip
     expected = {"a.jpg": "not_found", "b.jpg": "not_found", "c.jpg": "not_found", "d.jpg": "not_found", "e.jpg": b"one"}
     assert dict(found(write_tar(tmp_path / "links.tar", members))) == expected

@@ -19,8 +19,7 @@ from lineament.inputs.expand import items
 ENCODINGS = [
     ("utf-8", b""), ("utf-8", codecs.BOM_UTF8), ("utf-16-le", codecs.BOM_UTF16_LE), ("utf-16-be", codecs.BOM_UTF16_BE),
     ("utf-32-le", codecs.BOM_UTF32_LE), ("utf-32-be", codecs.BOM_UTF32_BE), ("utf-16-le", b""), ("utf-16-be", b""),
-    ("utf-32-le", b""),
-    ("utf-32-be", b""),
+    ("utf-32-le", b""), ("utf-32-be", b""),
 ]  # fmt: skip
 NAMES = ["in/a.png", "фото/лицо 1.jpg", "写真.jpeg", "a,b.jpg", " leading.png"]
 
@@ -82,9 +81,8 @@ def test_a_picture_of_any_format_is_one_item(kind: str, monkeypatch: pytest.Monk
     "data",
     [
         b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(range(64)), b"\0\0\0\x1cftypmp42" + bytes(64),
-        b"PK\x03\x04" + bytes(60), bytes(range(256)),
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<!DOCTYPE html><html></html>", b"%PDF-1.4\n%text\n",
-        b"P3\n1 1\n255\n0 0 0\n",
+        b"PK\x03\x04" + bytes(60), bytes(range(256)), b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"<!DOCTYPE html><html></html>", b"%PDF-1.4\n%text\n", b"P3\n1 1\n255\n0 0 0\n",
     ],
 )  # fmt: skip
 def test_what_is_no_list_is_one_item_whatever_it_is(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

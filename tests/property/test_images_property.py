@@ -20,10 +20,9 @@ MAX_PIXELS = 1_000_000
 KINDS: dict[str, dict[str, object]] = {
     "jpeg": {"format": "JPEG", "quality": 90}, "jpeg_progressive": {"format": "JPEG", "progressive": True},
     "jpeg_restarts": {"format": "JPEG", "restart_marker_blocks": 2}, "png": {"format": "PNG"},
-    "webp": {"format": "WEBP"},
-    "webp_lossless": {"format": "WEBP", "lossless": True}, "gif": {"format": "GIF"}, "tiff": {"format": "TIFF"},
-    "tiff_lzw": {"format": "TIFF", "compression": "tiff_lzw"}, "tiff_jpeg": {"format": "TIFF", "compression": "jpeg"},
-    "bmp": {"format": "BMP"}, "avif": {"format": "AVIF"},
+    "webp": {"format": "WEBP"}, "webp_lossless": {"format": "WEBP", "lossless": True}, "gif": {"format": "GIF"},
+    "tiff": {"format": "TIFF"}, "tiff_lzw": {"format": "TIFF", "compression": "tiff_lzw"},
+    "tiff_jpeg": {"format": "TIFF", "compression": "jpeg"}, "bmp": {"format": "BMP"}, "avif": {"format": "AVIF"},
 }  # fmt: skip
 each_kind = pytest.mark.parametrize("kind", KINDS)
 

@@ -22,8 +22,7 @@ from lineament.report.pages import page, table
 
 MITCHELL = (
     "Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data", "Quantitative analyses",
-    "Ethical considerations",
-    "Caveats and recommendations",
+    "Ethical considerations", "Caveats and recommendations",
 )  # fmt: skip
 SHIPPED = Path(__file__).parents[2] / "lineament" / "weights" / "default.card.json"
 

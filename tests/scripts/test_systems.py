@@ -355,8 +355,7 @@ def test_ablations_are_compared_seed_by_seed_with_the_whole_system_and_the_basel
     page = script("systems_page")
     scores = {
         "ablation-baseline": {0: 0.80, 1: 0.82}, "ablation-net": {0: 0.81, 1: 0.83, 2: 0.99},
-        "ablation-net-no-part": {0: 0.79, 1: 0.80},
-        "ablation-net-no-part-two": {0: 0.825, 1: 0.825},
+        "ablation-net-no-part": {0: 0.79, 1: 0.80}, "ablation-net-no-part-two": {0: 0.825, 1: 0.825},
     }  # fmt: skip
     other = {"balanced_accuracy": 0.7, "macro_f1": 0.6, "mean_ap": 0.5}
     rows = [

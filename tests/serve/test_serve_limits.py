@@ -84,9 +84,9 @@ def test_a_raw_body_that_cannot_be_answered(
     ("query", "code"),
     [
         ("profile=everything", "parameter"), ("profle=all", "parameter"), ("keep=0", "parameter"),
-        ("keep=-1", "parameter"),
-        ("abstain=perhaps", "parameter"), ("faces=all", "parameter"), ("attributes=" + "x" * 3000, "parameter"),
-        ("attributes=Smilin", "unknown_attribute"), ("attributes=Attractive", "usage"),
+        ("keep=-1", "parameter"), ("abstain=perhaps", "parameter"), ("faces=all", "parameter"),
+        ("attributes=" + "x" * 3000, "parameter"), ("attributes=Smilin", "unknown_attribute"),
+        ("attributes=Attractive", "usage"),
     ],
 )  # fmt: skip
 def test_a_wrong_parameter_is_named(running: Running, query: str, code: str) -> None:

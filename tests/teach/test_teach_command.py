@@ -138,8 +138,7 @@ def test_evaluate_calibrate_audit_and_report_take_it(home: Path, tmp_path: Path)
     own, predictions = ("--with", home / "own.json"), tmp_path / "p.parquet"
     done = cli(
         "evaluate", tmp_path / "t.csv", "--layout", "table", "--align", "stored", "--model", home / "toy.onnx", *own,
-        "--predictions", predictions,
-        "--json", tmp_path / "card.json",
+        "--predictions", predictions, "--json", tmp_path / "card.json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     card = json.loads((tmp_path / "card.json").read_text())

@@ -103,10 +103,9 @@ def test_a_name_that_is_there_is_refused(network, tmp_path: Path) -> None:
     "damage",
     [
         lambda d: d.pop("weights"), lambda d: d.update(kind="other"), lambda d: d.update(version=2),
-        lambda d: d.update(weights="!!"),
-        lambda d: d.update(bias=float("nan")), lambda d: d.update(rate=1.0), lambda d: d.update(name="a b"),
-        lambda d: d.update(cannot_tell=[0.9, 0.1]),
-        lambda d: d.update(card=None), lambda d: d.update(base=[]),
+        lambda d: d.update(weights="!!"), lambda d: d.update(bias=float("nan")), lambda d: d.update(rate=1.0),
+        lambda d: d.update(name="a b"), lambda d: d.update(cannot_tell=[0.9, 0.1]), lambda d: d.update(card=None),
+        lambda d: d.update(base=[]),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_sentence(network, tmp_path: Path, damage) -> None:

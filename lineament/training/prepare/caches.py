@@ -189,7 +189,6 @@ def _write(
     whole = (len(crops), *shape)
     write_blocks(
         Path(path), whole, kind, lambda first, end: compute(np.asarray(crops[first:end])),
-        header=npy_header(whole, kind), at_once=_AT_ONCE,
-        recipe=recipe, progress=progress,
+        header=npy_header(whole, kind), at_once=_AT_ONCE, recipe=recipe, progress=progress,
     )  # fmt: skip
     return Path(path)

@@ -150,8 +150,7 @@ def write_teacher(
     table = material.table
     about = {
         "data_fingerprint": table.fingerprint(), "attributes": list(table.attributes), "views": views, "seed": seed,
-        "precision": precision,
-        "teachers": said,
+        "precision": precision, "teachers": said,
     }  # fmt: skip
     answer = answering(teachers, material, views=views, seed=seed, device=device, precision=precision)
     header = npy_header(shape, np.float16)
