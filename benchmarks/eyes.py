@@ -3,12 +3,11 @@
     python benchmarks/eyes.py [--data ../shared/data] [--mesh mesh.onnx] [--sheet DIR] [--out docs/benchmarks]
 
 Truth: the eye aspect ratio of the labelled points of `landmarks68/` (six per eye), mean of both eyes; below 0.15 the
-face counts as closed.
-The two constants of `lineament.detection.eyes.open_prob` are fitted here on the photos of split train; figures are of
-split test. The classes weigh the same in the fit since a look at split test showed closed eyes called open: the figures
-are not quite blind. `--mesh` adds MediaPipe's 468-point mesh (`scripts/convert_eyes.py --network mesh`) for comparison.
-`--sheet` writes a contact sheet of the lowest and highest test faces to look at (the data set's pictures: keep it out
-of the repository).
+face counts as closed. The two constants of `lineament.detection.eyes.open_prob` are fitted here on the photos of split
+train; figures are of split test. The classes weigh the same in the fit since a look at split test showed closed eyes
+called open: the figures are not quite blind. `--mesh` adds MediaPipe's 468-point mesh
+(`scripts/convert_eyes.py --network mesh`) for comparison. `--sheet` writes a contact sheet of the lowest and highest
+test faces to look at (the data set's pictures: keep it out of the repository).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Load on loopback: 1, 8 and 64 clients, every response compared with the in-process answer to its photo.
 
 Run on a quiet machine: python benchmarks/serve_load.py        writes docs/benchmarks/serve.json and serve.md (about 4
-minutes);
-exit status 1 if any answer was wrong, any request failed, or any was neither answered nor refused with 429 or 503.
-Try it: python benchmarks/serve_load.py --seconds 3 --out /tmp/serve
+minutes); exit status 1 if any answer was wrong, any request failed, or any was neither answered nor refused with 429 or
+503. Try it: python benchmarks/serve_load.py --seconds 3 --out /tmp/serve
 """
 
 from __future__ import annotations

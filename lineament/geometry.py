@@ -32,8 +32,7 @@ TEMPLATE: Float32 = np.array(
 Measured with `detection.retinaface.RetinaFace` on all 5,185 validation images of the official release (no face in 0 of
 them): the median of each coordinate. Half the 16-84 % range, x then y: eyes 1.8, 1.3; nose 5.7, 3.9; mouth corners 3.2,
 1.7 pixels. A face's five points lie 3.1 pixels from the layout in the median, 6.2 at 95 %: heads turn, and CelebA was
-aligned to points clicked by people.
-`scripts/measure_template.py` measures it again and compares.
+aligned to points clicked by people. `scripts/measure_template.py` measures it again and compares.
 """
 
 OVERSAMPLE = 1.5
@@ -137,10 +136,9 @@ def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE
     """Resample the part of a photo that a crop shows.
 
     Convention: bilinear, as CelebA's own images were made (registered against 18 of them, bilinear leaves less
-    difference than bicubic).
-    Where a crop shrinks the photo more than 1.5 times, the photo is first brought to 1.5 times the crop's scale with a
-    Lanczos filter: no moiré, and about as sharp as CelebA's images. Outside the photo its edge pixels are repeated, as
-    CelebA's images do. Cost follows the part shown, not the photo.
+    difference than bicubic). Where a crop shrinks the photo more than 1.5 times, the photo is first brought to 1.5
+    times the crop's scale with a Lanczos filter: no moiré, and about as sharp as CelebA's images. Outside the photo its
+    edge pixels are repeated, as CelebA's images do. Cost follows the part shown, not the photo.
     Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w); decoded: `pixels` are the
         photo at 1/decoded. Then the same grid is laid over the same part of the photo, so that only the decoder's own
         shrinking can show.

@@ -70,11 +70,9 @@ def to_fiftyone(report: Report | Mapping[str, Any], filepath: str | None = None)
     photo.
 
     Convention: each Detection is labelled "face" and carries NAME (probability), NAME_label and the numbers of
-    `quality` as attributes;
-    `status`, `model` and `profile` stand on the sample. A photo without answers gives a sample without faces, its error
-    in `status`.
-    FiftyOne takes boxes as [x, y, width, height]. Ours are of the upright photo: check a photo that EXIF turns in your
-    viewer.
+    `quality` as attributes; `status`, `model` and `profile` stand on the sample. A photo without answers gives a sample
+    without faces, its error in `status`. FiftyOne takes boxes as [x, y, width, height]. Ours are of the upright photo:
+    check a photo that EXIF turns in your viewer.
     Args: report: as in `to_supervision`. filepath: of the photo; the report's source by default.
     Raises: MissingExtraError.
     """

@@ -1,8 +1,8 @@
 """The attributes: CelebA's 40 names in CelebA's order, the groups each paper puts them in, and which are sensitive.
 
 Source of the names and their order: `list_attr_celeba.txt` of the CelebA release (Liu et al., ICCV 2015, arXiv
-1411.7766).
-Group memberships: see each constant; where a paper's own table could not be read the membership is ours and says so.
+1411.7766). Group memberships: see each constant; where a paper's own table could not be read the membership is ours and
+says so.
 """
 
 from __future__ import annotations
@@ -192,8 +192,7 @@ MGMTN_GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """MGMTN's eight groups (arXiv 2601.01408): the names were read in reviews of the paper, the membership is
-reconstructed.
-Also used for FAR-AMTN (2601.01537), whose K was not found; the same lab's K = 8 is the natural guess."""
+reconstructed. Also used for FAR-AMTN (2601.01537), whose K was not found; the same lab's K = 8 is the natural guess."""
 
 OBJECTIVE_23: tuple[str, ...] = (
     "5_o_Clock_Shadow", "Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Eyeglasses", "Goatee", "Gray_Hair",

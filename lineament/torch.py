@@ -66,9 +66,8 @@ class AttributeNetwork(nn.Module):
 
     **Convention**: crops (N,3,218,178) RGB in CelebA's aligned layout, uint8 0..255. Floats are refused unless
     `float_range` says which they are in, and then values outside of it are refused too: a float crop in another range
-    would be answered with plausible nonsense.
-    `net.network` is the network itself, `net.attributes` the names of the columns, `net.groups` group name ->
-    attributes.
+    would be answered with plausible nonsense. `net.network` is the network itself, `net.attributes` the names of the
+    columns, `net.groups` group name -> attributes.
     """
 
     def __init__(self, network: nn.Module, float_range: tuple[float, float] | None = None) -> None:
@@ -148,8 +147,7 @@ class FaceDataset(Dataset[dict[str, Tensor]]):
         as in a config's data section; align: `stored` where images are crops, `detect` where faces must be found and
         aligned; transform: called with each sample.
     A picture that gives no pixels is a black crop whose labels are not known. Safe in a DataLoader's worker processes:
-    each opens the data itself.
-    `table` holds names, targets, identities and splits of all rows.
+    each opens the data itself. `table` holds names, targets, identities and splits of all rows.
 
     Raises: ConfigError, DataError, each naming the fix.
     """

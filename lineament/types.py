@@ -225,8 +225,8 @@ class Report:
 
     `pixels` (H,W,3) uint8 RGB, those that were answered, are kept by `Model.analyze` so that `.draw()` and `.crops()`
     work, and dropped in streams (bounded memory). Of a huge JPEG they may be a half, quarter or eighth of `width` x
-    `height`; `whole` then decodes all of it.
-    `base_rates` are the shares of yes that the card states, if any: `.draw()` writes what surprises against them.
+    `height`; `whole` then decodes all of it. `base_rates` are the shares of yes that the card states, if any: `.draw()`
+    writes what surprises against them.
     """
 
     source: str

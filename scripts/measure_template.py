@@ -5,8 +5,8 @@
 Every validation image of the official aligned layout is detected whole. Where it shows several faces, the one nearest
 the layout's middle counts (found in two rounds: the median over all finds, then the nearest find of each image). The
 layout is the median of each coordinate, which forgives the few images whose alignment, or whose detection, is wrong.
-Also measured: where the points lie in the detector's boxes.
-Exit status 1 if the code's constants differ by more than 0.05 pixels (0.002 of a box).
+Also measured: where the points lie in the detector's boxes. Exit status 1 if the code's constants differ by more than
+0.05 pixels (0.002 of a box).
 """
 
 from __future__ import annotations

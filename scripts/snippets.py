@@ -6,9 +6,8 @@
 Convention. Every ```python and ```console block runs, in the order of its file, in a fresh folder that holds photo.jpg
 (the bundled portrait), photos/one.jpg and photos/two.jpg. The Python blocks of one file share their names. In a console
 block, `$ ` starts a command (lineament or python, no shell), what follows is its standard output, and a line `...`
-stands for any lines.
-`<!-- not run: REASON -->` on the line before a block leaves it out. Numbers may differ in the last digits between
-processors, so they are compared to a tolerance.
+stands for any lines. `<!-- not run: REASON -->` on the line before a block leaves it out. Numbers may differ in the
+last digits between processors, so they are compared to a tolerance.
 """
 
 from __future__ import annotations

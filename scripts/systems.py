@@ -169,8 +169,7 @@ def plain(record: Record) -> bool:
 
 def partner(record: Record, records: Iterable[Record]) -> Record | None:
     """Return the plain baseline to compare with, scored on the same labels: of the same start if there is one, else the
-    best known by name;
-    of the same seed if there is one, else the lowest."""
+    best known by name; of the same seed if there is one, else the lowest."""
     fit = [one for one in records if plain(one) and one.about["labels"] == record.about["labels"]]
     return min(
         fit,

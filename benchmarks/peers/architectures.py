@@ -1,10 +1,9 @@
 """The peers' published architectures with random weights, in torch: what they cost, not what they answer.
 
 Sources (descriptions only): ViT-B/16 (Dosovitskiy et al., ICLR 2021; facer's attribute model, FaRL, CVPR 2022, is one
-at 224 pixels);
-VGG-Face (Parkhi et al., BMVC 2015): VGG16 with two layers of 4096, which deepface puts under its age, gender and race
-models; SCRFD-10GF (Guo et al., ICLR 2022): basic blocks (3,4,2,3) of 56, 88, 88, 224 channels, a path aggregation
-pyramid of 56, heads of three 3x3 convolutions of 80; MobileNet 0.25 at 96 pixels (insightface's genderage);
+at 224 pixels); VGG-Face (Parkhi et al., BMVC 2015): VGG16 with two layers of 4096, which deepface puts under its age,
+gender and race models; SCRFD-10GF (Guo et al., ICLR 2022): basic blocks (3,4,2,3) of 56, 88, 88, 224 channels, a path
+aggregation pyramid of 56, heads of three 3x3 convolutions of 80; MobileNet 0.25 at 96 pixels (insightface's genderage);
 RetinaFace-MobileNet0.25 (facer's default detector) as `scripts/convert_retinaface.py` writes it.
 """
 

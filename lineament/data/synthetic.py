@@ -48,8 +48,8 @@ _EACH_PERSON = 3
 @dataclass(frozen=True)
 class SyntheticFaces:
     """Drawn faces. crops (N,3,218,178) uint8 RGB; targets (N,40) int8; known (N,40) bool; landmarks (N,68,2), keypoints
-    (N,5,2) crop pixels;
-    regions (N,8,218,178) bool in the order of `data.regions.GROUPS`; identity (N,) int64; files (N,)."""
+    (N,5,2) crop pixels; regions (N,8,218,178) bool in the order of `data.regions.GROUPS`; identity (N,) int64; files
+    (N,)."""
 
     crops: npt.NDArray[np.uint8]
     targets: npt.NDArray[np.int8]

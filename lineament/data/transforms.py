@@ -5,8 +5,8 @@ lie.
 
 Convention: x (N,3,h,w) float RGB 0-255 *before* normalisation; region (N,K,h',w') any resolution of the same frame;
 landmarks (N,L,2) in 0..1 of the frame, x right, y down. A mirror swaps the subject's left and right: points change
-places by `data/mirror.py`; groups are symmetric.
-All randomness comes from the generator given, so a resumed run repeats an uninterrupted one.
+places by `data/mirror.py`; groups are symmetric. All randomness comes from the generator given, so a resumed run
+repeats an uninterrupted one.
 """
 
 from __future__ import annotations

@@ -47,8 +47,7 @@ class Decision:
     rates: name -> the share of yes, in 0..1, that the calibrated probabilities assume: among the people the layer was
     fitted on.
     log_odds_shift, rates_id: of one run with `--rates`: name -> what is added to the calibrated log-odds, and the hash
-    that records show;
-    see `decision.rates.under_rates`. A card holds neither.
+    that records show; see `decision.rates.under_rates`. A card holds neither.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)

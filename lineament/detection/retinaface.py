@@ -88,8 +88,7 @@ class RetinaFace:
     """Longer side of the input, and under how many of its pixels a face is reason for the next pass with "never"."""
     ENOUGH, FIRST_HINT = 48.0, 0.04
     """The same limit with "auto", and what counts as a hint in its first pass: with both, as many of a hundred
-    portraits pay for a second pass (24)
-    as with 40 pixels and 0.02 (26)."""
+    portraits pay for a second pass (24) as with 40 pixels and 0.02 (26)."""
     LEAST, TURNED = 320, 640
     HINT, DOUBT = 0.02, 0.1
     WEAK, SURE = 0.3, 0.9

@@ -6,8 +6,7 @@
 
 Where labels exist: accuracy, TPR, FPR, calibration. Where they do not: how often yes is said, how sure, how often no
 face is found, and how far the mean probability is from the share of yes: calibration by class rates, which says less
-than calibration by labels and is called so.
-Cohorts with too few labelled images of a class are shown and not judged.
+than calibration by labels and is called so. Cohorts with too few labelled images of a class are shown and not judged.
 """
 
 from __future__ import annotations

@@ -5,9 +5,8 @@ purpose.
         least sharpness
 
 The rule, one for both measures and for each attribute: an answer is worth giving while at least `SHARE` of what it
-tells on whole crops is left.
-What an answer tells is its informedness, TPR + TNR - 1: 1 for an oracle, 0 for a coin and for always the same answer,
-whatever the class rates.
+tells on whole crops is left. What an answer tells is its informedness, TPR + TNR - 1: 1 for an oracle, 0 for a coin and
+for always the same answer, whatever the class rates.
 """
 
 from __future__ import annotations

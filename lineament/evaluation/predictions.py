@@ -34,13 +34,11 @@ class Predictions:
     """A prediction file in memory.
 
     files (N,); attributes (A,); raw (N,A) sigmoid in 0..1, NaN only in rows that are not `detected`; probs (N,A)
-    calibrated, or None;
-    targets (N,A) int8 {0,1}; known (N,A) where a target exists; detected (N,); face (N,) or None; identity (N,), -1
-    where unknown, or None;
-    split (N,) or None; eye_distance, sharpness (N,) as a record's `quality`, NaN where unknown, or None; said (N,A)
-    int8, the answers that were given (1 yes, 0 no, -1 cannot tell), only where the file holds answers (`records`), else
-    None: they follow from probabilities.
-    `meta` is what the writer said of itself: model, data, decision ...; empty for CSV and foreign files.
+    calibrated, or None; targets (N,A) int8 {0,1}; known (N,A) where a target exists; detected (N,); face (N,) or None;
+    identity (N,), -1 where unknown, or None; split (N,) or None; eye_distance, sharpness (N,) as a record's `quality`,
+    NaN where unknown, or None; said (N,A) int8, the answers that were given (1 yes, 0 no, -1 cannot tell), only where
+    the file holds answers (`records`), else None: they follow from probabilities. `meta` is what the writer said of
+    itself: model, data, decision ...; empty for CSV and foreign files.
     """
 
     files: tuple[str, ...]

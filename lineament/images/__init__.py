@@ -46,10 +46,9 @@ def load_image(
 
     Convention: the format is told by content, never by name. EXIF orientation is applied, alpha laid over white, an
         embedded colour profile converted to sRGB; of an animation or a TIFF of many pages the first picture is taken.
-        `note` says what was done, None if nothing.
-        A Pillow image that is the result of another call, such as `transpose`, keeps the EXIF tag whether or not it was
-        turned: it is taken as it stands, and the note says so, unless its EXIF shows that its sides are still those of
-        the camera.
+        `note` says what was done, None if nothing. A Pillow image that is the result of another call, such as
+        `transpose`, keeps the EXIF tag whether or not it was turned: it is taken as it stands, and the note says so,
+        unless its EXIF shows that its sides are still those of the camera.
     Args:
         source: a path (str or Path), the file's bytes, a binary file object (read from where it stands), a Pillow
             image, or a uint8 array (H,W,3), or (H,W) with channels="L".

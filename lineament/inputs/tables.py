@@ -4,8 +4,8 @@ addresses of them.
     table -> rows -> items, each with its keys {"id": ..., "columns": {...}}
 
 Convention: rows are read in batches as they are asked for. A relative path in a table is looked for beside the table,
-then from the working folder;
-an address (s3://...) is read from its store. CSV is read as text; the other kinds keep the types of their columns.
+then from the working folder; an address (s3://...) is read from its store. CSV is read as text; the other kinds keep
+the types of their columns.
 """
 
 from __future__ import annotations

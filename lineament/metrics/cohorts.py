@@ -75,8 +75,7 @@ def rate_interval(
     """Return intervals (C,) of rates hits/trials and the draws (D,C) behind them, people drawn with replacement.
 
     Convention: estimate +- z * bootstrap standard error, so that levels corrected for many cohorts need no thousands of
-    draws in the tail;
-    the Wilson interval where every draw gives the same rate (0 or 1).
+    draws in the tail; the Wilson interval where every draw gives the same rate (0 or 1).
     Args: hits, trials (N,C) of {0,1}: what each image adds to numerator and denominator.
     """
     over, under = np.asarray(hits), np.asarray(trials)

@@ -7,8 +7,7 @@ others'.
 Read in the public code (papers.md 4): identity is a constraint on the whole face's features and on each branch's, by
 contrast within the batch.
 Reconstructed here: a batch of 64 drawn from 7,000 people hardly holds a pair, so each person's centre is kept between
-steps (by CelebA's `celeb_id`)
-and features are contrasted with the centres of the people in the batch.
+steps (by CelebA's `celeb_id`) and features are contrasted with the centres of the people in the batch.
 Source: TransFA, arXiv 2207.05456; centres: Wen et al., ECCV 2016; the contrast: van den Oord et al., 2018 (arXiv
 1807.03748).
 """

@@ -5,8 +5,8 @@
 A photo is unchanged when size and modification time are (with `verify`, when its bytes are); a photo whose bytes the
 index already knows (renamed, copied, touched) keeps its answers without running the network. A photo's rows are
 replaced in one transaction, so killing the process at any moment leaves whole photos, and the next run goes on from
-there. The index holds every attribute, whatever the profile.
-Photos that are gone leave no byte behind: the file is written anew without them (`search/erase.py`).
+there. The index holds every attribute, whatever the profile. Photos that are gone leave no byte behind: the file is
+written anew without them (`search/erase.py`).
 """
 
 from __future__ import annotations

@@ -185,8 +185,9 @@ class Index:
         """Return what `like` returns, to be read in parts while this index is open.
 
         Args: report: of the photo, by the index's model with profile "all". face: which of its faces, 0 the largest.
-            exclude_sha256: leave out files with these bytes (the photo itself). Raises: UsageError for another model or
-            a photo without that face.
+            exclude_sha256:
+            leave out files with these bytes (the photo itself). Raises: UsageError for another model or a photo without
+                that face.
         """
         shown = in_profile(profile, self.meta.attributes)
         wanted = parse_change(change, attributes=self.meta.attributes, profile=profile)

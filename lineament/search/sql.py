@@ -23,9 +23,8 @@
 | `x^w` | score(x) ** w |
 
 De Morgan's laws hold for both. The NumPy half is the oracle of the tests and scores prediction files in
-`benchmarks/search.py`.
-SQL text is made of attribute columns quoted from the index and of fixed words; every number goes in as a bound
-parameter.
+`benchmarks/search.py`. SQL text is made of attribute columns quoted from the index and of fixed words; every number
+goes in as a bound parameter.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ class Limits:
 
     Per request: body_bytes; files; pixels and faces of one photo; photo_seconds of work on one photo; body_seconds for
     the whole body to arrive; request_seconds from then to the answer. Over all: queue, photos waiting; requests and
-    requests_per_client, in progress at once;
-    buffered_bytes, of all bodies together. Per connection: header_seconds for the head to arrive; connections at once.
+    requests_per_client, in progress at once; buffered_bytes, of all bodies together. Per connection: header_seconds for
+    the head to arrive; connections at once.
     """
 
     body_bytes: int = 32 * 2**20

@@ -6,8 +6,8 @@ only.
 With 60 examples of 2,048 features the solution lies in the span of the examples, so it is found there: Newton's method
 on N coefficients, not D.
 Source: penalised iteratively reweighted least squares in its dual form, Roth, "Probabilistic discriminative kernel
-classifiers" (DAGM 2001);
-the bias is not penalised. scikit-learn's `LogisticRegression(C=1/penalty)` is the oracle of its tests.
+classifiers" (DAGM 2001); the bias is not penalised. scikit-learn's `LogisticRegression(C=1/penalty)` is the oracle of
+its tests.
 """
 
 from __future__ import annotations
