@@ -9,7 +9,6 @@ on the clock. What the config reads must have been made: `lineament prepare --co
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from typing import Any
@@ -40,14 +39,7 @@ def measure(name: str, batches: int, runs: int) -> dict[str, Any]:
     rows = {}
     for depth in (0, config.optimiser.prefetch or 2):
         found = [read(material, config.optimiser.batch, batches, depth, seed) for seed in range(runs + 1)][1:]
-        rows[str(depth)] = {
-            key: {
-                "median": statistics.median(one[key] for one in found),
-                "min": min(one[key] for one in found),
-                "max": max(one[key] for one in found),
-            }
-            for key in ("a_core", "clock")
-        }
+        rows[str(depth)] = {key: sheet.spread([one[key] for one in found]) for key in ("a_core", "clock")}
     return {
         "config": config.name,
         "images": len(material.table),

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +73,15 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]:
 def percent(value: float | None, decimals: int = 2) -> str:
     """Return a fraction as a percentage without its sign; "-" for no data."""
     return "-" if value is None or value != value else f"{100 * value:.{decimals}f}"
+
+
+def spread(values: Sequence[float], decimals: int = 3) -> dict[str, float]:
+    """Return median, least and largest."""
+    return {
+        "median": round(float(median(values)), decimals),
+        "min": round(min(values), decimals),
+        "max": round(max(values), decimals),
+    }
 
 
 def write(out: Path, name: str, document: dict[str, Any], lines: Iterable[str]) -> None:

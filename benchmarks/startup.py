@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sheet
 from PIL import Image
 
@@ -95,15 +94,6 @@ def environ() -> dict[str, str]:
     }
 
 
-def spread(values: Sequence[float], decimals: int = 3) -> dict[str, float]:
-    """Return median, least and largest."""
-    return {
-        "median": round(float(np.median(values)), decimals),
-        "min": round(min(values), decimals),
-        "max": round(max(values), decimals),
-    }
-
-
 def cold(python: str, model: str, runs: int) -> dict[str, Any]:
     """Return the cold start on a 12-megapixel portrait and on a photo of twelve such faces, and where the portrait's
     time goes."""
@@ -119,9 +109,11 @@ def cold(python: str, model: str, runs: int) -> dict[str, Any]:
                 "faces_found": int(times[0]["faces"]),
                 "runs": runs,
             }
-            found[name] |= {key: spread([one[key] for one in times]) for key in ("first_answer_s", "end_s", "peak_mb")}
+            found[name] |= {
+                key: sheet.spread([one[key] for one in times]) for key in ("first_answer_s", "end_s", "peak_mb")
+            }
         inside = [steps(python, Path(folder) / "one face.jpg", model) for _ in range(runs)]
-    return found | {"inside": {key: spread([one[key] for one in inside]) for key in inside[0]}}
+    return found | {"inside": {key: sheet.spread([one[key] for one in inside]) for key in inside[0]}}
 
 
 def page(document: dict[str, Any]) -> list[str]:

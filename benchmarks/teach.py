@@ -410,10 +410,10 @@ INTRO = [
     "Every figure is on people that took no part in the fit, mean of five draws. Probabilities are at the rate of yes "
     "among the photos not held out.",
     "",
-    "**Not run: the issue's main benchmark**, a trunk trained without ten of the forty attributes. It takes a "
-    "training of hours;",
-    "`python benchmarks/teach.py --config` prints its ten attributes and its config. In its place stands a trunk that "
-    "has seen *no* attribute:",
+    "**Not run: the issue's main benchmark**, a trunk trained without ten of the forty attributes: "
+    "`benchmarks/teach_trunk.yaml`, half an hour",
+    "of one core, then `python benchmarks/teach.py --parts thirty`. In its place stands a trunk that has seen *no* "
+    "attribute:",
     "HSE-FaceRes's MobileNetV1, trained for identities (`faceres_mobilenetv1_100`, 1,024 features of a tight crop at "
     "160 pixels).",
     "Nor is full training on the same ten beside it, nor 300 a side: too few images were read.",

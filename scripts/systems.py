@@ -299,8 +299,10 @@ def mask_scores(results: Path) -> list[dict[str, Any]]:
         groups = {group: row for scores in scored.values() for group, row in scores.get(kind, {}).items()}
         for group, row in groups.items():
             networks = {name: scores[kind][group]["iou"] for name, scores in scored.items() if kind in scores}
-            means = [scores[f"mean_{kind}"][group]["iou"] for scores in scored.values() if f"mean_{kind}" in scores]
-            rows.append({"truth": kind, "group": group, "images": row["images"], "iou": networks} | {"mean": means[:1]})
+            means = (scores[f"mean_{kind}"][group]["iou"] for scores in scored.values() if f"mean_{kind}" in scores)
+            rows.append(
+                {"truth": kind, "group": group, "images": row["images"], "iou": networks, "mean": next(means, None)}
+            )
     return rows
 
 

@@ -250,7 +250,7 @@ def mask_table(document: Mapping[str, Any]) -> str:
     for row in document["masks"]:
         kind, _, moved = row["truth"].partition("_")
         found = [f"{row['iou'][name]:.3f}" if name in row["iou"] else "-" for name in names]
-        mean = f"{row['mean'][0]:.3f}" if row["mean"] else "-"
+        mean = "-" if row["mean"] is None else f"{row['mean']:.3f}"
         face = "turned, scaled, shifted" if moved else "as aligned"
         rows.append([row["group"], truths[kind], face, str(row["images"]), *found, mean])
     return table(("group", "truth", "face", "images", *(f"`{name}`" for name in names), "mean masks"), rows)

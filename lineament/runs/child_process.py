@@ -66,13 +66,11 @@ class ChildProcess:
 
     def _received(self, take: Callable[[], Any], seconds: float) -> Any:
         try:
-            if not self._pipe.poll(seconds):
-                raise TimeoutError(f"No answer within {seconds:g} s.")
-            return take()
-        except TimeoutError:
-            raise
+            if self._pipe.poll(seconds):
+                return take()
         except (EOFError, OSError) as error:
             raise ChildLostError from error
+        raise TimeoutError(f"No answer within {seconds:g} s.")
 
     def kill(self) -> None:
         """End the process at once; a wait for it ends with ChildLostError."""
