@@ -8,13 +8,22 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from lineament.runtime.card import CARD_VERSION, INPUT_CONTRACT, Card
-from lineament.schema import CELEBA_40
+from lineament.schema import CELEBA_40, in_profile
 from lineament.types import Answer, FaceReport, Quality, Report
+
+
+def hit_of(path: Path) -> Any:
+    """Return what a search gives of a photo that is as it was indexed (`search.index.Hit`)."""
+    from lineament.search.index import Hit
+
+    seen, probs = path.stat(), dict.fromkeys(in_profile("default"), 0.5)
+    return Hit(str(path), 0, (5, 5, 35, 45), 0.5, 10.0, probs, seen.st_size, seen.st_mtime_ns)
 
 
 def toy_card(attributes: tuple[str, ...] = CELEBA_40, thresholds: dict[str, float] | None = None) -> Card:

@@ -24,7 +24,7 @@ from lineament.search.index import Hit, Index, SearchResult
 from lineament.search.thumbnails import table
 from lineament.types import Report
 from lineament.visual.contact_sheet import visible
-from tests.search_toys import ToyModel, face, photo
+from tests.search_toys import ToyModel, face, hit_of, photo
 
 # --- bursts
 # -------------------------------------------------------------------------------------------------------------------
@@ -175,17 +175,7 @@ def test_the_gallery_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     gallery = pytest.importorskip("lineament.search.gallery")
     pytest.importorskip("lineament.images")
     path = photo(tmp_path / "a.jpg", 1)
-    seen = path.stat()
-    hit = Hit(
-        str(path),
-        0,
-        (5, 5, 35, 45),
-        0.5,
-        10.0,
-        dict.fromkeys(in_profile("default"), 0.5),
-        seen.st_size,
-        seen.st_mtime_ns,
-    )
+    hit = hit_of(path)
     page = gallery.hits_page(
         replace(hostile_found(tmp_path, []), hits=(hit, replace(hit, size=1), replace(hit, path="/gone.jpg")))
     )

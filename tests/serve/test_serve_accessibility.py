@@ -26,7 +26,7 @@ from lineament.evaluation.compare import compare
 from lineament.report.html import Extras, report_page
 from lineament.report.model_card import card_page
 from lineament.report.pages import audit_page, comparison_page
-from lineament.schema import CELEBA_40, in_profile
+from lineament.schema import CELEBA_40
 
 pytestmark = pytest.mark.slow
 AXE = "4.14.1"
@@ -62,21 +62,11 @@ def violations(page: Any, axe: str) -> list[str]:
 
 def gallery(folder: Path) -> str:
     from lineament.search.gallery import hits_page
-    from lineament.search.index import Hit, SearchResult
-    from tests.search_toys import photo
+    from lineament.search.index import SearchResult
+    from tests.search_toys import hit_of, photo
 
     path = photo(folder / "a.jpg", 1)
-    seen = path.stat()
-    hit = Hit(
-        str(path),
-        0,
-        (5, 5, 35, 45),
-        0.5,
-        10.0,
-        dict.fromkeys(in_profile("default"), 0.5),
-        seen.st_size,
-        seen.st_mtime_ns,
-    )
+    hit = hit_of(path)
     return hits_page(
         SearchResult(
             "smiling", ("Smiling", "Bangs"), "default", "toy@0", (hit, replace(hit, path="/gone.jpg")), 2, 2, 2
