@@ -60,7 +60,7 @@ def head(weights: Path) -> Finder:
     network: Any
     network, config = load_network_file(weights)
     if getattr(network, "landmarks", 0) not in (5, 468):
-        raise SystemExit(f"{weights} has no landmark head of 5 or 468 points; train configs/cpu/dmm_cnn.yaml.")
+        raise SystemExit(f"{weights} has no landmark head of 5 or 468 points; run `lineament train --config dmm-cnn`.")
     size = np.array([CROP_SIZE[1], CROP_SIZE[0]], np.float64)
     full = config.model.input_size
     h, w = (min(sides) for sides in zip(config.augment.crop or full, full, strict=True))

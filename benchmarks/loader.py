@@ -1,7 +1,7 @@
 """How fast training's batches are read: cached crops, and masks beside them, in the order of an epoch. Writes loader.md
 and loader.json.
 
-    python benchmarks/loader.py [--config table/mgmtn] [--batches 200] [--runs 5] [--out docs/benchmarks]
+    python benchmarks/loader.py [--config mgmtn] [--batches 200] [--runs 5] [--out docs/benchmarks]
 
 Images per second of *one core's* time (reading is one thread's work, and other processes do not count), and per second
 on the clock. What the config reads must have been made: `lineament prepare --config NAME`.
@@ -76,7 +76,7 @@ def _spread(row: dict[str, float]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = sheet.parser(__doc__)
-    parser.add_argument("--config", default="table/mgmtn")
+    parser.add_argument("--config", default="mgmtn")
     parser.add_argument("--batches", type=int, default=200)
     parser.add_argument("--runs", type=int, default=5)
     given = parser.parse_args(arguments)

@@ -23,7 +23,7 @@ from typing import Any
 from lineament.errors import ConfigError, MissingExtraError
 
 Settings = typing.TypeVar("Settings")
-_FAMILIES = ("cpu", "paper", "shipped")
+_FAMILIES = ("paper", "shipped", "table")
 """Folders of `lineament/configs` that are no part of a config's name."""
 _UNSET = {
     "LINEAMENT_DATA": "It names the folder of the data sets; or say where the training images are with --data DIR.",
@@ -298,7 +298,7 @@ def configs_folder() -> Path:
 
 def list_configs() -> dict[str, Path]:
     """Return the configs of the package, name -> file: the path below its family, dashes for underscores, as in
-    `ablations/mgmtn-mask-none`."""
+    `parts/mgmtn-mask-none`."""
     root, found = configs_folder(), {}
     for file in sorted(root.rglob("*.yaml")):
         parts = [part.replace("_", "-") for part in file.relative_to(root).with_suffix("").parts]

@@ -1,7 +1,7 @@
 """Train a list of configs with several seeds, one after the other, and collect each into results/. Killed, it goes on
 where it was.
 
-    python scripts/ablate.py lineament/configs/cpu/ablations/*.yaml --seeds 0 1 2
+    python scripts/ablate.py lineament/configs/parts/*.yaml --seeds 0 1 2
     python scripts/ablate.py baseline --seeds 0 1 --system 0
 
 A run whose record is in results/runs already is left alone; a half-finished one in --runs is resumed. What a config

@@ -32,9 +32,6 @@ from lineament.runtime.threads import processor_name
 from lineament.training.dataset import load_material
 from lineament.types import Crops
 
-TABLE = "table-"
-"""How names of runs of the honest table begin."""
-
 
 def scored(model: Path, data: str, layout: str, split: str, threads: int) -> Predictions:
     """Return the predictions of an exported file on stored crops."""
@@ -98,10 +95,9 @@ name: str | None = None, system: bool = False,
     """Export, score and copy one run; return its folder in `results`."""
     config = load_tensors(run / "model.safetensors")[1]["config"]
     name = name or str(config["name"])
-    called = name.removeprefix(TABLE)  # a system of the honest table loads by its own name
     with tempfile.TemporaryDirectory() as scratch:
-        model = (results / "systems" / called if system else Path(scratch)) / "model.onnx"
-        card = export(run, model, name=called if system else name)
+        model = (results / "systems" / name if system else Path(scratch)) / "model.onnx"
+        card = export(run, model, name=name)
         if predictions:
             found = load(predictions)
         elif given_masks(config):
@@ -110,7 +106,7 @@ name: str | None = None, system: bool = False,
             found = scored(model, data, layout, split, threads)
         folder = write_record(run, results, found, card.document, name=name, speed=timed(model) if speed else None)
     if system:  # the ONNX file holds the trained weights too
-        (results / "systems" / called / "model.safetensors").unlink(missing_ok=True)
+        (results / "systems" / name / "model.safetensors").unlink(missing_ok=True)
     return folder
 
 

@@ -15,41 +15,35 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from systems_page import BASELINE, METRICS, chart, charted, pages
+from systems_page import BASELINE, FEWER, METRICS, chart, charted, pages, whole_of
 
 from lineament.config import load_config
-from lineament.evaluation.compare import compare
 from lineament.evaluation.folds import folds_of
 from lineament.evaluation.results import Record, read_records
 from lineament.evaluation.scorecard import scorecard
 from lineament.evaluation.seed_table import SeedRow, SeedTable, seed_table
 from lineament.evaluation.thresholds import dmm_adaptive
 from lineament.metrics.counts import count, mean_of_known
-from lineament.model_files import SAME_AS
-from lineament.runtime.registry import weights_folder
 from lineament.schema import CELEBA_40, MGMTN_GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault(
     "LINEAMENT_DATA", str(ROOT.parent / "shared" / "data")
 )  # beside a checkout; configs name no folder
-ABLATION_SEEDS = (0, 1, 2)
-SYSTEM_SEEDS = {BASELINE: (0, 1), "branched": (0, 1)}
-"""Seeds of the table where they are more than seed 0: the baseline's and the best system's."""
-REPAIRED_SEEDS = {"table-transfa": (0,), "table-mgrr": (0,)}
-"""Seeds of the comparison from repaired networks where they are not three: rows without a verdict."""
+SEEDS = (0, 1, 2)
+ONE_SEED = ("transfa", "mgrr")
+"""Rows of the table without a verdict."""
 SHARE = 0.95
 NEVER = {
-    "DMM-CNN, 72 landmarks": "the paper's annotator is not public; 5 points of our detector stand in",
+    "DMM-CNN, 72 landmarks": "the paper's annotator is not public; the 468 points of the face mesh stand in",
 }
 MASK_NETWORKS = ("regions-annotated", "regions")
 MASK_TRUTH = ("parsing", "parsing_jittered", "landmarks", "landmarks_jittered")
-"""The least intersection over union that was asked for; the other groups have no target."""
 
 
 def group_losses(record: Record) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
@@ -87,28 +81,13 @@ def convergence(record: Record) -> dict[str, Any] | None:
     if not known:
         return None
     return {
+        "name": record.name,
+        "seed": record.seed,
         "epochs": {group: None if epoch is None else round(epoch, 3) for group, epoch in epochs.items()},
         "spread": round(max(known) - min(known), 3),
         "standard_deviation": round(float(np.std(known)), 3),
         "windows": [round(float(end), 4) for end in ends],
         "losses": {group: [round(float(value), 5) for value in values] for group, values in losses.items()},
-    }
-
-
-def against(record: Record, base: Record, draws: int) -> dict[str, Any]:
-    """Return the paired comparison with the baseline at 0.5: means with intervals, and attributes won and lost."""
-    found = compare(base.predictions, record.predictions, labels="raw", draws=draws)
-    rows = found["attributes"].values()
-    return {
-        "baseline": f"{base.name}-s{base.seed}",
-        "mean": found["mean"],
-        "paired_by": found["paired_by"],
-        "draws": draws,
-        "wins": sum((row["difference"] or 0) > 0 for row in rows),
-        "losses": sum((row["difference"] or 0) < 0 for row in rows),
-        "wins_beyond_noise": [name for name, row in found["attributes"].items() if row["verdict"] == "B is better"],
-        "losses_beyond_noise": [name for name, row in found["attributes"].items() if row["verdict"] == "A is better"],
-        "attributes": {name: row["difference"] for name, row in found["attributes"].items()},
     }
 
 
@@ -133,64 +112,22 @@ def adaptive(record: Record) -> dict[str, Any]:
     return scores
 
 
-def row_of(record: Record, base: Record | None, draws: int) -> dict[str, Any]:
-    """Return everything a table says about one run."""
-    card, speed = scorecard(record.predictions), record.speed or {}
+def shipped_row(record: Record) -> dict[str, Any]:
+    """Return what is said of a network on the way to `default`: scores and where it began, no comparison."""
+    card = scorecard(record.predictions)
     return {
         "name": record.name,
         "seed": record.seed,
-        "start": start_of(record),
+        "start": record.config["model"].get("start"),
         "epochs": record.config["optimiser"]["epochs"],
         "teacher": bool(record.config["loss"].get("distill")),
-        "images": card["images"],
         **{metric: card[metric] for metric in METRICS},
-        "majority_accuracy": card["majority_accuracy"],
-        "parameters": record.card.get("parameters"),
-        "macs": record.card.get("macs"),
-        "ms_per_face": speed.get("ms_per_face"),
-        "processor": speed.get("processor"),
-        "training_images_per_s": record.images_per_s(),
-        "against_baseline": None if base is None or base is record else against(record, base, draws),
-        "convergence": convergence(record),
-        "attributes": {name: row["accuracy"] for name, row in card["attributes"].items()},
     }
 
 
-def start_of(record: Record) -> str | None:
-    """Return the network whose trunk a run began with; None for the face-pretrained one."""
-    start: str | None = record.config["model"].get("start")
-    return start
-
-
-def plain(record: Record) -> bool:
-    """Say whether a run is a plain baseline: no part of any paper, no teacher."""
-    return record.config["model"]["name"] == "baseline" and not record.config["loss"].get("distill")
-
-
-def partner(record: Record, records: Iterable[Record]) -> Record | None:
-    """Return the plain baseline to compare with, scored on the same labels: of the same start if there is one, else the
-    best known by name; of the same seed if there is one, else the lowest."""
-    fit = [one for one in records if plain(one) and one.about["labels"] == record.about["labels"]]
-    return min(
-        fit,
-        key=lambda one: (start_of(one) != start_of(record), one.name != BASELINE, one.seed != record.seed, one.seed),
-        default=None,
-    )
-
-
-def expected(configs: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, str | None]]:
-    """Return name -> config of the systems and of the ablations, and system -> what it starts from."""
-    loaded = {path: load_config(path) for path in sorted(configs.glob("*.yaml")) if not path.stem.startswith("regions")}
-    systems, starts = (
-        {one.name: path for path, one in loaded.items()},
-        {one.name: one.model.start for one in loaded.values()},
-    )
-    return systems, {load_config(path).name: path for path in sorted((configs / "ablations").glob("*.yaml"))}, starts
-
-
-def repaired(configs: Path) -> dict[str, Path]:
-    """Return name -> config of the comparison from repaired networks."""
-    return {load_config(path).name: path for path in sorted((configs / "table").glob("*.yaml"))}
+def named(folder: Path) -> dict[str, Path]:
+    """Return name -> file of the training configs in a folder, without region networks."""
+    return {load_config(path).name: path for path in sorted(folder.glob("*.yaml")) if "regions" not in path.stem}
 
 
 def lacking(wanted: Mapping[str, Sequence[int]], have: set[tuple[str, int]]) -> dict[str, list[int]]:
@@ -202,55 +139,58 @@ def lacking(wanted: Mapping[str, Sequence[int]], have: set[tuple[str, int]]) -> 
 def build(results: Path, configs: Path, draws: int = 1000) -> dict[str, Any]:
     """Return the whole document."""
     records = read_records(results)
-    systems, ablations, starts = expected(configs)
-    again = repaired(configs)
-    in_table = [record for record in records if record.name not in {**ablations, **again}]
-    equal = [record for record in records if record.name in again]
-    reduced = [record for record in records if record.name in ablations]
-    have = {(record.name, record.seed) for record in records}
-    return {
-        "schema_version": 1,
-        "table": honest_table(equal, draws),
-        "systems": [row_of(record, partner(record, in_table), draws) for record in in_table],
-        "ablations": [row_of(record, partner(record, reduced), draws) for record in reduced],
-        "adaptive_thresholds": [adaptive(record) for record in in_table if record.config["model"]["name"] == "dmm-cnn"],
-        "not_run": {
-            "systems": lacking({name: SYSTEM_SEEDS.get(name, (0,)) for name in systems}, have),
-            "ablations": lacking(dict.fromkeys(ablations, ABLATION_SEEDS), have),
-            "repaired": lacking({name: REPAIRED_SEEDS.get(name, (0, 1, 2)) for name in again}, have),
-            "not_planned": NEVER,
-        },
-        "starts": starts,
-        "weights": weights_of(results / "systems"),
-        "masks": mask_scores(results),
-        "configs": {
-            name: path.relative_to(configs.parent.parent).as_posix()
-            for name, path in {**systems, **ablations, **again}.items()
-        },
-    }
-
-
-def honest_table(records: Sequence[Record], draws: int) -> dict[str, Any] | None:
-    """Return the rows of the comparison at equal images, steps and starts, over all seeds there are; None before its
-    baseline has one.
-
-    A verdict needs more than one training on both sides: an interval of people alone leaves the training's chance out.
-    """
+    whole, parts, shipped = (named(configs / folder) for folder in ("table", "parts", "shipped"))
     runs: dict[str, list[Record]] = {}
     for record in records:
         runs.setdefault(record.name, []).append(record)
-    base = f"table-{BASELINE}"
+    have = {(record.name, record.seed) for record in records}
+    compared = [record for record in records if record.name in {**whole, **parts}]
+    return {
+        "schema_version": 2,
+        "table": comparison({name: runs[name] for name in whole if name in runs}, BASELINE, draws),
+        "parts": with_wholes({name: runs[name] for name in parts if name in runs}, draws),
+        "shipped": [shipped_row(record) for record in records if record.name in shipped],
+        "adaptive_thresholds": [adaptive(record) for record in records if record.name == "dmm-cnn"],
+        "convergence": [found for record in compared if (found := convergence(record)) is not None],
+        "not_run": {
+            "table": lacking({name: (0,) if name in ONE_SEED else SEEDS for name in whole}, have),
+            "parts": lacking(dict.fromkeys(parts, SEEDS), have),
+            "not_planned": NEVER,
+        },
+        "masks": mask_scores(results),
+        "configs": {name: f"{path.parent.name}/{path.name}" for name, path in {**whole, **parts}.items()},
+    }
+
+
+def comparison(runs: Mapping[str, Sequence[Record]], base: str, draws: int) -> dict[str, Any] | None:
+    """Return a table's rows over all seeds there are; None before its baseline has one.
+
+    A verdict needs more than one training on both sides: an interval of people alone leaves the training's chance out.
+    """
     if base not in runs:
         return None
     found = seed_table({name: [one.predictions for one in runs[name]] for name in sorted(runs)}, base, draws=draws)
     return {
-        "rows": [_table_row(row, found, runs[row.name]) for row in found.rows],
+        "rows": [_row(row, found, runs[row.name]) for row in found.rows],
         "images": found.images,
         "draws": found.draws,
     }
 
 
-def _table_row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[str, Any]:
+def with_wholes(runs: Mapping[str, Sequence[Record]], draws: int) -> dict[str, Any] | None:
+    """Return the parts' table, each row with its difference to the whole system that it is a part of."""
+    found = comparison(runs, FEWER + BASELINE, draws)
+    if found is None:
+        return None
+    for row in found["rows"]:
+        whole = whole_of(row["name"], runs)
+        pair = None if whole is None else comparison({name: runs[name] for name in (whole, row["name"])}, whole, draws)
+        keys = ("difference", "low", "high", "verdict")
+        row["whole"] = None if pair is None else {"name": whole} | {key: pair["rows"][1][key] for key in keys}
+    return found
+
+
+def _row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[str, Any]:
     base = found.rows[0]
     judged = min(row.seeds, base.seeds) > 1 and row is not base
     against = (
@@ -259,34 +199,20 @@ def _table_row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[s
         else {"difference": row.difference, "low": row.low, "high": row.high}
     )
     moved = zip(found.attributes, row.differences, row.starred, strict=True)
+    cards = [scorecard(one.predictions) for one in runs]
     return {
         "name": row.name,
         "seeds": [one.seed for one in runs],
-        "mean_accuracy": row.mean,
         "spread": None if np.isnan(row.spread) else row.spread,
-        "mean_ap": float(np.mean([scorecard(one.predictions)["mean_ap"] for one in runs])),
+        **{metric: float(np.mean([card[metric] for card in cards])) for metric in METRICS},
+        "majority_accuracy": cards[0]["majority_accuracy"],
         **against,
         "verdict": ("better" if row.low > 0 else "worse" if row.high < 0 else "inside the noise") if judged else None,
         "parameters": runs[0].card.get("parameters"),
         "macs": runs[0].card.get("macs"),
+        "ms_per_face": next((one.speed["ms_per_face"] for one in runs if one.speed), None),
         "training_images_per_s": runs[0].images_per_s(),
         "starred": {name: round(float(value), 4) for name, value, star in moved if star},
-    }
-
-
-def weights_of(systems: Path) -> dict[str, str]:
-    """Return the name under which weights are loaded -> the run that trained them; names kept under another (`SAME_AS`)
-    too."""
-    cards = {
-        path.parent.name: path
-        for path in sorted(systems.glob("*/model.card.json"))
-        if path.with_name("model.onnx").is_file()
-    }
-    cards |= {name: cards.get(same, weights_folder() / f"{same}.card.json") for name, same in SAME_AS.items()}
-    return {
-        name: json.loads(path.read_text("utf-8"))["training"]["config"]["name"]
-        for name, path in cards.items()
-        if path.is_file()
     }
 
 
@@ -309,7 +235,7 @@ def mask_scores(results: Path) -> list[dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--configs", type=Path, default=ROOT / "lineament" / "configs" / "cpu")
+    parser.add_argument("--configs", type=Path, default=ROOT / "lineament" / "configs")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the pages and of systems.json"
     )

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from collect_run import timed
 
+from lineament.evaluation.results import folder_name
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,10 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         path.parent.name: json.loads(path.read_text("utf-8"))
         for path in sorted((given.results / "systems").glob("*/model.card.json"))
     }
-    trained = {
-        name: card["training"]["config"] for name, card in cards.items()
-    }  # `mgmtn` may hold the weights of another run
-    runs = {name: given.results / "runs" / f"{config['name']}-s{config['seed']}" for name, config in trained.items()}
+    runs = {
+        name: given.results / "runs" / folder_name(name, card["training"]["config"]["seed"])
+        for name, card in cards.items()
+        if (given.results / "systems" / name / "model.onnx").is_file()
+    }
     found: dict[str, list[dict[str, Any]]] = {name: [] for name, run in runs.items() if (run / "run.json").is_file()}
     for _ in range(given.rounds):
         for name, rounds in found.items():

@@ -33,7 +33,7 @@ def test_configs_are_listed_and_printed_by_name() -> None:
 def test_a_name_that_is_none_is_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Nearest names: .*mgmtn-celeba"):
         find_config("mgmtn-celebs")
-    assert find_config(configs_folder() / "default-v0.yaml").is_file()
+    assert find_config(configs_folder() / "shipped" / "v0.yaml").is_file()
 
 
 def test_every_config_is_package_data() -> None:

@@ -60,7 +60,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_default_config_is_a_whole_claim() -> None:
-    config = load_config(CONFIGS / "default-v0.yaml")
+    config = load_config(CONFIGS / "shipped" / "v0.yaml")
     assert isinstance(config, TrainConfig)
     assert all(
         [config.claim.source, config.claim.command, config.claim.cost, config.claim.expected, config.claim.licence]

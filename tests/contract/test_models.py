@@ -53,6 +53,7 @@ SWITCHES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "far-bare": ("far-amtn", {"residual": False, "fusion": "none", "reduction": 2}),
     "dmm-swap": ("dmm-cnn", {"inner": 16, "hidden": 32, "swap": True}),
+    "dmm-pyramid-alone": ("dmm-cnn", {"inner": 16, "hidden": 32, "beside": False}),
     "dmm-grid": ("dmm-cnn", {"inner": 16, "hidden": 32, "landmark_grid": 3}),
     "dmm-deep": (
         "dmm-cnn",

@@ -1,6 +1,6 @@
 """Weights trained by earlier versions answer as they did: golden logits, made when each was the newest.
 
-`golden_systems.json`: logits of the pictures below by `results/systems/<name>/model.safetensors`, written by
+`golden_systems.json`: logits of the pictures below by the trained file of `results/systems/<name>`, written by
 `load_network_file` before masks were resized by area (torch 2.10, one thread).
 """
 
@@ -88,6 +88,11 @@ def test_what_a_config_says_stands_and_branches_are_read_too() -> None:
     said = dataclasses.replace(MASKED, options={"mask_resize": "area", "floor": 0.5})
     assert as_it_was(said, 1).options == {"mask_resize": "area", "floor": 0.5, "open_object": True}
     assert as_it_was(said, FORMAT) is said
+    assert as_it_was(said, 2) == said, "masks were as they are now"
+    pyramid = ModelConfig("dmm-cnn", options={"judging": "residual"})
+    assert as_it_was(pyramid, 2).options == {"judging": "residual", "beside": False}
+    assert as_it_was(pyramid, 1).options["judging_stages"] == 1
+    assert as_it_was(pyramid, 1).options["beside"] is False
     branched = ModelConfig(
         "branched",
         options={

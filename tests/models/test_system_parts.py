@@ -378,6 +378,26 @@ def test_judgements_begin_with_what_the_trunk_pools() -> None:
     assert branch.answer[0].in_features == 16 + 24 + 32
 
 
+def test_things_begin_with_the_plain_networks_answer() -> None:
+    """The objective branch is one linear layer on the last stage's mean, plus a pyramid that begins small and is not
+    nothing; alone it is the pyramid."""
+    network = toy("dmm-cnn", inner=16, hidden=32)
+    network.eval()
+    branch = network.branches["objective"]
+    with torch.no_grad():
+        last = network.backbone(network.preprocess(crops(2)))[-1]
+        plain = last.mean((2, 3)) @ branch.plain[-1].weight.T + branch.plain[-1].bias
+        logits, _ = branch([last])
+        added = (logits - plain).abs().max()
+        assert 0 < added < 0.1 * plain.std()
+        torch.nn.init.normal_(branch.answer[-1].weight)
+        torch.testing.assert_close(branch([last])[0] - plain, branch.answer(branch.pyramid(branch.look(last))))
+    alone = toy("dmm-cnn", inner=16, hidden=32, beside=False).branches["objective"]
+    assert alone.plain is None
+    with torch.no_grad():
+        torch.testing.assert_close(alone([last])[0], alone.answer(alone.pyramid(alone.look(last))))
+
+
 def test_the_landmark_head_sees_where_things_are() -> None:
     """A feature mirrored is another picture for a head with a grid, and the same for the mean of the map."""
     for grid, same in ((1, True), (7, False)):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,15 +54,18 @@ def write_config(path: Path, name: str, model: str, cache: Path, **options: obje
     return path
 
 
+PARTS = {"baseline": "baseline", "far-amtn": "far-amtn", "far-amtn-less": "far-amtn", "far-amtn-no-dws": "far-amtn"}
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Toy configs, a drawn official release, and what `ablate.py` made of them."""
     root = tmp_path_factory.mktemp("world")
     write_official(root / "release", make(60, seed=9))
     configs = [
-        write_config(root / "configs" / "cpu" / "baseline.yaml", "baseline", "baseline", root / "cache"),
+        write_config(root / "configs" / "table" / "baseline.yaml", "baseline", "baseline", root / "cache"),
         write_config(
-            root / "configs" / "cpu" / "far_amtn.yaml",
+            root / "configs" / "table" / "far_amtn.yaml",
             "far-amtn",
             "far-amtn",
             root / "cache",
@@ -71,10 +73,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             reduction=2,
         ),
     ]
-    write_config(root / "configs" / "cpu" / "mgmtn.yaml", "mgmtn", "mgmtn", root / "cache")
-    for name in ("baseline", "far-amtn"):
-        write_config(root / "configs" / "cpu" / "ablations" / f"{name}.yaml", f"ablation-{name}", name, root / "cache")
-    write_config(root / "configs" / "cpu" / "table" / "baseline.yaml", "table-baseline", "baseline", root / "cache")
+    write_config(root / "configs" / "table" / "mgrr.yaml", "mgrr", "mgrr", root / "cache")
+    write_config(root / "configs" / "shipped" / "v1.yaml", "v1", "baseline", root / "cache")
+    for name, model in PARTS.items():
+        write_config(root / "configs" / "parts" / f"{name}.yaml", f"parts-{name}", model, root / "cache")
     where = [
         "--runs",
         root / "runs",
@@ -89,13 +91,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--speed",
     ]
     assert ablate.main([str(part) for part in (*configs, *where)]) == 0
-    found = read_record(root / "results" / "runs" / "baseline-s0")
-    write_record(
-        root / "runs" / "baseline-s0", root / "results", found.predictions, found.card, name="ablation-baseline"
-    )
-    write_record(
-        root / "runs" / "far-amtn-s0", root / "results", found.predictions, found.card, name="ablation-far-amtn"
-    )
+    base, other = (read_record(root / "results" / "runs" / f"{name}-s0") for name in ("baseline", "far-amtn"))
+    for name, record in {
+        "v1": base,
+        "parts-baseline": other,
+        "parts-far-amtn": base,
+        "parts-far-amtn-less": other,
+    }.items():
+        run = root / "runs" / ("far-amtn-s0" if "far" in name else "baseline-s0")
+        write_record(run, root / "results", record.predictions, record.card, name=name)
     return root
 
 
@@ -127,7 +131,7 @@ def test_what_was_collected_is_not_trained_again_and_half_runs_go_on(world: Path
     weights = world / "runs" / "baseline-s0" / "model.safetensors"
     before = weights.stat().st_mtime_ns
     where = ["--runs", world / "runs", "--results", world / "results", "--data", world / "release"]
-    config = world / "configs" / "cpu" / "baseline.yaml"
+    config = world / "configs" / "table" / "baseline.yaml"
     assert ablate.main([str(part) for part in (config, *where)]) == 0
     assert weights.stat().st_mtime_ns == before
     shutil.rmtree(world / "results" / "runs" / "baseline-s0")
@@ -154,83 +158,60 @@ def test_systems_weights_lie_where_names_are_looked_up(world: Path, monkeypatch:
 def test_the_page_is_rebuilt_from_results_alone(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "results" / "runs", tmp_path / "results" / "runs")
     shutil.copytree(world / "results" / "labels", tmp_path / "results" / "labels")
-    arguments = [
-        "--results",
-        tmp_path / "results",
-        "--configs",
-        world / "configs" / "cpu",
-        "--out",
-        tmp_path / "docs",
-        "--draws",
-        "50",
-    ]
-    arguments = [str(part) for part in arguments]
+    arguments = ["--results", tmp_path / "results", "--configs", world / "configs", "--out", tmp_path / "docs"]
+    arguments = [str(part) for part in (*arguments, "--draws", "50")]
     assert systems.main([*arguments, "--check"]) == 1
     assert systems.main(arguments) == 0
     assert systems.main([*arguments, "--check"]) == 0
     document = json.loads((tmp_path / "docs" / "systems.json").read_text())
-    assert [(row["name"], row["seed"]) for row in document["systems"]] == [("baseline", 0), ("far-amtn", 0)]
-    assert document["not_run"]["systems"] == {"baseline": [1], "mgmtn": [0]}
-    assert document["not_run"]["ablations"] == {"ablation-baseline": [1, 2], "ablation-far-amtn": [1, 2]}
-    base, other = document["systems"]
-    found = other["against_baseline"]
-    assert found["mean"]["accuracy"]["difference"] == pytest.approx(
-        other["mean_accuracy"] - base["mean_accuracy"], abs=2e-6
-    )
-    moved = {
-        name: other["attributes"][name] - base["attributes"][name]
-        for name in base["attributes"]
-        if base["attributes"][name] is not None
-    }
-    assert (found["wins"], found["losses"]) == (
-        sum(v > 1e-9 for v in moved.values()),
-        sum(v < -1e-9 for v in moved.values()),
-    )
-    assert base["against_baseline"] is None
+    base, other = document["table"]["rows"]
+    assert (base["name"], base["seeds"], other["name"]) == ("baseline", [0], "far-amtn")
+    assert (base["difference"], base["verdict"], other["verdict"]) == (None, None, None), "none on one training"
+    assert other["difference"] == pytest.approx(100 * (other["mean_accuracy"] - base["mean_accuracy"]), abs=1e-3)
     assert other["parameters"] > base["parameters"] > 0
     assert other["ms_per_face"] > 0
-    assert set(document["systems"][0]["convergence"]["epochs"]) == set(systems.MGMTN_GROUPS)
+    assert document["not_run"]["table"] == {"baseline": [1, 2], "far-amtn": [1, 2], "mgrr": [0]}
+    assert document["not_run"]["parts"]["parts-far-amtn-no-dws"] == [0, 1, 2]
+    assert [row["name"] for row in document["shipped"]] == ["v1"]
+    assert set(document["convergence"][0]["epochs"]) == set(systems.MGMTN_GROUPS)
     text = (tmp_path / "docs" / "systems.md").read_text()
-    assert "(convergence.svg)" in (tmp_path / "docs" / "convergence.md").read_text()
-    assert "## Not run\n\n- ablation-baseline, seed 1, 2" in (tmp_path / "docs" / "ablations.md").read_text()
-    assert (tmp_path / "docs" / "convergence.svg").read_text().count("line2d") >= 8, "a line per group"
-    assert "| mgmtn | 0 | not run |" in text
     assert f"{100 * other['mean_accuracy']:.2f}" in text
-    assert "- mgmtn, seed 0: `configs/cpu/mgmtn.yaml`" in text
-    assert "is not complete" in text
-    assert "No run of it has been trained yet" in text
-    assert "- table-baseline, seed 0, 1, 2: `configs/cpu/table/baseline.yaml`" in text
-    document["not_run"]["repaired"] = {}
-    assert "is not complete" not in "".join(systems.pages(document).values()), "said only as long as it is true"
+    assert "one training" in text
+    assert "- mgrr, seed 0: `lineament/configs/table/mgrr.yaml`" in text
+    assert "| v1 | 0 |" in text
+    assert "(convergence.svg)" in (tmp_path / "docs" / "convergence.md").read_text()
+    assert (tmp_path / "docs" / "convergence.svg").read_text().count("line2d") >= 8, "a line per group"
+    assert "## Not run\n\n- parts-baseline, seed 1, 2" in (tmp_path / "docs" / "ablations.md").read_text()
 
 
-def test_the_honest_table_stands_alone_and_gives_no_verdict_on_one_training(world: Path, tmp_path: Path) -> None:
+def test_a_part_is_compared_with_its_whole_and_a_sign_that_turns_is_said(world: Path, tmp_path: Path) -> None:
+    """The toy parts are the toy systems with names exchanged, so that reduced scale says the opposite."""
+    document = systems.build(world / "results", world / "configs", draws=50)
+    base, whole, part = document["parts"]["rows"]
+    assert [row["name"] for row in (base, whole, part)] == ["parts-baseline", "parts-far-amtn", "parts-far-amtn-less"]
+    assert base["whole"] is whole["whole"] is None
+    wanted = 100 * (part["mean_accuracy"] - whole["mean_accuracy"])
+    assert part["whole"]["name"] == "parts-far-amtn"
+    assert part["whole"]["difference"] == pytest.approx(wanted, abs=1e-3)
+    assert part["difference"] == pytest.approx(0.0)
+    assert document["table"]["rows"][1]["difference"] == pytest.approx(-whole["difference"])
+    text = systems.pages(document)["ablations.md"]
+    assert ("**Does not carry over**" in text) == (whole["difference"] != 0)
+    document["table"]["rows"][1]["difference"] = whole["difference"]
+    assert "**Does not carry over**" not in systems.pages(document)["ablations.md"]
+
+
+def test_several_trainings_give_a_verdict(world: Path, tmp_path: Path) -> None:
     shutil.copytree(world / "results", tmp_path / "results")
-    configs = tmp_path / "configs" / "cpu"
-    shutil.copytree(world / "configs" / "cpu", configs)
-    write_config(configs / "table" / "far_amtn.yaml", "table-far-amtn", "far-amtn", tmp_path / "cache")
-    base, other = (read_record(world / "results" / "runs" / f"{name}-s0") for name in ("baseline", "far-amtn"))
-    for run, record, name in (("baseline", base, "table-baseline"), ("far-amtn", other, "table-far-amtn")):
-        write_record(world / "runs" / f"{run}-s0", tmp_path / "results", record.predictions, record.card, name=name)
-    document = systems.build(tmp_path / "results", configs, draws=50)
-    assert [row["name"] for row in document["systems"]] == ["baseline", "far-amtn"], (
-        "no partner from the other comparison"
-    )
-    plain, row = document["table"]["rows"]
-    wanted = 100 * (document["systems"][1]["mean_accuracy"] - document["systems"][0]["mean_accuracy"])
-    assert row["difference"] == pytest.approx(wanted, abs=1e-3)
-    assert row["mean_ap"] == pytest.approx(document["systems"][1]["mean_ap"])
-    assert (plain["name"], plain["difference"], row["seeds"], row["verdict"]) == ("table-baseline", None, [0], None)
-    assert "| far-amtn | 0 |" in systems.pages(document)["systems.md"]
-    assert "none: one training" in systems.pages(document)["systems.md"]
     for seed in (1, 2):
-        for record, name in ((base, "table-baseline"), (other, "table-far-amtn")):
+        for name in ("baseline", "far-amtn"):
             copy = tmp_path / "results" / "runs" / f"{name}-s{seed}"
             shutil.copytree(tmp_path / "results" / "runs" / f"{name}-s0", copy)
-            (copy / "run.json").write_text(json.dumps({**record.about, "name": name, "seed": seed}))
-    again = systems.build(tmp_path / "results", configs, draws=50)["table"]["rows"][1]
-    assert again["seeds"] == [0, 1, 2]
-    assert again["verdict"] == ("better" if again["low"] > 0 else "worse" if again["high"] < 0 else "inside the noise")
+            about = json.loads((copy / "run.json").read_text())
+            (copy / "run.json").write_text(json.dumps(about | {"seed": seed}))
+    row = systems.build(tmp_path / "results", world / "configs", draws=50)["table"]["rows"][1]
+    assert row["seeds"] == [0, 1, 2]
+    assert row["verdict"] == ("better" if row["low"] > 0 else "worse" if row["high"] < 0 else "inside the noise")
 
 
 def test_a_record_without_its_labels_or_a_run_without_weights_is_refused(world: Path, tmp_path: Path) -> None:
@@ -327,57 +308,6 @@ def test_weights_between_two_networks_are_their_weighted_mean(world: Path, tmp_p
         np.testing.assert_allclose(mixed[name].numpy().astype(np.float64), wanted, rtol=2e-3, atol=1e-6)
     with pytest.raises(SystemExit, match=r"0\.\.1"):
         ship.between(old, tmp_path / "new.safetensors", 1.5, tmp_path / "x.safetensors")
-
-
-def test_a_run_is_compared_with_the_plain_baseline_that_began_where_it_did() -> None:
-    def run(name: str, model: str, start: str | None, seed: int = 0, distill: float = 0.0) -> SimpleNamespace:
-        config = {"model": {"name": model, "start": start}, "loss": {"distill": distill}}
-        return SimpleNamespace(name=name, seed=seed, config=config, about={"labels": "x"})
-
-    fresh, base, again = (
-        run("v0", "baseline", None),
-        run("baseline", "baseline", "v0"),
-        run("baseline", "baseline", "v0", seed=1),
-    )
-    taught = run("taught", "baseline", None, distill=0.5)
-    runs = [again, base, taught, fresh]
-    assert systems.partner(run("net", "mgmtn", None), runs) is fresh, "a taught baseline is not a plain one"
-    assert systems.partner(taught, runs) is fresh
-    assert systems.partner(run("net", "mgmtn", "v0"), runs) is base
-    assert systems.partner(run("net", "mgmtn", "v0", seed=1), runs) is again
-    assert systems.partner(run("net", "mgmtn", "elsewhere"), runs) is base, (
-        "no baseline began there: the one known by name"
-    )
-    assert systems.partner(SimpleNamespace(**vars(base) | {"about": {"labels": "others"}}), runs) is None
-
-
-def test_ablations_are_compared_seed_by_seed_with_the_whole_system_and_the_baseline() -> None:
-    page = script("systems_page")
-    scores = {
-        "ablation-baseline": {0: 0.80, 1: 0.82}, "ablation-net": {0: 0.81, 1: 0.83, 2: 0.99},
-        "ablation-net-no-part": {0: 0.79, 1: 0.80}, "ablation-net-no-part-two": {0: 0.825, 1: 0.825},
-    }  # fmt: skip
-    other = {"balanced_accuracy": 0.7, "macro_f1": 0.6, "mean_ap": 0.5}
-    rows = [
-        {"name": name, "seed": seed, "mean_accuracy": value, **other}
-        for name, seeds in scores.items()
-        for seed, value in seeds.items()
-    ]
-    assert page.whole_of("ablation-net-no-part", scores) == "ablation-net"
-    assert page.whole_of("ablation-net", scores) is None
-    table = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in page.ablation_table({"ablations": rows}).splitlines()[2:]
-    ]
-    assert {row[0]: row[-2:] for row in table} == {
-        "baseline": ["-", "-"],
-        "net": ["+1.00 [+1.00, +1.00]", "-"],  # seed 2 has no baseline to be compared with
-        "net-no-part": ["-1.50 [-2.00, -1.00]", "-2.50 [-3.00, -2.00]"],
-        "net-no-part-two": ["+1.50 [+0.50, +2.50]", "+0.50 [-0.50, +1.50]"],
-    }
-    words = page.ablation_words({"ablations": rows})
-    assert "net against baseline: better" in words
-    assert "net-no-part against net: worse (-2.50 [-3.00, -2.00], 2 seeds)" in words
 
 
 def test_a_run_that_was_given_masks_is_scored_with_those_of_each_image(tmp_path: Path) -> None:
