@@ -98,8 +98,8 @@ class PyramidBranch(nn.Module):
         self.pyramid = pyramid
         self.plain = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, outputs)) if beside else None
         if beside:
-            nn.init.normal_(self.answer[-1].weight, std=_SMALL * hidden**-0.5)
-            nn.init.zeros_(self.answer[-1].bias)
+            for parameter in self.answer[-1].parameters():
+                nn.init.normal_(parameter, std=_SMALL * hidden**-0.5)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits (N,A_b) and the map they rest on (N,h,w), that of the last stage."""

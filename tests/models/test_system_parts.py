@@ -389,7 +389,7 @@ def test_things_begin_with_the_plain_networks_answer() -> None:
         plain = last.mean((2, 3)) @ branch.plain[-1].weight.T + branch.plain[-1].bias
         logits, _ = branch([last])
         added = (logits - plain).abs().max()
-        assert 0 < added < 0.1 * plain.std()
+        assert 0 < added < 0.3 * plain.std()
         torch.nn.init.normal_(branch.answer[-1].weight)
         torch.testing.assert_close(branch([last])[0] - plain, branch.answer(branch.pyramid(branch.look(last))))
     alone = toy("dmm-cnn", inner=16, hidden=32, beside=False).branches["objective"]
