@@ -14,6 +14,7 @@ import argparse
 import http.client
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -23,7 +24,14 @@ from typing import Any
 import numpy as np
 from serve_common import OUT, Server, portraits
 
+from lineament.runtime.threads import processor_name
+
 SAMPLE_SECONDS, WAVE_SECONDS, MOST = 10.0, 90.0, 8
+CURVES = (
+    ("mb", "#2a6f97", "memory of the service and its worker, MB"),
+    ("p50", "#b5651d", "median latency, ms"),
+    ("clients", "#5a7d3a", "clients"),
+)
 
 
 def clients_at(seconds: float) -> int:
@@ -87,8 +95,8 @@ def soak(minutes: float) -> dict[str, Any]:
                 last, seen = now, load.take()
                 for status, _ in seen:
                     statuses[status] = statuses.get(status, 0) + 1
-                times = [ms for status, ms in seen if status == 200] or [float("nan")]
-                p50, p95 = (round(float(np.percentile(times, q)), 1) for q in (50, 95))
+                times = [ms for status, ms in seen if status == 200]
+                p50, p95 = (round(float(np.percentile(times, q)), 1) if times else None for q in (50, 95))
                 samples.append(
                     {
                         "s": round(now - begun),
@@ -103,6 +111,8 @@ def soak(minutes: float) -> dict[str, Any]:
         load.end()
     return {
         "minutes": minutes,
+        "processor": f"{processor_name()}, {os.cpu_count()} CPUs",
+        "load_average": round(os.getloadavg()[2], 1),
         "samples": samples,
         "statuses": {str(key): value for key, value in sorted(statuses.items())},
         "reloads": int(reloaded),
@@ -110,23 +120,30 @@ def soak(minutes: float) -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any]) -> str:
-    """Return an SVG of memory and median latency over time."""
-    samples = result["samples"]
-    lines = []
-    for key, colour, top in (("mb", "#2a6f97", 20), ("p50", "#b5651d", 170)):
-        values = [row[key] or 0 for row in samples]
-        high = max(values) * 1.1 or 1
-        spots = [
-            (60 + 620 * row["s"] / (result["minutes"] * 60), top + 120 - 120 * value / high)
-            for row, value in zip(samples, values, strict=True)
-        ]
+    """Return an SVG of memory, median latency and clients over time."""
+    whole, lines = result["minutes"] * 60, []
+    for place, (key, colour, label) in enumerate(CURVES):
+        top, rows = 30 + 150 * place, [row for row in result["samples"] if row[key] is not None]
+        high = max((row[key] for row in rows), default=1) * 1.1 or 1
+        spots = [(60 + 620 * row["s"] / whole, top + 100 - 100 * row[key] / high) for row in rows]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-        lines.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>')
-        label = f"memory, up to {max(values):.0f} MB" if key == "mb" else f"median latency, up to {max(values):.0f} ms"
-        lines.append(
-            f'<text x="60" y="{top - 6}" font-family="sans-serif" font-size="12" fill="{colour}">{label}</text>'
-        )
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 310">{"".join(lines)}</svg>\n'
+        lines += [
+            f'<polyline fill="none" stroke="#999" points="60,{top} 60,{top + 100} 680,{top + 100}"/>',
+            f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{points}"/>',
+            _text(60, top - 8, label, colour, "start"),
+            *(_text(54, top + 104 - 100 * part, f"{part * high:.0f}", "#555", "end") for part in (0, 0.5, 1)),
+        ]
+    bottom = 30 + 150 * len(CURVES) - 34
+    lines += [
+        _text(60 + 620 * part, bottom, f"{part * result['minutes']:.0f} min", "#555", "middle") for part in (0, 0.5, 1)
+    ]
+    back = '<rect width="720" height="100%" fill="#fff"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {bottom + 14}">{back}{"".join(lines)}</svg>\n'
+
+
+def _text(x: float, y: float, words: str, colour: str, anchor: str) -> str:
+    font = f'font-family="sans-serif" font-size="12" fill="{colour}" text-anchor="{anchor}"'
+    return f'<text x="{x:.0f}" y="{y:.0f}" {font}>{words}</text>'
 
 
 def page(result: dict[str, Any]) -> str:
@@ -143,10 +160,21 @@ def page(result: dict[str, Any]) -> str:
         "# The service under changing load", "", "Written by `benchmarks/serve_soak.py`; do not edit." + note, "",
         f"One worker, one to {MOST} clients in waves of {WAVE_SECONDS:g} s; the model reloaded {result['reloads']} "
         "time(s) in between.",
-        f"Answers by status: {told}.",
-        f"Memory of the service and its worker: {early:.0f} MB in the middle third, {late:.0f} MB in the last.", "",
+        f"Answers by status: {told}. {_latencies(samples)}",
+        f"Memory of the service and its worker: {early:.0f} MB in the middle third, {late:.0f} MB in the last.",
+        f"{result['processor']}; the machine's load over the last 15 minutes was {result['load_average']}.", "",
         "![Memory and latency](serve_soak.svg)", "",
     ])  # fmt: skip
+
+
+def _latencies(samples: list[dict[str, Any]]) -> str:
+    """Say the median latency with few clients and with many."""
+    said = []
+    for few, many in ((1, 2), (MOST - 1, MOST)):
+        times = [row["p50"] for row in samples if few <= row["clients"] <= many and row["p50"] is not None]
+        if times:
+            said.append(f"{np.median(times):.0f} ms with {few} or {many} clients")
+    return f"Median latency: {', '.join(said)}." if said else ""
 
 
 def main() -> None:

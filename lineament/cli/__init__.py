@@ -7,6 +7,7 @@ its docstring is the help text.
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from collections.abc import Sequence
@@ -67,7 +68,10 @@ class LazyGroup(TyperGroup):
         )
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
-        """Return the real command for the first argument, importing its module."""
+        """Return the real command for the first argument, importing its module; say what comes near one unknown."""
+        near = difflib.get_close_matches(args[0], COMMANDS, 1) if args and args[0] not in COMMANDS else []
+        if near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
         name, stand_in, rest = super().resolve_command(ctx, args)
         return (name, stand_in, rest) if name is None else (name, _load(name), rest)
 

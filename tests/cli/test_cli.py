@@ -296,3 +296,15 @@ def test_models_and_doctor(toy_path: Path, tmp_path: Path, monkeypatch: pytest.M
     sick = runner.invoke(app, ["doctor", "--json", "-"])
     assert sick.exit_code == 3
     assert [check["name"] for check in json.loads(sick.stdout) if check["ok"] is False] == ["weights default"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("analyse", "'analyze'"), ("serch", "'search'"), ("audit-label", "'audit-labels'"), ("xyzzy", "")],
+)
+def test_a_command_that_is_none_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    found = CliRunner().invoke(app, [typed, "a.jpg"])
+    assert found.exit_code == 2
+    assert f"No such command '{typed}'" in found.output
+    assert ("Did you mean" in found.output) == bool(meant)
+    assert meant in found.output
