@@ -41,7 +41,12 @@ class Scale:
     def fit(features: npt.ArrayLike) -> Scale:
         """Return the scale of features (N,D). A feature that never varies gets factor 0."""
         x = np.asarray(features, np.float64)
-        mean, spread = x.mean(0), x.std(0)
+        return Scale.known(x.mean(0), x.std(0))
+
+    @staticmethod
+    def known(mean: npt.ArrayLike, spread: npt.ArrayLike) -> Scale:
+        """Return the scale of features with this mean and standard deviation (D,), of these rows or of others."""
+        mean, spread = np.asarray(mean, np.float64), np.asarray(spread, np.float64)
         varies = spread > 1e-6 * (1 + np.abs(mean))
         factor = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0) / np.sqrt(max(1, int(varies.sum())))
         return Scale(mean, factor)

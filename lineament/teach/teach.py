@@ -18,6 +18,7 @@ from lineament.runtime.network import Network
 from lineament.schema import CELEBA_40, judges
 from lineament.teach import confounds, judge
 from lineament.teach.examples import NO, SIDES, UNSURE, YES, Collected, Example, groups_of
+from lineament.teach.feature_spread import scale_of
 from lineament.teach.logistic import PENALTIES, Rows, Scale, balanced, choose_penalty, fit
 from lineament.teach.own_attribute import ENOUGH_AGREEMENT, OwnAttribute, base_of, check_spelling
 from lineament.types import Crops, Float64, Int64
@@ -82,7 +83,7 @@ def teach(
     groups = groups_of(sure)
     targets = np.array([one.listed.label for one in sure], np.float64)
     check_people(sure, targets, groups)
-    scale = Scale.fit(np.concatenate([one.features for one in sure]))
+    scale = scale_of(network, np.concatenate([one.features for one in sure]))
     rows, standing = rows_of(sure, scale, groups)
     place = choose_penalty(rows, seed)
     held = judge.hold_out(rows, seed=seed)
