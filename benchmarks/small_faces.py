@@ -2,7 +2,7 @@
 small-faces.json.
 
     python benchmarks/small_faces.py [--data ../shared/data] [--out docs/benchmarks] [--photos 4000] [--seed 17]
-        [--seconds 36000]
+        [--seconds 36000]      # goes on where an earlier run was cut off: runs/small-faces-PEOPLE-SEED.json
 
 Photos are made from the faces of `wild/` (those with an odd number; `--people even` for the others). A face's size is
 the shorter side of the detector's box of that face enlarged or reduced to 200 pixels, scaled: sizes are known exactly,
@@ -135,9 +135,9 @@ def shape_of(megapixels: float, rng: np.random.Generator) -> tuple[int, int]:
     return (short, long) if rng.random() < 0.5 else (long, short)
 
 
-def made_photos(faces: list[Face], count: int, seed: int) -> Iterator[Made]:
-    """Yield made photos, the same for the same faces and seed."""
-    for number in range(count):
+def made_photos(faces: list[Face], count: int, seed: int, first: int = 0) -> Iterator[tuple[int, Made]]:
+    """Yield made photos with their numbers, from the one numbered `first` on, the same for the same faces and seed."""
+    for number in range(first, count):
         rng = np.random.default_rng((seed, number))
         size, place, megapixels = (
             int(SIZES[number % len(SIZES)]),
@@ -152,7 +152,7 @@ def made_photos(faces: list[Face], count: int, seed: int) -> Iterator[Made]:
             if spot is not None:
                 boxes.append(spot)
         if boxes:
-            yield Made(pixels, np.array(boxes), size, place, "textured" if textured else "plain", megapixels)
+            yield number, Made(pixels, np.array(boxes), size, place, "textured" if textured else "plain", megapixels)
 
 
 def pasted(
@@ -211,48 +211,45 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)
 
 
-def grid(faces: list[Face], count: int, seed: int, budget: float) -> dict[str, Any]:
+def grid(faces: list[Face], count: int, seed: int, budget: float, kept: Path) -> dict[str, Any]:
     """Return recall by choice and size, and by choice and place, ground and megapixels at 24 pixels and above; false
-    finds."""
-    tally: dict[str, dict[str, list[int]]] = {choice: {} for choice in CHOICES[1:]}
-    finders = {choice: RetinaFace(threads=1, small_faces=choice) for choice in CHOICES[1:]}
-    false, photos, started = dict.fromkeys(CHOICES[1:], 0), 0, time.monotonic()
-    for made in made_photos(faces, count, seed):
+    finds.
+
+    kept: a file in which the sums so far are kept every fifty photos, and from which a run that was cut off goes on.
+    """
+    choices = CHOICES[1:]
+    sums: dict[str, Any] = {
+        "photos": 0, "next": 0, "recall": {choice: {} for choice in choices}, "finds_on_no_face": dict.fromkeys(choices, 0),
+    }  # fmt: skip
+    if kept.is_file():
+        sums = json.loads(kept.read_text("utf-8"))
+    finders, started = {choice: RetinaFace(threads=1, small_faces=choice) for choice in choices}, time.monotonic()
+    for number, made in made_photos(faces, count, seed, sums["next"]):
         for choice, finder in finders.items():
             hits, wrong = judged(finder.detect(made.pixels).boxes_xyxy, made.boxes)
-            false[choice] += wrong
-            keys = [f"size {made.size}"]
-            if made.size >= 24:
-                keys += [
-                    f"place {made.place}",
-                    f"ground {made.ground}",
-                    f"megapixels {made.megapixels:g}",
-                    "faces one" if len(hits) == 1 else "faces several",
-                    "24 and above",
-                ]
-            for key in keys:
-                row = tally[choice].setdefault(key, [0, 0])
+            sums["finds_on_no_face"][choice] += wrong
+            for key in _rows_of(made, len(hits)):
+                row = sums["recall"][choice].setdefault(key, [0, 0])
                 row[0] += int(hits.sum())
                 row[1] += len(hits)
-        photos += 1
-        if photos % 50 == 0:
-            print(
-                photos,
-                {choice: rows.get("24 and above") for choice, rows in tally.items()},
-                false,
-                file=sys.stderr,
-                flush=True,
-            )
+        sums["photos"], sums["next"] = sums["photos"] + 1, number + 1
+        if sums["photos"] % 50 == 0:
+            kept.write_text(json.dumps(sums), "utf-8")
+            print(sums["photos"], {one: rows["24 and above"] for one, rows in sums["recall"].items()}, flush=True)
         if time.monotonic() - started > budget:
             break
-    return {
-        "photos": photos,
-        "asked": count,
-        "seed": seed,
-        "people": len(faces),
-        "recall": tally,
-        "finds_on_no_face": false,
-    }
+    kept.write_text(json.dumps(sums), "utf-8")
+    return {"asked": count, "seed": seed, "people": len(faces)} | sums
+
+
+def _rows_of(made: Made, faces: int) -> list[str]:
+    """Return the rows of the table that a photo counts in."""
+    rows = [f"size {made.size}"]
+    if made.size >= 24:
+        several = "faces one" if faces == 1 else "faces several"
+        parts = [f"place {made.place}", f"ground {made.ground}", f"megapixels {made.megapixels:g}"]
+        rows += [*parts, several, "24 and above"]
+    return rows
 
 
 def faceless(data: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -414,7 +411,9 @@ def main() -> None:
         "command": sheet.command("small_faces", None),
         "environment": sheet.environment(load(options.model, threads=1)),
     }
-    document["grid"] = grid(faces, options.photos, options.seed, options.seconds)
+    kept = Path("runs") / f"small-faces-{options.people}-{options.seed}.json"
+    kept.parent.mkdir(exist_ok=True)
+    document["grid"] = grid(faces, options.photos, options.seed, options.seconds, kept)
     (options.out / "small-faces.json").write_text(
         json.dumps(document, indent=1) + "\n", encoding="utf-8"
     )  # kept, should the rest be cut off
