@@ -27,6 +27,9 @@ from serve_common import OUT, Server, portraits
 from lineament.runtime.threads import processor_name
 
 SAMPLE_SECONDS, WAVE_SECONDS, MOST = 10.0, 90.0, 8
+MOST_OWN_LOAD = 3
+"""What the service, its worker and the clients load a machine with by themselves, at most."""
+OTHER_WORK = " Other work was waiting too: the latencies are mostly waiting for it."
 CURVES = (
     ("mb", "#2a6f97", "memory of the service and its worker, MB"),
     ("p50", "#b5651d", "median latency, ms"),
@@ -162,7 +165,8 @@ def page(result: dict[str, Any]) -> str:
         "time(s) in between.",
         f"Answers by status: {told}. {_latencies(samples)}",
         f"Memory of the service and its worker: {early:.0f} MB in the middle third, {late:.0f} MB in the last.",
-        f"{result['processor']}; the machine's load over the last 15 minutes was {result['load_average']}.", "",
+        f"{result['processor']}; the machine's load over the last 15 minutes was {result['load_average']}."
+        + OTHER_WORK * (result["load_average"] > MOST_OWN_LOAD), "",
         "![Memory and latency](serve_soak.svg)", "",
     ])  # fmt: skip
 
