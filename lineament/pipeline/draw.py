@@ -87,9 +87,19 @@ def _photo(report: Report, pixels: UInt8) -> Image.Image:
 
 def lines_of(face: FaceReport, most: int = _MOST_LINES, rates: Mapping[str, float] | None = None) -> list[str]:
     """Return what is notable of a face with its probabilities, the most telling first; the last line counts what did
-    not fit."""
-    lines = [f"{words} {prob:.2f}" for words, prob in notable(face, rates)]
+    not fit. A face of which nothing is notable says so, and one that nothing can be told of, why."""
+    lines = [f"{words} {prob:.2f}" for words, prob in notable(face, rates)] or _unremarkable(face)
     return lines if len(lines) <= most else [*lines[: most - 1], f"and {len(lines) - most + 1} more"]
+
+
+def _unremarkable(face: FaceReport) -> list[str]:
+    """Return the line of a face of which no answer is notable: why nothing could be told, or that nothing stands out;
+    none for a face that was asked nothing."""
+    answers = face.attributes.values()
+    reasons = {answer.because for answer in answers}
+    if reasons in ({"small"}, {"blurred"}):
+        return [f"cannot tell: too {str(*reasons)}"]
+    return ["nothing stands out"] if answers else []
 
 
 def _scaled(box: Box, scale: int) -> Box:

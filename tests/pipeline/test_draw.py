@@ -63,7 +63,7 @@ def test_lines_are_sorted_and_counted() -> None:
     no = FaceReport(
         (0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, {"A": Answer(0.9, "no"), "B": Answer(0.9, "cannot_tell")}
     )
-    assert lines_of(no) == []
+    assert lines_of(no) == ["nothing stands out"]
 
 
 def test_the_photo_itself_is_not_touched(model: Model) -> None:
@@ -129,6 +129,20 @@ def test_only_what_tells_something_is_written() -> None:
     assert told({"No_Beard": (0.02, "no"), "Goatee": (0.5, "cannot_tell")}) == [("Beard", 0.98)]
     assert told({"Smiling": (0.98, "yes")}, {"Smiling": 0.97}) == [], "the card's rates come before the table's"
     assert set(TYPICAL_RATES) == set(CELEBA_40)
+
+
+@pytest.mark.parametrize(
+    ("answers", "lines"),
+    [
+        ({"No_Beard": Answer(0.99, "yes"), "Bald": Answer(0.01, "no")}, ["nothing stands out"]),
+        ({"Smiling": Answer(0.98, "yes"), "Bald": Answer(0.01, "no")}, ["Smiling 0.98"]),
+        (dict.fromkeys(("Bald", "Young"), Answer(0.4, "cannot_tell", because="small")), ["cannot tell: too small"]),
+        (dict.fromkeys(("Bald", "Young"), Answer(0.4, "cannot_tell", because="near")), ["nothing stands out"]),
+        ({}, []),
+    ],
+)
+def test_a_box_is_never_left_without_a_word(answers: dict[str, Answer], lines: list[str]) -> None:
+    assert lines_of(FaceReport((0, 0, 1, 1), None, ((0, 0),) * 5, QUALITY, answers)) == lines
 
 
 @given(st.floats(0, 1), st.floats(0.01, 0.99))
