@@ -169,9 +169,14 @@ def comparison(runs: Mapping[str, Sequence[Record]], base: str, draws: int) -> d
     """
     if base not in runs:
         return None
-    found = seed_table({name: [one.predictions for one in runs[name]] for name in sorted(runs)}, base, draws=draws)
+    trainings = {name: [one.predictions for one in runs[name]] for name in sorted(runs)}
+    found = seed_table(trainings, base, draws=draws)
+    balanced = seed_table(trainings, base, metric="balanced_accuracy", draws=draws)
     return {
-        "rows": [_row(row, found, runs[row.name]) for row in found.rows],
+        "rows": [
+            _row(row, found, runs[row.name]) | {"balanced": _against(other, balanced)}
+            for row, other in zip(found.rows, balanced.rows, strict=True)
+        ],
         "images": found.images,
         "draws": found.draws,
     }
@@ -190,14 +195,18 @@ def with_wholes(runs: Mapping[str, Sequence[Record]], draws: int) -> dict[str, A
     return found
 
 
-def _row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[str, Any]:
+def _against(row: SeedRow, found: SeedTable) -> dict[str, Any]:
+    """Return a row's difference to its baseline with its interval, and the verdict where both were trained more than
+    once."""
     base = found.rows[0]
-    judged = min(row.seeds, base.seeds) > 1 and row is not base
-    against = (
-        dict.fromkeys(("difference", "low", "high"))
-        if row is base
-        else {"difference": row.difference, "low": row.low, "high": row.high}
-    )
+    if row is base:
+        return dict.fromkeys(("difference", "low", "high", "verdict"))
+    judged = min(row.seeds, base.seeds) > 1
+    verdict = "better" if row.low > 0 else "worse" if row.high < 0 else "inside the noise"
+    return {"difference": row.difference, "low": row.low, "high": row.high, "verdict": verdict if judged else None}
+
+
+def _row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[str, Any]:
     moved = zip(found.attributes, row.differences, row.starred, strict=True)
     cards = [scorecard(one.predictions) for one in runs]
     return {
@@ -206,8 +215,7 @@ def _row(row: SeedRow, found: SeedTable, runs: Sequence[Record]) -> dict[str, An
         "spread": None if np.isnan(row.spread) else row.spread,
         **{metric: float(np.mean([card[metric] for card in cards])) for metric in METRICS},
         "majority_accuracy": cards[0]["majority_accuracy"],
-        **against,
-        "verdict": ("better" if row.low > 0 else "worse" if row.high < 0 else "inside the noise") if judged else None,
+        **_against(row, found),
         "parameters": runs[0].card.get("parameters"),
         "macs": runs[0].card.get("macs"),
         "ms_per_face": next((one.speed["ms_per_face"] for one in runs if one.speed), None),

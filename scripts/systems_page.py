@@ -60,6 +60,7 @@ def honest_table(document: Mapping[str, Any]) -> str:
         [
             *_start_of_row(row),
             _moved(row),
+            _moved(row["balanced"]),
             _millions(row["parameters"]),
             _millions(row["macs"]),
             _plain(row["ms_per_face"]),
@@ -67,8 +68,16 @@ def honest_table(document: Mapping[str, Any]) -> str:
         ]
         for row in found["rows"]
     ]
-    rows.append(["majority answer", "-", percent(found["rows"][0]["majority_accuracy"]), *["-"] * 9])
-    heads = (*_HEADS, "to the baseline", "parameters", "MACs", "ms per face", "training images/s")
+    rows.append(["majority answer", "-", percent(found["rows"][0]["majority_accuracy"]), *["-"] * 10])
+    heads = (
+        *_HEADS,
+        "to the baseline",
+        "balanced, to the baseline",
+        "parameters",
+        "MACs",
+        "ms per face",
+        "training images/s",
+    )
     return "".join([table(heads, rows), _draws(found), *map(_beyond_noise, found["rows"])])
 
 
@@ -95,8 +104,8 @@ def parts_table(document: Mapping[str, Any]) -> str:
     found = document["parts"]
     if found is None:
         return "None was run yet.\n"
-    rows = [[*_start_of_row(row), _moved(row), _moved(row["whole"])] for row in found["rows"]]
-    return table((*_HEADS, "to the reduced baseline", "to the whole system"), rows) + _draws(found)
+    rows = [[*_start_of_row(row), _moved(row), _moved(row["balanced"]), _moved(row["whole"])] for row in found["rows"]]
+    return table((*_HEADS, "to the reduced baseline", "balanced, to it", "to the whole system"), rows) + _draws(found)
 
 
 def carries_over(document: Mapping[str, Any]) -> str:
