@@ -22,6 +22,11 @@ def test_no_stored_hash_is_stale(stored, default_weights):
     assert refit.stamp(default_weights) == stored, "run `make refit`"
 
 
+def test_the_golden_answers_are_of_this_file(default_weights):
+    golden = json.loads(default_weights.with_name("golden.json").read_text(encoding="utf-8"))
+    assert golden["record"]["model"] == f"default@{refit.sha256_of(default_weights)[:8]}", "run `make refit`"
+
+
 def test_the_evidence_and_the_card_are_of_this_network(stored, default_weights):
     document = json.loads((refit.BENCHMARKS / "decision.json").read_text(encoding="utf-8"))
     card = refit.read_card(default_weights)
