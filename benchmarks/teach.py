@@ -48,7 +48,7 @@ from lineament.teach.teach import teach
 from lineament.types import Crops
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-from feature_spread import spread_over
+from measure_feature_spread import spread_over
 
 PAGE, RUNS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks", Path("runs") / "teach"
 SEED, DRAWS, SIZES = 20, 5, (10, 30, 100, 300)
@@ -506,13 +506,12 @@ INTRO = [
     "",
     "**What was chosen on what.** The ten attributes and their draws were measured before, with a trunk that "
     "had seen no attribute (HSE-FaceRes), and after that the strength came to be weighed by calibrated loss, "
-    "down to nearest centroid's direction. What was changed since was chosen on the *other thirty* attributes "
-    "with that trunk, 29 of which have enough examples, three draws, 30 a side: AP above nearest centroid "
-    "+0.023 as it was; +0.029 with features made comparable by their spread over many faces in place of the "
-    "sixty (`teach/feature_spread.py`). Whitening by the covariance over many faces lost (-0.04 and less). With "
-    "the trunk below and one view of each example, the ten had +0.010 [-0.003, +0.023] before that change and "
-    "+0.013 [-0.000, +0.027] after it. A mixture of strengths by their held-out likelihood in place of the best "
-    "one gained on the thirty (+0.033) and nothing on the ten (+0.013 [-0.002, +0.030]), so it was left out.",
+    "down to nearest centroid's direction. Since then one thing was changed: features are made comparable by "
+    "their spread over many faces, in place of that of the sixty (`teach/feature_spread.py`). It was chosen on "
+    "the *other thirty* attributes with that trunk, where it ranked better at 10 and at 30 a side; whitening by "
+    "the covariance over many faces ranked worse, and a mixture of strengths gained there and nothing on the "
+    "ten, so both were left out. No command repeats those trials: they are why the method is as it is, not "
+    "figures of this page.",
     "",
     "Compare rows of one size: what examples take away is missing among the held-out images, so yes is rarer there, "
     "and AP lower for everyone, the more are taken.",

@@ -24,6 +24,7 @@ from systems_page import BASELINE, FEWER, METRICS, chart, charted, pages, whole_
 
 from lineament.config import load_config
 from lineament.evaluation.folds import folds_of
+from lineament.evaluation.predictions import Predictions
 from lineament.evaluation.results import Record, read_records
 from lineament.evaluation.scorecard import scorecard
 from lineament.evaluation.seed_table import SeedRow, SeedTable, seed_table
@@ -169,7 +170,7 @@ def comparison(runs: Mapping[str, Sequence[Record]], base: str, draws: int) -> d
     """
     if base not in runs:
         return None
-    trainings = {name: [one.predictions for one in runs[name]] for name in sorted(runs)}
+    trainings = {name: _predictions(runs[name]) for name in sorted(runs)}
     found = seed_table(trainings, base, draws=draws)
     balanced = seed_table(trainings, base, metric="balanced_accuracy", draws=draws)
     return {
@@ -189,10 +190,16 @@ def with_wholes(runs: Mapping[str, Sequence[Record]], draws: int) -> dict[str, A
         return None
     for row in found["rows"]:
         whole = whole_of(row["name"], runs)
-        pair = None if whole is None else comparison({name: runs[name] for name in (whole, row["name"])}, whole, draws)
-        keys = ("difference", "low", "high", "verdict")
-        row["whole"] = None if pair is None else {"name": whole} | {key: pair["rows"][1][key] for key in keys}
+        if whole is None:
+            row["whole"] = None
+            continue
+        pair = seed_table({name: _predictions(runs[name]) for name in (whole, row["name"])}, whole, draws=draws)
+        row["whole"] = {"name": whole} | _against(pair.rows[1], pair)
     return found
+
+
+def _predictions(runs: Sequence[Record]) -> list[Predictions]:
+    return [one.predictions for one in runs]
 
 
 def _against(row: SeedRow, found: SeedTable) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _unremarkable(face: FaceReport) -> list[str]:
     answers = face.attributes.values()
     reasons = {answer.because for answer in answers}
     if reasons in ({"small"}, {"blurred"}):
-        return [f"cannot tell: too {str(*reasons)}"]
+        return [f"cannot tell: too {reasons.pop()}"]
     return ["nothing stands out"] if answers else []
 
 

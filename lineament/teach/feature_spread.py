@@ -4,8 +4,8 @@ network -> (mean, spread) of its features over train images, if they are known -
 
 Sixty photos say little of how much each of a thousand features varies, and what they say is mixed with the two sides
 that are to be told apart. Known for the shipped networks (`weights/feature_spread.npz`, written by
-`scripts/feature_spread.py`), found by the hash of their trained weights. Chosen on attributes and a trunk that no
-figure of `docs/benchmarks/teach.md` rests on: that page says by how much.
+`scripts/measure_feature_spread.py`), found by the hash of their trained weights. Chosen on attributes and a trunk that
+no figure of `docs/benchmarks/teach.md` rests on.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def scale_of(network: Network, features: npt.ArrayLike) -> Scale:
     return Scale.known(*known)
 
 
-def read_spread(sha256: str, file: Path = FILE) -> npt.NDArray[np.float64] | None:
+def read_spread(sha256: str) -> npt.NDArray[np.float64] | None:
     """Return mean and spread (2,D) of the features of the network whose trained weights have this hash; None if they
     are not in the file."""
-    if not sha256 or not file.is_file():
+    if not sha256 or not FILE.is_file():
         return None
-    with np.load(file) as kept:
+    with np.load(FILE) as kept:
         return np.asarray(kept[sha256], np.float64) if sha256 in kept else None

@@ -24,7 +24,7 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """A file that knows one network's features: mean and spread (2,6), the last never varies."""
     spread = np.array([[1.0, -2.0, 0.0, 5.0, 0.5, 3.0], [2.0, 0.5, 4.0, 1.0, 10.0, 0.0]], np.float32)
     np.savez_compressed(tmp_path / "spread.npz", **{"a" * 64: spread})
-    monkeypatch.setattr(feature_spread.read_spread, "__defaults__", (tmp_path / "spread.npz",))
+    monkeypatch.setattr(feature_spread, "FILE", tmp_path / "spread.npz")
     return spread
 
 
@@ -48,12 +48,13 @@ def test_the_file_is_of_the_shipped_networks(default_weights: Path) -> None:
     for name in ("default", "fast"):
         card = json.loads(default_weights.with_name(f"{name}.card.json").read_text("utf-8"))
         spread = read_spread(card["trained_file_sha256"])
-        assert spread is not None, "run python scripts/feature_spread.py"
+        assert spread is not None, "run python scripts/measure_feature_spread.py"
         assert spread.shape == (2, card["features"]["size"] if "features" in card else spread.shape[1])
         assert np.isfinite(spread).all()
         assert (spread[1] >= 0).all()
         assert (spread[1] > 0).mean() > 0.9
 
 
-def test_a_missing_file_is_no_fault(tmp_path: Path) -> None:
-    assert read_spread("a" * 64, tmp_path / "none.npz") is None
+def test_a_missing_file_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_spread, "FILE", tmp_path / "none.npz")
+    assert read_spread("a" * 64) is None

@@ -1,6 +1,6 @@
 """Write how the features of the shipped networks spread over train images: lineament/weights/feature_spread.npz.
 
-    python scripts/feature_spread.py [--images 4000]
+    python scripts/measure_feature_spread.py [--images 4000]
 
 stored crops of people whom training sees, drawn by a seed -> features -> mean and standard deviation, by the hash of
 the network's trained weights
