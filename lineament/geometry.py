@@ -132,7 +132,14 @@ def align(pixels: UInt8, keypoints: Real, shrink: int = 1) -> Crops:
     return Crops(crops, matrices.astype(np.float32))
 
 
-def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE, *, decoded: int = 1) -> UInt8:
+def warp(
+    pixels: UInt8,
+    crop_from_image: Real,
+    size: tuple[int, int] = CROP_SIZE,
+    *,
+    decoded: int = 1,
+    rounded: bool = True,
+) -> UInt8:
     """Resample the part of a photo that a crop shows.
 
     Convention: bilinear, as CelebA's own images were made (registered against 18 of them, bilinear leaves less
@@ -141,7 +148,8 @@ def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE
     edge pixels are repeated, as CelebA's images do. Cost follows the part shown, not the photo.
     Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w); decoded: `pixels` are the
         photo at 1/decoded. Then the same grid is laid over the same part of the photo, so that only the decoder's own
-        shrinking can show.
+        shrinking can show; rounded: to the nearest level. False truncates, half a level darker in the mean, in a fifth
+        of the time: for a detector's looks.
     Returns: (h,w,3) uint8.
     Raises: UsageError for other pixels, or a crop that shows no part of the photo.
     """
@@ -159,10 +167,19 @@ def warp(pixels: UInt8, crop_from_image: Real, size: tuple[int, int] = CROP_SIZE
     scale = np.array([width / (inside[2] - inside[0]), height / (inside[3] - inside[1])])
     before = np.ceil((inside[:2] - whole[:2]) * scale).astype(int)
     after = np.ceil((whole[2:] - inside[2:]) * scale).astype(int)
-    padded = np.pad(np.asarray(part), ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
+    padded = np.asarray(part)
+    if before.any() or after.any():
+        padded = np.pad(padded, ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
     part_from_crop = scale[:, None] * image_from_crop
     part_from_crop[:, 2] += before - inside[:2] * scale
-    return _sample(padded, part_from_crop, size)
+    return _sample(padded, part_from_crop, size) if rounded else _read(padded, part_from_crop, size)
+
+
+def _read(part: npt.NDArray[Any], part_from_crop: Real, size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return part (H,W) float32 or (H,W,3) uint8 read at every pixel centre of a crop (h, w), bilinearly."""
+    matrix = tuple(part_from_crop.ravel().tolist())
+    picture = Image.fromarray(part)
+    return np.asarray(picture.transform(size[::-1], Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR))
 
 
 def _sample(part: UInt8, part_from_crop: Real, size: tuple[int, int]) -> UInt8:
@@ -172,13 +189,9 @@ def _sample(part: UInt8, part_from_crop: Real, size: tuple[int, int]) -> UInt8:
     transform truncates instead of rounding (half a grey level darker, measured with Pillow 12.3), so each channel goes
     through it as float.
     """
-    matrix = tuple(part_from_crop.ravel().tolist())
     out = np.empty((*size, 3), np.uint8)
     for channel in range(3):
-        plane = Image.fromarray(part[..., channel].astype(np.float32))
-        values = np.asarray(
-            plane.transform((size[1], size[0]), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-        )
+        values = _read(part[..., channel].astype(np.float32), part_from_crop, size)
         out[..., channel] = np.clip(np.rint(values), 0, 255)
     return out
 

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from threading import Lock
+from typing import Any, NamedTuple, Protocol, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from lineament.errors import ModelFileError, UsageError
+from lineament.forks import never_end
 from lineament.geometry import transform_points
 from lineament.types import Faces, Float32, UInt8
 
+T = TypeVar("T")
+R = TypeVar("R")
 STRIDES = (8, 16, 32)
 ANCHOR_SIZES = ((16, 32), (64, 128), (256, 512))
 VARIANCES = (0.1, 0.2)
 FINE = 1280
 """Longer side from which a view is resized with less care (half the time; a face in it is judged by its own look, not
 by this view)."""
+KEPT = 640
+"""Longer side up to which a resized view is kept."""
 FEW = 256
 """Finds whose overlaps are computed at once in suppression."""
 
@@ -119,6 +128,7 @@ class CpuSession:
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
+        options.enable_mem_pattern = False  # photos differ in size: a plan of memory made anew for each costs more
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not self._path.is_file():
@@ -136,6 +146,75 @@ class CpuSession:
 
     def __reduce__(self) -> tuple[type[CpuSession], tuple[Path, int | None]]:
         return CpuSession, (self._path, self._threads)
+
+
+class WideSession:
+    """A `CpuSession` of several threads, opened when it first runs: the same numbers as with one, sooner.
+
+    After a fork the child opens its own, since the threads of the first stay with the parent.
+    """
+
+    def __init__(self, path: str | Path, threads: int) -> None:
+        self._path, self._threads = Path(path).absolute(), threads
+        self._session: CpuSession | None = None
+        _WIDE.add(self)
+
+    def run(self, names: None, feeds: dict[str, Any]) -> Sequence[Any]:
+        """Run the network. Raises: ModelFileError as CpuSession does."""
+        session = self._session = self._session or CpuSession(self._path, self._threads)
+        answer: Sequence[Any] = session.run(names, feeds)
+        return answer
+
+    def forget(self) -> None:
+        """Open anew next time, without ending what is open."""
+        never_end(self._session)
+        self._session = None
+
+    def __reduce__(self) -> tuple[type[WideSession], tuple[Path, int]]:
+        return WideSession, (self._path, self._threads)
+
+
+_WIDE: WeakSet[WideSession] = WeakSet()
+
+
+def _forget_threads() -> None:
+    for session in _WIDE:
+        session.forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
+class InFlight:
+    """How many photos are being searched at this moment (`with`). A copy in another process counts its own."""
+
+    def __init__(self) -> None:
+        self._lock, self._count = Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one photo at most."""
+        return self._count <= 1
+
+    def __reduce__(self) -> tuple[type[InFlight], tuple[()]]:
+        return InFlight, ()
+
+
+def in_threads(work: Callable[[T], R], parts: Sequence[T], at_once: int) -> list[R]:
+    """Return the work done on each part, in their order, by up to `at_once` threads."""
+    if at_once == 1 or len(parts) <= 1:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(min(at_once, len(parts)), "detection") as pool:
+        return list(pool.map(work, parts))
 
 
 def moved(found: Candidates, matrix: npt.NDArray[np.float64]) -> Candidates:
@@ -235,19 +314,27 @@ class Scaled:
         self.view = view
         self._whole: Image.Image | None = None
 
+        self._small: dict[tuple[int, int], UInt8] = {}
+
     @property
     def shape(self) -> tuple[int, int]:
         """(h, w)."""
         return self.view.shape[0], self.view.shape[1]
 
     def at(self, height: int, width: int) -> UInt8:
-        """Return the view at (height, width); itself where that is its size."""
+        """Return the view at (height, width); itself where that is its size. Small ones are kept: passes return to
+        them."""
         if self.view.shape[:2] == (height, width):
             return self.view
+        if (height, width) in self._small:
+            return self._small[height, width]
         if self._whole is None:
             self._whole = Image.fromarray(self.view)
         gap = 2.0 if max(height, width) < FINE else 1.5
-        return np.asarray(self._whole.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=gap))
+        made = np.asarray(self._whole.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=gap))
+        if max(height, width) <= KEPT:
+            self._small[height, width] = made
+        return made
 
 
 def shrunk(pixels: UInt8 | Scaled, long_side: int) -> UInt8:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lineament.detection.candidates import Candidates, CpuSession, Session, anchors, decode, moved, nms
+from lineament.detection.candidates import Candidates, CpuSession, Session, anchors, decode, in_threads, moved, nms
 from lineament.errors import UsageError
 from lineament.geometry import invert, transform_points, umeyama, warp
 from lineament.types import Float32, UInt8
@@ -39,16 +39,16 @@ class Looks:
 
     Convention: what is said of a face does not depend on the faces beside it in its batch.
     Args: session: of the look's network, or of the whole detector's; batches: whether it takes several views at once;
-        min_prob: less is no find.
+        min_prob: less is no find; at_once: batches looked at at a time.
     """
 
-    def __init__(self, session: Session, *, batches: bool, min_prob: float) -> None:
-        self._session, self._batches, self.min_prob = session, batches, min_prob
+    def __init__(self, session: Session, *, batches: bool, min_prob: float, at_once: int = 1) -> None:
+        self._session, self._batches, self.min_prob, self._at_once = session, batches, min_prob, at_once
 
     @classmethod
-    def bundled(cls, threads: int | None, min_prob: float) -> Looks:
+    def bundled(cls, threads: int | None, min_prob: float, at_once: int = 1) -> Looks:
         """Return looks through the bundled file. Raises: ModelFileError where it is missing."""
-        return cls(CpuSession(WEIGHTS, threads), batches=True, min_prob=min_prob)
+        return cls(CpuSession(WEIGHTS, threads), batches=True, min_prob=min_prob, at_once=at_once)
 
     def at(self, pixels: UInt8, finds: Candidates, *, turned: npt.NDArray[np.bool_]) -> Candidates:
         """Return a better view of each find (M); prob 0 where nothing is there.
@@ -101,11 +101,9 @@ class Looks:
 
     def _finds(self, views: UInt8) -> list[Candidates]:
         """Return what the network finds in each of the views (M,256,224,3), in their pixels."""
-        step = BATCH if self._batches else 1
-        found = []
-        for first in range(0, len(views), step):
-            found += self._batch(views[first : first + step])
-        return found
+        step = min(BATCH, -(-len(views) // self._at_once)) if self._batches else 1
+        parts = [views[first : first + step] for first in range(0, len(views), step)]
+        return [one for found in in_threads(self._batch, parts, self._at_once) for one in found]
 
     def _batch(self, views: UInt8) -> list[Candidates]:
         outputs: list[Float32] = [np.asarray(output) for output in self._session.run(None, {"image": views})]
@@ -132,6 +130,6 @@ def _view(pixels: UInt8, points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[n
         return None
     matrix = umeyama(points, POINTS)
     try:
-        return matrix, warp(pixels, matrix, SIZE)
+        return matrix, warp(pixels, matrix, SIZE, rounded=False)
     except UsageError:
         return None

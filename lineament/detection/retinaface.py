@@ -11,7 +11,6 @@ Source: RetinaFace (Deng et al., CVPR 2020, arXiv 1905.00641): anchors, variance
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,13 +22,16 @@ from lineament.detection import tiles
 from lineament.detection.candidates import (
     Candidates,
     CpuSession,
+    InFlight,
     Scaled,
     Session,
+    WideSession,
     anchors,
     bordered,
     check_pixels,
     decode,
     distinct,
+    in_threads,
     merge,
     nms,
     shrunk,
@@ -64,8 +66,8 @@ class RetinaFace:
     - the photo at a long side of 320 (smaller ones are enlarged to it, at most 4 times);
     - larger photos once more at 640, 1280 and 2560, each only where the pass before gave reason to: it found nothing
       (to 1280), a face under 48 pixels of its input (be it only a hint: probability 0.04 in the first pass, 0.1 later),
-      or a doubted one (0.1, but too weak to count): small faces come in groups, and a portrait should not pay for a
-      crowd;
+      or, the first, a doubted one (0.1, but too weak to count; later ones of 48 pixels and more are seen no better at a
+      finer scale): small faces come in groups, and a portrait should not pay for a crowd;
     - the photo's own scale, in overlapping tiles where it is larger than those passes: with `small_faces` "auto" where
       the last of them gave reason to, or where no face was found at all; with "always" for every photo; with "never"
       not at all;
@@ -78,9 +80,10 @@ class RetinaFace:
     `Faces.searched_from` says from which size on faces were looked for.
     Args: threads for ONNX Runtime (None: its default); min_prob a find needs (see `docs/benchmarks/detection.md`);
     min_face least longer side of a box in photo pixels; rescue whether to try turned photos; most_faces refuses
-    crowds before their faces are looked at one by one; small_faces "never", "auto" or "always"; at_once tiles searched
-    at a time (the answer does not depend on it); weights another file with the same contract; session another
-    runtime's, of `weights`; look_session its own, of `looks.WEIGHTS`, one view at a time.
+    crowds before their faces are looked at one by one; small_faces "never", "auto" or "always"; at_once tiles and
+    views searched at a time, and threads of a large pass where no other photo is in flight (the answer does not depend
+    on it); weights another file with the same contract; session another runtime's, of `weights`; look_session its own,
+    of `looks.WEIGHTS`, one view at a time.
     Raises: ModelFileError; UsageError for another `small_faces`.
     """
 
@@ -115,14 +118,16 @@ class RetinaFace:
         look_session: Session | None = None,
     ) -> None:
         self._session = session or CpuSession(weights, threads)
+        self._wide = self._session if session or at_once == 1 else WideSession(weights, at_once)
+        self._in_flight = InFlight()
         self.id = f"retinaface@{sha256_of(weights)[:8]}"
         self.min_prob, self.min_face, self.rescue, self.second_look = min_prob, min_face, rescue, second_look
         self.most_faces, self.at_once = most_faces, at_once
         self.small_faces = check_small_faces(small_faces)
         if session is None and Path(weights) == WEIGHTS:
-            self._looks = Looks.bundled(threads, min_prob)
+            self._looks = Looks.bundled(threads, min_prob, at_once)
         else:
-            self._looks = Looks(look_session or self._session, batches=False, min_prob=min_prob)
+            self._looks = Looks(look_session or self._session, batches=False, min_prob=min_prob, at_once=at_once)
 
     def detect(self, pixels: UInt8) -> Faces:
         """Return the faces of a photo, largest first; none is an empty result.
@@ -130,6 +135,10 @@ class RetinaFace:
         Raises: UsageError for anything but uint8 (H,W,3); TooManyFacesError over `most_faces`.
         """
         check_pixels(pixels)
+        with self._in_flight:
+            return self._detect(pixels)
+
+    def _detect(self, pixels: UInt8) -> Faces:
         view, always = Scaled(pixels), self.small_faces == "always"
         found, scale, finer = self._upright(view)
         if finer:
@@ -185,26 +194,26 @@ class RetinaFace:
         found = self._counting(seen, scale)
         for (side, small), (next_side, _) in pairwise(self.PASSES):
             nothing = side <= self.PASSES[1][0] and not (found.probs >= self.min_prob).any()
-            if long <= side or not (nothing or self._wants_finer(seen, scale, small)):
+            doubts = side == self.PASSES[0][0]
+            if long <= side or not (nothing or self._wants_finer(seen, scale, small, doubts=doubts)):
                 break
             scale = min(1.0, next_side / long)
-            seen = self._scan(
-                view, scale, min_prob=self.min_prob if self.small_faces == "never" else min(self.DOUBT, self.min_prob)
-            )
+            level = self.min_prob if self.small_faces == "never" else min(self.DOUBT, self.min_prob)
+            seen = self._scan(view, scale, min_prob=level, wide=next_side > self.TURNED and self._in_flight.alone)
             found = merge([found, self._counting(seen, scale)], self.MAX_IOU)
             seen = found if self.small_faces == "never" else merge([found, seen], self.MAX_IOU)
         finer = scale < 1 and self.small_faces != "never" and self._wants_finer(seen, scale, 0.0)
         return found, scale, finer
 
-    def _wants_finer(self, seen: Candidates, scale: float, small: float) -> bool:
-        """Return whether finds and hints of a pass are reason to search at a finer scale; small: the limit for
-        "never"."""
+    def _wants_finer(self, seen: Candidates, scale: float, small: float, *, doubts: bool = False) -> bool:
+        """Return whether finds and hints of a pass are reason to search at a finer scale; small: the limit for "never";
+        doubts: whether a weak find of any size is one."""
         if self.small_faces == "always":
             return True
         limit = small if self.small_faces == "never" else self.ENOUGH
         tiny = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(1, initial=0) * scale < limit
         doubtful = (seen.probs >= self.DOUBT) & (seen.probs < self.min_prob)
-        return bool(tiny.any() or doubtful.any())
+        return bool(tiny.any() or ((doubts or self.small_faces == "never") and doubtful.any()))
 
     def _counting(self, seen: Candidates, scale: float) -> Candidates:
         """Return the finds of a pass that count: probable ones, and at the photo's own scale weak small ones, for the
@@ -229,12 +238,7 @@ class RetinaFace:
             corner = np.array([part.x1, part.y1], np.float32)
             return Candidates(found.boxes + np.tile(corner, 2), found.probs, found.points + corner)
 
-        if self.at_once > 1 and len(parts) > 1:
-            with ThreadPoolExecutor(min(self.at_once, len(parts)), "tiles") as pool:
-                found = list(pool.map(search, parts))
-        else:
-            found = [search(part) for part in parts]
-        return merge([Candidates.empty(), *found], self.MAX_IOU)
+        return merge([Candidates.empty(), *in_threads(search, parts, self.at_once)], self.MAX_IOU)
 
     def _turned(self, view: Scaled) -> Candidates:
         """Return the finds of one pass over the turned photo that has the most probable face, in the unturned photo's
@@ -242,8 +246,11 @@ class RetinaFace:
         pixels = view.view
         small = shrunk(view, self.TURNED)
         best, quarter = Candidates.empty(), 0
-        for turns in (1, 2, 3):
-            found = self._scan(np.ascontiguousarray(np.rot90(small, turns)), 1.0, min_prob=self._late())
+
+        def search(turns: int) -> Candidates:
+            return self._scan(np.ascontiguousarray(np.rot90(small, turns)), 1.0, min_prob=self._late())
+
+        for turns, found in enumerate(in_threads(search, (1, 2, 3), self.at_once), start=1):
             if found.probs.max(initial=0) > best.probs.max(initial=0):
                 best, quarter = found, turns
         best = unturn(best, quarter, (small.shape[0], small.shape[1]))
@@ -255,15 +262,22 @@ class RetinaFace:
         return (1 + self.min_prob) / 2
 
     def _scan(
-        self, view: UInt8 | Scaled, scale: float, *, border: int = 0, min_prob: float | None = None
+        self,
+        view: UInt8 | Scaled,
+        scale: float,
+        *,
+        border: int = 0,
+        min_prob: float | None = None,
+        wide: bool = False,
     ) -> Candidates:
-        """Run the network once over a view resized by `scale`, with a border in network pixels; finds are in the view's
-        pixels."""
+        """Run the network once over a view resized by `scale`, with a border in network pixels, `wide` with all
+        threads; finds are in the view's pixels."""
         height, width = view.shape[:2]
         small_h, small_w = max(1, round(height * scale)), max(1, round(width * scale))
         picture = (view if isinstance(view, Scaled) else Scaled(view)).at(small_h, small_w)
         canvas = bordered(picture, border, PAD_RGB)
-        boxes, logits, points = self._session.run(None, {"image": canvas})
+        session = self._wide if wide else self._session
+        boxes, logits, points = session.run(None, {"image": canvas})
         probs = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
         kept = np.flatnonzero(probs >= (self.min_prob if min_prob is None else min_prob))
         boxes, points = decode(boxes[kept], points[kept], anchors(canvas.shape[1], canvas.shape[2])[kept])

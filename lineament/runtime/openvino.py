@@ -9,7 +9,6 @@ computed in bf16 where the processor does that, else in fp32.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lineament.errors import MissingExtraError, ModelFileError
+from lineament.forks import never_end
 from lineament.offline import without_intels_reporter
 from lineament.runtime.network import FaceByFace
 from lineament.runtime.resource_pool import ResourcePool
@@ -66,15 +66,6 @@ class OpenVinoNetwork(FaceByFace):
         self._lent_with_features = lent(self.threads, "logits", "features")
         with self._lent.one():  # a damaged file is found now, not at the first photo
             pass
-
-
-def never_end(compiled: object) -> None:
-    """Keep something alive for ever: what was compiled before a fork belongs to threads that the child has not, and
-    ending it ends the child.
-
-    A reference is counted that nobody holds, so that the end of the interpreter does not free it either.
-    """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(compiled))
 
 
 def _answer(lent: ResourcePool[Any], single: UInt8, output: str) -> Float32:

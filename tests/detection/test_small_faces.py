@@ -145,3 +145,35 @@ def test_the_reported_panorama(data_dir: Path) -> None:
     faces = RetinaFace(threads=1).detect(np.asarray(Image.open(path).convert("RGB")))
     assert len(faces) == 5
     assert sorted(round(float(x)) // 2000 for x in faces.boxes_xyxy[:, 0]) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("doubts", "passes"),
+    [
+        ({}, [320]),
+        ({320: 70}, [320, 640]),
+        ({320: 70, 640: 90}, [320, 640]),
+        ({320: 70, 640: 40}, [320, 640, 1280]),
+        ({320: 70, 640: 40, 1280: 200, 2560: 40}, [320, 640, 1280]),
+        ({320: 70, 640: 40, 1280: 40, 2560: 300}, [320, 640, 1280, 2560]),
+    ],
+)
+def test_a_doubted_large_face_is_reason_for_a_second_pass_and_for_no_further_one(
+    doubts: dict[int, int], passes: list[int]
+) -> None:
+    """`doubts`: the size, in pixels of a pass, of the doubted find that it has beside a sure one of 100."""
+    seen: list[int] = []
+
+    class Doubting(RetinaFace):
+        def _scan(self, view: Any, scale: float, **how: Any) -> Candidates:
+            side = round(max(view.shape) * scale)
+            seen.append(side)
+            sizes = np.array([100.0, doubts.get(side, 0)])[: 1 + (side in doubts)] / scale
+            corner = np.array([0, 2000.0])[: len(sizes)]
+            boxes = np.stack([corner, corner, corner + sizes, corner + sizes], 1).astype(np.float32)
+            return Candidates(
+                boxes, np.array([0.99, 0.3], np.float32)[: len(sizes)], boxes[:, :1, None].repeat(5, 1).repeat(2, 2)
+            )
+
+    Doubting(threads=1, second_look=False, rescue=False).detect(np.zeros((3000, 4000, 3), np.uint8))
+    assert seen == passes

@@ -76,6 +76,14 @@ def test_warp_reads_where_the_convention_says(angle: float, scale: float) -> Non
     assert np.abs(warp(image, crop_from_image, size) - expected).max() <= 0.51
 
 
+def test_a_truncated_warp_is_a_rounded_one_less_at_most_a_level() -> None:
+    photo = np.random.default_rng(3).integers(0, 256, (90, 120, 3), np.uint8)
+    matrix = np.array([[0.9, 0.3, 4.0], [-0.3, 0.9, 20.0]])
+    exact, quick = (warp(photo, matrix, (60, 70), rounded=rounded).astype(int) for rounded in (True, False))
+    assert set(np.unique(exact - quick)) == {0, 1}
+    assert 0.4 < (exact - quick).mean() < 0.6
+
+
 def test_a_shrinking_warp_does_not_alias() -> None:
     stripes = np.zeros((1000, 1000, 3), np.uint8)
     stripes[:, ::2] = 255
