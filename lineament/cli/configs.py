@@ -22,19 +22,25 @@ def command(
 
     from lineament.cli.output import show, write_json
     from lineament.config import find_config, list_configs
+    from lineament.errors import MissingExtraError
 
     if name is not None:
         typer.echo(find_config(name).read_text("utf-8"), nl=False)
         return
-    rows = [_row(known, path) for known, path in list_configs().items()]
+    try:
+        rows = [_row(known, path) for known, path in list_configs().items()]
+    except MissingExtraError as error:
+        typer.echo(f"lineament: Names only. {error}", err=True)
+        rows = [{"name": known, "file": str(path)} for known, path in list_configs().items()]
     if json_file is not None:
         write_json(rows, json_file)
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "network", "trunk", "data", "cost"):
+    columns = {"name": "name", "network": "network", "trunk": "backbone", "data": "layout", "cost": "cost"}
+    for column in columns:
         table.add_column(column, no_wrap=column == "name")
     for row in rows:
-        table.add_row(*(str(row[key]) for key in ("name", "network", "backbone", "layout", "cost")))
+        table.add_row(*(str(row.get(key, "")) for key in columns.values()))
     show(table, [], to_stderr=False, quiet=False)
 
 

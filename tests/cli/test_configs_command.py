@@ -20,6 +20,17 @@ from lineament.errors import ConfigError
 pytest.importorskip("yaml")
 
 
+def test_without_its_library_names_are_listed_and_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    found = CliRunner().invoke(app, ["configs"])
+    assert found.exit_code == 0
+    assert [line.strip() for line in found.stdout.splitlines()[1:]] == list(list_configs())
+    assert "lineament[train]" in found.stderr
+    rows = json.loads(CliRunner().invoke(app, ["configs", "--json", "-"]).stdout)
+    assert [set(row) for row in rows] == [{"name", "file"}] * len(list_configs())
+    assert CliRunner().invoke(app, ["configs", "v1"]).stdout == find_config("v1").read_text()
+
+
 def test_configs_are_listed_and_printed_by_name() -> None:
     found = CliRunner().invoke(app, ["configs", "--json", "-"])
     rows = {row["name"]: row for row in json.loads(found.stdout)}
