@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import sheet
+from detection import finders
 from PIL import Image
 
 from lineament.api import load
@@ -36,20 +37,8 @@ COUNTS, COUNT_SHARES = (1, 2, 5, 12), (0.55, 0.2, 0.15, 0.1)
 PLACES = ("anywhere", "edge", "tile border")
 CHOICES = ("never", "auto", "always")
 MARGIN, HIT = 0.6, 0.35
-OTHER_THINGS = (
-    "coffee",
-    "chelsea",
-    "rocket",
-    "hubble_deep_field",
-    "brick",
-    "grass",
-    "gravel",
-    "coins",
-    "moon",
-    "page",
-    "text",
-    "clock",
-)
+PEERS_UP_TO = 4.0
+"""Megapixels up to which dlib's detector is shown a photo: it takes seconds for more."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +221,8 @@ def grid(faces: list[Face], count: int, seed: int, budget: float, kept: Path) ->
                 row = sums["recall"][choice].setdefault(key, [0, 0])
                 row[0] += int(hits.sum())
                 row[1] += len(hits)
+        searched = sums.setdefault("detectors", {})
+        searched[finders["auto"].id] = searched.get(finders["auto"].id, 0) + 1
         sums["photos"], sums["next"] = sums["photos"] + 1, number + 1
         if sums["photos"] % 50 == 0:
             kept.write_text(json.dumps(sums), "utf-8")
@@ -240,6 +231,49 @@ def grid(faces: list[Face], count: int, seed: int, budget: float, kept: Path) ->
             break
     kept.write_text(json.dumps(sums), "utf-8")
     return {"asked": count, "seed": seed, "people": len(faces)} | sums
+
+
+def beside_dlib(faces: list[Face], count: int, seed: int) -> dict[str, Any]:
+    """Return how many faces ours and dlib's HOG find, by size, in the first `count` photos of the grid up to
+    `PEERS_UP_TO`; nothing where dlib is not installed.
+
+    Boxes of the two are drawn differently, so a find counts where it holds the middle of the true box and its shorter
+    side is half to twice that of the true one; each find serves one face.
+    """
+    chosen = finders()
+    if len(chosen) == 1:
+        return {}
+    sums: dict[str, Any] = {
+        "photos": 0,
+        "recall": {name: {} for name in chosen},
+        "finds_on_no_face": dict.fromkeys(chosen, 0),
+    }
+    for _, made in made_photos(faces, 20 * count, seed):
+        if made.megapixels > PEERS_UP_TO:
+            continue
+        for name, find in chosen.items():
+            hits, wrong = held(find(made.pixels)[0], made.boxes)
+            sums["finds_on_no_face"][name] += wrong
+            row = sums["recall"][name].setdefault(f"size {made.size}", [0, 0])
+            row[0] += hits
+            row[1] += len(made.boxes)
+        sums["photos"] += 1
+        if sums["photos"] == count:
+            break
+    return sums
+
+
+def held(found: np.ndarray, truth: np.ndarray) -> tuple[int, int]:
+    """Return how many true boxes are held by a find of their own, and how many finds hold none."""
+    left = list(range(len(found)))
+    for box in truth:
+        middle, side = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).min()
+        for i in left:
+            ratio = (found[i, 2:] - found[i, :2]).min() / side
+            if (found[i, :2] < middle).all() and (middle < found[i, 2:]).all() and 0.5 <= ratio <= 2:
+                left.remove(i)
+                break
+    return len(found) - len(left), len(left)
 
 
 def _rows_of(made: Made, faces: int) -> list[str]:
@@ -362,7 +396,30 @@ def page(document: dict[str, Any]) -> list[str]:
             f"| {key} | {always[key][1]} | {rate_row(*found['recall']['auto'][key])} | {rate_row(*always[key])} |"
         )
     lines += ["", f"Finds on no face in these photos: {found['finds_on_no_face']}."]
-    return lines + faceless_lines(document) + upside_down_lines(document)
+    if "detectors" in found:
+        said = ", ".join(f"{count} by `{name}`" for name, count in found["detectors"].items())
+        lines += ["", f"Photos searched: {said}."]
+    return lines + dlib_lines(document) + faceless_lines(document) + upside_down_lines(document)
+
+
+def dlib_lines(document: dict[str, Any]) -> list[str]:
+    """Return the section on dlib's detector; none where it was not there."""
+    beside = document.get("beside_dlib")
+    if not beside:
+        return []
+    names, recall = list(beside["recall"]), beside["recall"]
+    lines = ["", "## Beside dlib's detector", ""]
+    lines += [
+        f"The first {beside['photos']} photos of the grid of at most {PEERS_UP_TO:g} megapixels; ours with `auto`, dlib's HOG with one",
+        "upsampling. Boxes differ, so a find counts where it holds the middle of the true box and is half to twice as large.",
+        "YuNet's file could not be had offline.", "",
+        f"| faces | shown | {' | '.join(names)} |", f"|---|---:|{'---:|' * len(names)}",
+    ]  # fmt: skip
+    for key in (f"size {size}" for size in SIZES):
+        if key in recall[names[0]]:
+            rows = [recall[name][key] for name in names]
+            lines.append(f"| {key} | {rows[0][1]} | {' | '.join(rate_row(*row) for row in rows)} |")
+    return [*lines, "", f"Finds on no face: {beside['finds_on_no_face']}."]
 
 
 def faceless_lines(document: dict[str, Any]) -> list[str]:
@@ -405,6 +462,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=36000, help="of wall time, for the grid and for the photos without a face each"
     )
+    parser.add_argument("--peers", type=int, default=200, help="photos of the grid shown to dlib's detector too")
     options = parser.parse_args()
     faces = faces_of(options.data, options.people == "odd")
     document = {
@@ -417,6 +475,7 @@ def main() -> None:
     (options.out / "small-faces.json").write_text(
         json.dumps(document, indent=1) + "\n", encoding="utf-8"
     )  # kept, should the rest be cut off
+    document["beside_dlib"] = beside_dlib(faces, options.peers, options.seed)
     document["upside_down"] = turned_beside_upright(faces, 60, options.seed)
     document["faceless"] = false_finds(options.data, options.seconds)
     sheet.write(options.out, "small-faces", document, page(document))
