@@ -37,13 +37,13 @@ Read from the rows above. Where it says "seed 0", one training was looked at, an
   Oval_Face 1.0, Big_Lips 0.7. Were each attribute called as often as it occurs, it would lead by 0.13 instead of 0.02
   (seed 0): a figure that knows the answers, so an explanation and no result.
 - **FAR-AMTN** with a learned skip and fusion over normalised tokens no longer loses; what it gains is spread thinly.
-- **DMM-CNN sees the trunk beside its pyramid now** (seed 0). Its 23 objective attributes saw it only through a pyramid of
-  128 channels, and ranked worse than the baseline's by 0.98 points of average precision (mean); the pyramid now adds to
-  the plain network's answer (`beside`), which at reduced scale is worth +0.18 points of accuracy
-  ([its row](ablations.md)). At full scale accuracy is still 0.07 below the baseline's, no more than people alone explain
-  (-0.09 before), and mAP 0.28 above it (0.45 below before). That gain is one attribute's: Pale_Skin +7.3 points of average
-  precision, while 22 of 40 rank a little worse (Chubby -2.4, Wearing_Necklace -1.6, Big_Lips -1.3). In accuracy
-  Big_Lips (-1.6 points) and Oval_Face (-0.9) make more than nine tenths of the difference.
+- **DMM-CNN sees the trunk beside its pyramid now** (seed 0). Its 23 objective attributes saw it only through a
+  pyramid of 128 channels, and ranked worse than the baseline's by 0.98 points of average precision (mean); the
+  pyramid now adds to the plain network's answer (`beside`), which at reduced scale is worth +0.18 points of
+  accuracy ([its row](ablations.md)). At full scale accuracy is still 0.07 below the baseline's, no more than people
+  alone explain (-0.09 before), and mAP 0.28 above it (0.45 below before). That gain is one attribute's: Pale_Skin
+  +7.3 points of average precision, while 22 of 40 rank a little worse (Chubby -2.4, Wearing_Necklace -1.6, Big_Lips
+  -1.3). In accuracy Big_Lips (-1.6 points) and Oval_Face (-0.9) make more than nine tenths of the difference.
 - **Adaptive thresholds** trade accuracy for balanced accuracy ([table](ablations.md#adaptive-thresholds)), which is
   what they are for; every row here is at 0.5.
 - **What gave more than any part**: two networks that err apart, averaged on one trunk and taught by others for eight
