@@ -36,7 +36,8 @@ Read from the rows above. Where it says "seed 0", one training was looked at, an
   yes at other rates: Narrow_Eyes alone (10.3 % called yes for 7.8 %; the baseline calls 5.3 %) costs 1.6 points,
   Oval_Face 1.0, Big_Lips 0.7. Were each attribute called as often as it occurs, it would lead by 0.13 instead of 0.02
   (seed 0): a figure that knows the answers, so an explanation and no result.
-- **FAR-AMTN** with a learned skip and fusion over normalised tokens no longer loses; what it gains is spread thinly.
+- **FAR-AMTN** with a learned skip and fusion over normalised tokens no longer loses (two trainings: +0.04, inside the
+  noise); what it gains is spread thinly, and balanced accuracy is the baseline's.
 - **DMM-CNN sees the trunk beside its pyramid now** (seed 0). Its 23 objective attributes saw it only through a
   pyramid of 128 channels, and ranked worse than the baseline's by 0.98 points of average precision (mean); the
   pyramid now adds to the plain network's answer (`beside`), which at reduced scale is worth +0.18 points of
