@@ -148,8 +148,8 @@ def warp(
     edge pixels are repeated, as CelebA's images do. Cost follows the part shown, not the photo.
     Args: pixels (H,W,3) uint8; crop_from_image (2,3), any invertible affine; size (h, w); decoded: `pixels` are the
         photo at 1/decoded. Then the same grid is laid over the same part of the photo, so that only the decoder's own
-        shrinking can show; rounded: to the nearest level. False truncates, half a level darker in the mean, in a fifth
-        of the time: for a detector's looks.
+        shrinking can show; rounded: to the nearest level. False truncates, half a level darker in the mean, in little
+        more than half the time: for a detector's looks.
     Returns: (h,w,3) uint8.
     Raises: UsageError for other pixels, or a crop that shows no part of the photo.
     """

@@ -122,6 +122,7 @@ ROOMS: dict[str, dict[str, Tests]] = {
              f"{_RETINA}::test_a_portrait_pays", f"{_SMALL}::test_every_photo"),
             (_RETINA, _SMALL),
         ),
+        "detection/sessions.py": Tests(("tests/detection/test_sessions.py",), (_RETINA,)),
         "detection/tiles.py": Tests(("tests/detection/test_tiles.py",), (f"{_SMALL}::test_a_panorama",)),
         "detection/yunet.py": Tests(("tests/detection/test_yunet.py",)),
     },

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lineament.detection.candidates import CpuSession
+from lineament.detection.sessions import CpuSession
 from lineament.errors import UsageError
 from lineament.geometry import Real, umeyama, warp
 from lineament.types import Float32, UInt8

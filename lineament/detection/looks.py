@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lineament.detection.candidates import Candidates, CpuSession, Session, anchors, decode, in_threads, moved, nms
+from lineament.detection.candidates import Candidates, anchors, decode, moved, nms
+from lineament.detection.sessions import CpuSession, Session, in_threads
 from lineament.errors import UsageError
 from lineament.geometry import invert, transform_points, umeyama, warp
 from lineament.types import Float32, UInt8

@@ -21,17 +21,12 @@ import numpy as np
 from lineament.detection import tiles
 from lineament.detection.candidates import (
     Candidates,
-    CpuSession,
-    InFlight,
     Scaled,
-    Session,
-    WideSession,
     anchors,
     bordered,
     check_pixels,
     decode,
     distinct,
-    in_threads,
     merge,
     nms,
     shrunk,
@@ -39,6 +34,7 @@ from lineament.detection.candidates import (
     unturn,
 )
 from lineament.detection.looks import Looks
+from lineament.detection.sessions import CpuSession, InFlight, Session, WideSession, in_threads
 from lineament.detection.yunet import YuNet as YuNet
 from lineament.errors import TooManyFacesError, UsageError
 from lineament.files import sha256_of
@@ -194,12 +190,12 @@ class RetinaFace:
         found = self._counting(seen, scale)
         for (side, small), (next_side, _) in pairwise(self.PASSES):
             nothing = side <= self.PASSES[1][0] and not (found.probs >= self.min_prob).any()
-            doubts = side == self.PASSES[0][0]
+            doubts = side == self.PASSES[0][0] or self.small_faces == "never"
             if long <= side or not (nothing or self._wants_finer(seen, scale, small, doubts=doubts)):
                 break
             scale = min(1.0, next_side / long)
             level = self.min_prob if self.small_faces == "never" else min(self.DOUBT, self.min_prob)
-            seen = self._scan(view, scale, min_prob=level, wide=next_side > self.TURNED and self._in_flight.alone)
+            seen = self._scan(view, scale, min_prob=level, wide=next_side > self.PASSES[1][0] and self._in_flight.alone)
             found = merge([found, self._counting(seen, scale)], self.MAX_IOU)
             seen = found if self.small_faces == "never" else merge([found, seen], self.MAX_IOU)
         finer = scale < 1 and self.small_faces != "never" and self._wants_finer(seen, scale, 0.0)
@@ -213,7 +209,7 @@ class RetinaFace:
         limit = small if self.small_faces == "never" else self.ENOUGH
         tiny = (seen.boxes[:, 2:] - seen.boxes[:, :2]).max(1, initial=0) * scale < limit
         doubtful = (seen.probs >= self.DOUBT) & (seen.probs < self.min_prob)
-        return bool(tiny.any() or ((doubts or self.small_faces == "never") and doubtful.any()))
+        return bool(tiny.any() or (doubts and doubtful.any()))
 
     def _counting(self, seen: Candidates, scale: float) -> Candidates:
         """Return the finds of a pass that count: probable ones, and at the photo's own scale weak small ones, for the

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lineament.detection.candidates import STRIDES, Candidates, CpuSession, check_pixels, nms, resized, to_32, to_faces
+from lineament.detection.candidates import STRIDES, Candidates, check_pixels, nms, resized, to_32, to_faces
+from lineament.detection.sessions import CpuSession
 from lineament.errors import ModelFileError
 from lineament.files import sha256_of
 from lineament.types import Faces, Float32, UInt8

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from lineament.detection import looks, retinaface
-from lineament.detection.candidates import Candidates, CpuSession, anchors
+from lineament.detection.candidates import Candidates, anchors
 from lineament.detection.looks import Looks
+from lineament.detection.sessions import CpuSession
 
 POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]], np.float32)
 BOX = np.array([178.0, 59.1, 269.0, 178.9], np.float32)

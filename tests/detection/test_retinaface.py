@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 from lineament.detection import candidates, looks, retinaface
 from lineament.detection.candidates import Candidates
 from lineament.detection.retinaface import WEIGHTS, Detector, RetinaFace
+from lineament.detection.sessions import CpuSession
 from lineament.errors import ModelFileError, UsageError
 
 POINTS = np.array([[202.8, 99.5], [246.4, 102.0], [222.6, 128.8], [201.6, 139.7], [245.9, 141.8]])
@@ -195,7 +196,7 @@ def test_a_probability_is_the_share_of_the_face_logit() -> None:
 def test_the_last_tries_on_a_small_photo_are_small() -> None:
     """Where nothing is found a border is put round the photo: half as much again on each side, not ten times the
     work."""
-    session, sides = candidates.CpuSession(WEIGHTS, 1), []
+    session, sides = CpuSession(WEIGHTS, 1), []
 
     class Counting:
         def run(self, names: None, feeds: dict[str, Any]) -> Any:
@@ -249,7 +250,7 @@ def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_the_file_carries_its_contract() -> None:
-    session = candidates.CpuSession(WEIGHTS, 1)._session
+    session = CpuSession(WEIGHTS, 1)._session
     contract = json.loads(session.get_modelmeta().custom_metadata_map["lineament_detector"])
     assert contract["anchors"] == {
         "strides": list(candidates.STRIDES),
@@ -334,7 +335,7 @@ def test_a_find_that_does_not_quite_convince_is_seen_from_every_side(
     blur: int, wanted: int, astronaut: np.ndarray
 ) -> None:
     """A clear face is looked at once more; a blurred one upright and turned by each of the other quarters."""
-    session, views = candidates.CpuSession(WEIGHTS, 1), []
+    session, views = CpuSession(WEIGHTS, 1), []
 
     class Counting:
         def run(self, names: None, feeds: dict[str, Any]) -> Any:

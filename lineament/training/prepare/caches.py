@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from lineament.data.block_file import Progress, npy_header, write_blocks
 from lineament.data.regions import GROUPS, region_from_landmarks
-from lineament.detection.candidates import CpuSession
+from lineament.detection.sessions import CpuSession
 from lineament.models.region_unet import RegionUNet
 from lineament.types import Faces
 
