@@ -37,10 +37,11 @@ def command(
         return
     table = Table(box=None, pad_edge=False)
     columns = {"name": "name", "network": "network", "trunk": "backbone", "data": "layout", "cost": "cost"}
-    for column in columns:
+    shown = [column for column, key in columns.items() if key in rows[0]]
+    for column in shown:
         table.add_column(column, no_wrap=column == "name")
     for row in rows:
-        table.add_row(*(str(row.get(key, "")) for key in columns.values()))
+        table.add_row(*(str(row[columns[column]]) for column in shown))
     show(table, [], to_stderr=False, quiet=False)
 
 
